@@ -1,0 +1,11 @@
+//! The gradc language: text to syntax tree, and back to text.
+//!
+//! This crate knows nothing of tensors or devices; editors and other tools can depend on it alone.
+
+pub mod ast;
+pub mod diagnostic;
+pub mod source;
+
+pub use ast::Span;
+pub use diagnostic::{Diagnostic, Label, Severity};
+pub use source::{Source, SourceMap};

@@ -1,0 +1,208 @@
+//! Symbolic sizes: polynomials with integer coefficients over named symbols.
+//!
+//! `batch`, `4 * d`, `batch * t + 1`. What enters: constants, symbols, `+ - *` and exact division. What leaves:
+//! a canonical form, so that `a * b` and `b * a` are equal values and print alike. A quotient that is not exact
+//! as a polynomial becomes a symbol of its own, named after its text (`(t / 2)`), equal to itself only.
+//! Not here: inequalities, and what a symbol stands for.
+
+use smol_str::SmolStr;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::{Add, Mul, Sub};
+
+/// A size (elements or bytes), an offset or a stride. Never inspect the variants to compare: use `==`.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct Dim(Repr);
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+enum Repr {
+    Const(i64),
+    /// Product of symbols (sorted) to its coefficient (never 0); at least one key is not empty.
+    Poly(BTreeMap<Vec<SmolStr>, i64>),
+}
+
+impl Dim {
+    pub fn symbol(name: impl Into<SmolStr>) -> Dim {
+        Dim::from_terms(BTreeMap::from([(vec![name.into()], 1)]))
+    }
+
+    fn from_terms(mut terms: BTreeMap<Vec<SmolStr>, i64>) -> Dim {
+        terms.retain(|_, c| *c != 0);
+        match terms.len() {
+            0 => Dim(Repr::Const(0)),
+            1 if terms.contains_key(&Vec::new()) => Dim(Repr::Const(terms[&Vec::new()])),
+            _ => Dim(Repr::Poly(terms)),
+        }
+    }
+
+    /// The terms `(symbols, coefficient)`, in a fixed order; empty for 0.
+    pub fn terms(&self) -> Vec<(Vec<SmolStr>, i64)> {
+        match &self.0 {
+            Repr::Const(0) => Vec::new(),
+            Repr::Const(c) => vec![(Vec::new(), *c)],
+            Repr::Poly(t) => t.iter().map(|(k, v)| (k.clone(), *v)).collect(),
+        }
+    }
+
+    /// The value, when no symbol is in it.
+    pub fn as_const(&self) -> Option<i64> {
+        match self.0 {
+            Repr::Const(c) => Some(c),
+            Repr::Poly(_) => None,
+        }
+    }
+
+    pub fn is_const(&self, value: i64) -> bool {
+        self.as_const() == Some(value)
+    }
+
+    pub fn symbols(&self) -> Vec<SmolStr> {
+        let mut all: Vec<SmolStr> = self.terms().into_iter().flat_map(|(k, _)| k).collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+
+    pub fn contains(&self, symbol: &str) -> bool {
+        self.symbols().iter().any(|s| s == symbol)
+    }
+
+    /// Replaces symbols by what `value` gives; the others stay.
+    pub fn substitute(&self, value: &dyn Fn(&str) -> Option<Dim>) -> Dim {
+        self.terms().into_iter().fold(Dim::from(0), |sum, (symbols, coefficient)| {
+            let product = symbols.into_iter().fold(Dim::from(coefficient), |p, s| {
+                let factor = value(&s).unwrap_or_else(|| Dim::symbol(s.clone()));
+                p * factor
+            });
+            sum + product
+        })
+    }
+
+    /// The value when `value` knows every symbol.
+    pub fn eval(&self, value: &dyn Fn(&str) -> Option<i64>) -> Option<i64> {
+        self.substitute(&|s| value(s).map(Dim::from)).as_const()
+    }
+
+    /// `self / divisor` when it is exact for all values of the symbols.
+    pub fn exact_div(&self, divisor: &Dim) -> Option<Dim> {
+        if self == divisor && !divisor.is_const(0) {
+            return Some(Dim::from(1));
+        }
+        let [(symbols, coefficient)] = &divisor.terms()[..] else { return None };
+        let mut quotient = BTreeMap::new();
+        for (key, c) in self.terms() {
+            let mut rest = key;
+            for s in symbols {
+                let at = rest.iter().position(|k| k == s)?;
+                rest.remove(at);
+            }
+            if c % coefficient != 0 {
+                return None;
+            }
+            quotient.insert(rest, c / coefficient);
+        }
+        Some(Dim::from_terms(quotient))
+    }
+}
+
+impl From<i64> for Dim {
+    fn from(value: i64) -> Dim {
+        Dim(Repr::Const(value))
+    }
+}
+
+impl From<usize> for Dim {
+    fn from(value: usize) -> Dim {
+        Dim(Repr::Const(value as i64))
+    }
+}
+
+impl From<i32> for Dim {
+    fn from(value: i32) -> Dim {
+        Dim(Repr::Const(value.into()))
+    }
+}
+
+impl Add for Dim {
+    type Output = Dim;
+    fn add(self, other: Dim) -> Dim {
+        let mut terms: BTreeMap<_, _> = self.terms().into_iter().collect();
+        for (k, c) in other.terms() {
+            let sum: &mut i64 = terms.entry(k).or_insert(0);
+            *sum = sum.saturating_add(c);
+        }
+        Dim::from_terms(terms)
+    }
+}
+
+impl Mul for Dim {
+    type Output = Dim;
+    fn mul(self, other: Dim) -> Dim {
+        let mut terms = BTreeMap::new();
+        for (a, x) in self.terms() {
+            for (b, y) in other.terms() {
+                let mut key = a.clone();
+                key.extend(b);
+                key.sort();
+                let sum: &mut i64 = terms.entry(key).or_insert(0);
+                *sum = sum.saturating_add(x.saturating_mul(y));
+            }
+        }
+        Dim::from_terms(terms)
+    }
+}
+
+impl Sub for Dim {
+    type Output = Dim;
+    fn sub(self, other: Dim) -> Dim {
+        self + Dim::from(-1) * other
+    }
+}
+
+impl fmt::Display for Dim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut terms = self.terms();
+        if terms.is_empty() {
+            return write!(f, "0");
+        }
+        terms.sort_by_key(|(k, _)| std::cmp::Reverse(k.len()));
+        for (i, (symbols, c)) in terms.iter().enumerate() {
+            match (i, *c < 0) {
+                (0, true) => write!(f, "-")?,
+                (0, false) => {}
+                (_, true) => write!(f, " - ")?,
+                (_, false) => write!(f, " + ")?,
+            }
+            let size = c.unsigned_abs();
+            let mut factors: Vec<String> = symbols.iter().map(|s| s.to_string()).collect();
+            if size != 1 || factors.is_empty() {
+                factors.insert(0, size.to_string());
+            }
+            write!(f, "{}", factors.join(" * "))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn polynomials_are_canonical() {
+        let (b, t) = (Dim::symbol("batch"), Dim::symbol("t"));
+        let cases = [
+            (b.clone() * t.clone(), "batch * t"),
+            (t.clone() * b.clone() + Dim::from(3) - Dim::from(3), "batch * t"),
+            (b.clone() * Dim::from(4) + t.clone() * t.clone(), "t * t + 4 * batch"),
+            (b.clone() - b.clone(), "0"),
+            (Dim::from(2) - t.clone() * Dim::from(3), "-3 * t + 2"),
+        ];
+        for (dim, text) in cases {
+            assert_eq!(dim.to_string(), text);
+        }
+        assert_eq!((b.clone() * Dim::from(6)).exact_div(&(b.clone() * Dim::from(3))), Some(Dim::from(2)));
+        assert_eq!((t.clone() * Dim::from(6)).exact_div(&Dim::from(4)), None);
+        assert_eq!((b * t).eval(&|s| Some(if s == "t" { 5 } else { 7 })), Some(35));
+    }
+}

@@ -1,0 +1,49 @@
+//! Element types.
+
+use std::fmt;
+
+/// What a tensor's elements are. Arithmetic happens in `F32` and `I32`; `U8` is storage for data (pictures,
+/// labels) and is cast before use; `Bool` is what comparisons give, one byte in memory, 0 or 1.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub enum DType {
+    F32,
+    I32,
+    U8,
+    Bool,
+}
+
+impl DType {
+    pub const ALL: [DType; 4] = [DType::F32, DType::I32, DType::U8, DType::Bool];
+
+    /// Size of an element in bytes.
+    pub fn bytes(self) -> usize {
+        match self {
+            DType::F32 | DType::I32 => 4,
+            DType::U8 | DType::Bool => 1,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            DType::F32 => "f32",
+            DType::I32 => "i32",
+            DType::U8 => "u8",
+            DType::Bool => "bool",
+        }
+    }
+
+    /// The inverse of `name`.
+    pub fn from_name(name: &str) -> Option<DType> {
+        DType::ALL.into_iter().find(|d| d.name() == name)
+    }
+
+    pub fn is_float(self) -> bool {
+        self == DType::F32
+    }
+}
+
+impl fmt::Display for DType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

@@ -1,0 +1,195 @@
+//! The tensor graph: what a model means, before anything is decided about how to compute it.
+//!
+//! A graph is a directed acyclic graph of nodes, each a primitive applied to ordered operands, with one typed
+//! output tensor. Evaluation is pure: a node's value depends on its operands' values, on the step's inputs, on
+//! the variables' values *before* the step and, for `Random`, on (seed, step, site). `outputs` name what the
+//! caller reads (loss, metrics, predictions). `updates` say what each variable holds *after* the step; they all
+//! read old values, so their order means nothing.
+//!
+//! Sizes may be symbolic. A graph that is to be compiled has one free symbol at most: `batch`, the number of
+//! examples in this step.
+//!
+//! Invariant (see `verify.rs` for all of them): operands come before their users, so node order is a
+//! topological order; edges of the petgraph and `Node::operands` never disagree; the type of every node is what
+//! its primitive's shape rule gives.
+//!
+//! The graph does not know about fusion, memory, devices, or the model's text (beyond an `Origin` kept for
+//! messages).
+
+use crate::base::{DType, Dim, Distribution, ReduceOp, TensorType};
+use crate::scalar::Func;
+use petgraph::graph::{DiGraph, NodeIndex};
+use smol_str::SmolStr;
+use std::fmt;
+
+/// A node; prints as in the text form, `%12`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(pub u32);
+
+impl NodeId {
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "%{}", self.0)
+    }
+}
+
+impl fmt::Debug for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Where in the model's text a node came from; empty for what the compiler made up.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Origin {
+    pub span: Option<gradc_dsl::Span>,
+    /// The path of calls, `classifier.dense.0`.
+    pub scope: SmolStr,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub struct Node {
+    pub op: Op,
+    pub ty: TensorType,
+    pub operands: Vec<NodeId>,
+    pub origin: Origin,
+}
+
+/// The structural primitives.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Op {
+    /// Data of this step, by name (`image`, `label`; also `step`, an i32 scalar counting from 0).
+    Input(SmolStr),
+    /// A trained variable, by path.
+    Param(SmolStr),
+    /// A kept variable that is not trained, by path.
+    State(SmolStr),
+    /// The same number everywhere. Rank 0; use `Broadcast` for more.
+    Const(f64),
+    /// The index along `axis`, as i32.
+    Iota { axis: usize },
+    /// A size as an f32 scalar, known when the step runs.
+    Size(Dim),
+    /// A scalar function, elementwise; all operands have the output's shape.
+    Map(Func),
+    /// Conversion to the output's element type: to i32 and u8 toward zero with saturation, to bool as `!= 0`.
+    Cast,
+    /// Reduction over `axes` (sorted), which disappear. Over no elements: the reduction's identity.
+    Reduce { op: ReduceOp, axes: Vec<usize> },
+    /// The index (i32) of the first greatest element along `axis`, which disappears.
+    ArgMax { axis: usize },
+    /// `out[o…] = sum over the other labels of lhs[l…] * rhs[r…]`; f32.
+    Contract(Contraction),
+    /// The same elements under other indices.
+    View(View),
+    /// Operands one after another along `axis`.
+    Concat { axis: usize },
+    /// `table[.., index, ..]`: operands (table, i32 indices); the indices' axes replace `axis`. An index out of
+    /// range reads NaN (f32), 0 (integers) or false.
+    Gather { axis: usize },
+    /// The transpose of `Gather`: operands (i32 indices, updates). Zeros, with each update added at its index
+    /// along `axis` (whose size is in the output's type), in index order. An index out of range is dropped.
+    ScatterAdd { axis: usize },
+    /// Fresh numbers in every step: Philox 4x32-10, counter = element number, key from (seed, step, site).
+    Random { distribution: Distribution, site: u32 },
+    /// The identity, through which no gradient flows.
+    Detach,
+    /// The gradient of the scalar first operand with respect to the second operand. Only between `model` and
+    /// `autodiff`, which replaces it.
+    Grad,
+}
+
+/// Labels of a binary einsum, one per axis; `bk,kn->bn` is the matrix product. Labels are unique within an
+/// operand and within the output; each output label is in an operand; each operand label that is not in the
+/// output is in both operands (a label in one only would be a `Reduce`).
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Contraction {
+    pub lhs: Vec<u8>,
+    pub rhs: Vec<u8>,
+    pub out: Vec<u8>,
+}
+
+/// Index changes. The output's shape is in the node's type.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum View {
+    /// Output axis `i` is input axis `permutation[i]`.
+    Permute(Vec<usize>),
+    /// The same elements in row-major order under another shape.
+    Reshape,
+    /// Input axis `i` becomes output axis `axes[i]` (increasing); the other output axes repeat. An input axis of
+    /// size 1 does not stretch: leave it out by `Reshape` first.
+    Broadcast { axes: Vec<usize> },
+    /// `out[i] = in[start + i * step]` for each axis; `step` is at least 1.
+    Slice { start: Vec<Dim>, step: Vec<i64> },
+    /// `out[start + i * step] = in[i]`, zero elsewhere: the transpose of `Slice`.
+    Pad { start: Vec<Dim>, step: Vec<i64> },
+    /// Each of `axes` read backwards.
+    Flip { axes: Vec<usize> },
+}
+
+/// See the module's documentation.
+#[derive(Clone, Default)]
+pub struct Graph {
+    nodes: DiGraph<Node, ()>,
+    /// What the caller reads after a step, by name.
+    pub outputs: Vec<(SmolStr, NodeId)>,
+    /// (variable's leaf, its next value); at most one a variable.
+    pub updates: Vec<(NodeId, NodeId)>,
+}
+
+impl Graph {
+    pub fn new() -> Graph {
+        Graph::default()
+    }
+
+    /// Adds a node whose type was already inferred; `builder.rs` has the checked constructors.
+    pub fn push(&mut self, node: Node) -> NodeId {
+        let operands = node.operands.clone();
+        let index = self.nodes.add_node(node);
+        for operand in operands {
+            self.nodes.add_edge(NodeIndex::new(operand.index()), index, ());
+        }
+        NodeId(index.index() as u32)
+    }
+
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[NodeIndex::new(id.index())]
+    }
+
+    pub fn ty(&self, id: NodeId) -> &TensorType {
+        &self.node(id).ty
+    }
+
+    pub fn dtype(&self, id: NodeId) -> DType {
+        self.ty(id).dtype
+    }
+
+    pub fn len(&self) -> usize {
+        self.nodes.node_count()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All nodes, operands before users.
+    pub fn ids(&self) -> impl DoubleEndedIterator<Item = NodeId> + use<> {
+        (0..self.len() as u32).map(NodeId)
+    }
+
+    /// What is read from outside: outputs and updates.
+    pub fn roots(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let outputs = self.outputs.iter().map(|(_, id)| *id);
+        outputs.chain(self.updates.iter().flat_map(|(leaf, value)| [*leaf, *value]))
+    }
+
+    /// The petgraph inside, for traversals and DOT.
+    pub fn petgraph(&self) -> &DiGraph<Node, ()> {
+        &self.nodes
+    }
+}

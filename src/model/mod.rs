@@ -1,0 +1,112 @@
+//! From syntax tree to graphs: names, types, shapes, parameters.
+//!
+//! What enters: a parsed file with its imports, the fields that its data source offers, overrides of its
+//! settings. What leaves: a `Model`: a training step, an evaluation and a prediction as graphs, and the list of
+//! variables by path; or all errors of the file as `Diagnostic`s. Invariants: a `Model` is well-typed; every
+//! trainable parameter is reached by a loss; its graphs' only free symbol is `batch`; gradients stand in them as
+//! `Op::Grad`, which `autodiff` replaces. Not here: differentiation, reading of data files.
+
+use crate::base::TensorType;
+use crate::graph::Graph;
+use gradc_dsl::Span;
+use smol_str::SmolStr;
+
+/// Everything that is known of a train block once it is checked.
+#[derive(Clone)]
+pub struct Model {
+    /// The train block's name.
+    pub name: SmolStr,
+    /// One optimizer step. Outputs: `loss` (the sum of all minimized losses) and each reported metric;
+    /// updates: parameters, optimizer states, model states. Inputs: the data's fields, and `step`.
+    pub train: Graph,
+    /// The same outputs without updates, with `training` false.
+    pub eval: Graph,
+    /// What `gradc predict` writes; one output for each `predict` line. Reads only the fields it needs.
+    pub predict: Graph,
+    /// Parameters first, then states, each in order of first use.
+    pub variables: Vec<Variable>,
+    /// Outputs' names in order: `loss`, then the reports.
+    pub metrics: Vec<SmolStr>,
+    pub settings: Settings,
+}
+
+/// A parameter or a state.
+#[derive(Clone, Debug)]
+pub struct Variable {
+    /// `classifier.dense.0.w`; optimizer states: `adam.m/classifier.dense.0.w`.
+    pub path: SmolStr,
+    /// Constant shape.
+    pub ty: TensorType,
+    pub initial: Initial,
+    /// A parameter, rather than a state.
+    pub trained: bool,
+    pub span: Span,
+}
+
+/// How a variable starts. Limits and deviations are already worked out from the shape.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Initial {
+    Constant(f64),
+    /// Uniform in `[low, high)`.
+    Uniform {
+        low: f64,
+        high: f64,
+    },
+    Normal {
+        mean: f64,
+        deviation: f64,
+    },
+    /// Rows or columns (the fewer) orthonormal, times `gain` (Saxe et al. 2014, arXiv 1312.6120); over all axes
+    /// but the last as rows.
+    Orthogonal {
+        gain: f64,
+    },
+}
+
+/// What the train block says about the run.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub data: DataCall,
+    /// Held-out data, evaluated after training.
+    pub test: Option<DataCall>,
+    /// Data evaluated after each epoch.
+    pub valid: Option<DataCall>,
+    pub batch: u64,
+    pub epochs: u64,
+    /// Stops after that many steps, when given, whatever the epochs.
+    pub steps: Option<u64>,
+    pub seed: u64,
+    pub shuffle: bool,
+}
+
+/// A data source as written, `idx("data/mnist-train")`, arguments evaluated.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DataCall {
+    pub source: SmolStr,
+    /// `None`: by position.
+    pub arguments: Vec<(Option<SmolStr>, DataValue, Span)>,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum DataValue {
+    Number(f64),
+    Text(String),
+    Bool(bool),
+    /// A field's type, for one example: `image: f32[28, 28]`.
+    Type(TensorType),
+}
+
+/// What a data source offers, without reading it all.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DataInfo {
+    /// Name and type of one example's field (no batch axis): `image: u8[28, 28]`, `label: u8[]`.
+    pub fields: Vec<(SmolStr, TensorType)>,
+    pub n_examples: u64,
+}
+
+/// Looks data sources up for the checker; the training room implements it. An error's text is for the user and
+/// stands under the call.
+pub trait Catalog {
+    fn info(&self, call: &DataCall) -> Result<DataInfo, String>;
+}

@@ -1,0 +1,199 @@
+//! Kernels as data: loop nests and matrix products over buffers, inside a loop over tiles of rows.
+//!
+//! A `Kernel` is one parallel loop over tiles of its `rows`. For each tile a straight sequence of `TileOp`s runs
+//! on one thread; what they pass to each other stays in scratch, which belongs to the thread and is undefined at
+//! the tile's start. Tiles of a launch may run in any order, at the same time, and must not write what another
+//! tile reads or writes. The tile size is fixed by the plan, never by the number of threads, so results are the
+//! same bits for any number of threads.
+//!
+//! All sizes, offsets and strides are `Dim`s (in elements) over four symbols, known when a tile runs:
+//! `batch` (examples in this step), `rows` is `Kernel::rows` (a `Dim` over `batch`), `start` (the tile's first
+//! row) and `tile` (its number of rows: `Kernel::tile`, less in the last tile).
+//!
+//! This room does not know the tensor graph; primitives are lowered to it in `plan`. A backend
+//! (`codegen`) and the interpreter (`interpret.rs`) give it the same meaning.
+
+use crate::base::{DType, Dim, Distribution, ReduceOp};
+
+use crate::scalar::Func;
+
+/// Where an operand lives.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub enum BufferRef {
+    /// The kernel's i-th argument; prints `$0`.
+    Argument(u32),
+    /// The kernel's i-th scratch buffer; prints `~0`.
+    Scratch(u32),
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Kernel {
+    /// Readable, from the scopes of what it computes; not part of its identity.
+    pub name: String,
+    /// How many rows the tile loop covers, a `Dim` over `batch`; 1 for a kernel that is not tiled.
+    pub rows: Dim,
+    /// Rows in a tile (all but the last); at least 1.
+    pub tile: u32,
+    pub arguments: Vec<Argument>,
+    pub scratch: Vec<Scratch>,
+    pub ops: Vec<TileOp>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Argument {
+    pub dtype: DType,
+    pub access: ArgumentAccess,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum ArgumentAccess {
+    Read,
+    Write,
+    ReadWrite,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Scratch {
+    pub dtype: DType,
+    /// Bytes from the start of the thread's scratch, a multiple of 64. Buffers whose lives do not meet may overlap.
+    pub offset: u64,
+    pub bytes: u64,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum TileOp {
+    Nest(Nest),
+    Gemm(Gemm),
+    Fill(Fill),
+}
+
+/// A perfect loop nest: for every index of `axes` (outermost first), run `body`, then `stores`.
+/// Parallel axes come first, reducing axes last. Reductions run over the reducing axes in order; a backend may
+/// split a reduction in lanes, by a rule that depends on the nest alone.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Nest {
+    pub axes: Vec<Axis>,
+    pub body: Vec<Inst>,
+    pub stores: Vec<Store>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Axis {
+    pub extent: Dim,
+    pub reduce: bool,
+}
+
+/// Index of an instruction of the body; prints `v3`.
+pub type Value = u32;
+
+/// One scalar computation for each index of the nest. Operands are earlier values.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Inst {
+    /// Reads `access`, at an index known from the axes.
+    Load {
+        access: Access,
+    },
+    /// Reads `access` at `index * stride` further (index: i32), if `0 <= index < bound`; else NaN, 0 or false.
+    LoadAt {
+        access: Access,
+        index: Value,
+        stride: Dim,
+        bound: Dim,
+    },
+    /// The bits of an f64, so that the type can be hashed; of the dtype given.
+    Const {
+        bits: u64,
+        dtype: DType,
+    },
+    /// The index along an axis plus `offset`, i32.
+    Index {
+        axis: u32,
+        offset: Dim,
+    },
+    /// A size, as f32.
+    Size {
+        size: Dim,
+    },
+    Call {
+        func: Func,
+        arguments: Vec<Value>,
+    },
+    Cast {
+        to: DType,
+        argument: Value,
+    },
+}
+
+/// `buffer[offset + sum of index * stride]`, one stride for each axis of the nest.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Access {
+    pub buffer: BufferRef,
+    pub dtype: DType,
+    pub offset: Dim,
+    pub strides: Vec<Dim>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Store {
+    pub value: Value,
+    /// For a reduction, strides of reducing axes are 0.
+    pub access: Access,
+    pub kind: StoreKind,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum StoreKind {
+    /// `access = value` at each index, reducing axes included.
+    Set,
+    /// `access = reduction of value over the reducing axes`.
+    Reduce(ReduceOp),
+    /// The index (i32) of the first greatest value along the only reducing axis.
+    ArgMax,
+    /// `access[index * stride further] += value`, if `0 <= index < bound`; sequential in index order.
+    AddAt { index: Value, stride: Dim, bound: Dim },
+}
+
+/// For each index of `batch`: `out[i, j] = sum over l of lhs[i, l] * rhs[l, j]` (f32), or `+=` when `accumulate`.
+/// With `k` 0 the sum is 0.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Gemm {
+    /// Loops around the product, outermost first.
+    pub batch: Vec<GemmAxis>,
+    pub m: Dim,
+    pub n: Dim,
+    pub k: Dim,
+    pub lhs: Matrix,
+    pub rhs: Matrix,
+    pub out: Matrix,
+    pub accumulate: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct GemmAxis {
+    pub extent: Dim,
+    pub lhs: Dim,
+    pub rhs: Dim,
+    pub out: Dim,
+    /// True when the axis is summed: all but its first turn add to `out`.
+    pub reduce: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Matrix {
+    pub buffer: BufferRef,
+    pub offset: Dim,
+    pub row_stride: Dim,
+    pub column_stride: Dim,
+}
+
+/// `out[offset + i] = random(first + i)` for `i < count`; f32, contiguous.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Fill {
+    pub buffer: BufferRef,
+    pub offset: Dim,
+    pub count: Dim,
+    /// Number of the first element in the whole tensor: the Philox counter.
+    pub first: Dim,
+    pub distribution: Distribution,
+    pub site: u32,
+}

@@ -1,0 +1,1 @@
+//! Optimizations, one pass a file, graph to graph.

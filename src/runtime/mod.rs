@@ -1,0 +1,1 @@
+//! Buffers, threads, running a compiled plan.

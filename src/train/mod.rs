@@ -1,0 +1,1 @@
+//! Data, batches, the training loop, checkpoints, metrics.

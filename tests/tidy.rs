@@ -7,7 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const ROOMS: [&str; 12] = [
-    "base", "scalar", "nest", "graph", "model", "autodiff", "passes", "plan", "codegen", "runtime", "train", "cli",
+    "base", "scalar", "nest", "graph", "model", "autodiff", "passes", "plan", "codegen", "runtime", "train",
+    "cli",
 ];
 
 /// Folders in which `unsafe` may stand.

@@ -16,6 +16,12 @@
 //! The graph does not know about fusion, memory, devices, or the model's text (beyond an `Origin` kept for
 //! messages).
 
+mod builder;
+pub mod op;
+
+pub use builder::{Built, common_shape};
+pub use op::{AxisSize, ShapeError};
+
 use crate::base::{DType, Dim, Distribution, ReduceOp, TensorType};
 use crate::scalar::Func;
 use petgraph::graph::{DiGraph, NodeIndex};
@@ -140,6 +146,8 @@ pub struct Graph {
     pub outputs: Vec<(SmolStr, NodeId)>,
     /// (variable's leaf, its next value); at most one a variable.
     pub updates: Vec<(NodeId, NodeId)>,
+    /// Stamped by the builder on each node that it makes.
+    pub origin: Origin,
 }
 
 impl Graph {

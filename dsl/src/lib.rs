@@ -4,6 +4,7 @@
 
 pub mod ast;
 pub mod diagnostic;
+pub mod explain;
 pub mod source;
 
 pub use ast::Span;

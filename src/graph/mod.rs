@@ -17,9 +17,17 @@
 //! messages).
 
 mod builder;
+mod cursor;
+mod dot;
+pub mod interpret;
 pub mod op;
+pub mod rewrite;
+mod tensor;
+pub mod text;
+pub mod verify;
 
 pub use builder::{Built, common_shape};
+pub use dot::dot;
 pub use op::{AxisSize, ShapeError};
 
 use crate::base::{DType, Dim, Distribution, ReduceOp, TensorType};

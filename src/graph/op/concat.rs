@@ -3,6 +3,8 @@
 use super::{AxisSize, Family, ShapeError, expect_axis, expect_rank, expect_same_size};
 use crate::base::{Dim, TensorType};
 use crate::graph::Op;
+use crate::graph::cursor::{Cursor, Read};
+use crate::graph::interpret::{Site, Tensor, offsets};
 
 pub struct Concat;
 
@@ -28,5 +30,31 @@ impl Family for Concat {
             shape[*along] = shape[*along].clone() + operand.shape[*along].clone();
         }
         Ok(TensorType::new(first.dtype, shape))
+    }
+
+    fn interpret(&self, op: &Op, operands: &[&Tensor], site: &Site) -> Result<Tensor, String> {
+        let Op::Concat { axis } = op else { unreachable!("{op:?} is not of this family") };
+        let mut out = Tensor::full(site.shape.clone(), 0.0);
+        let strides = out.strides();
+        let mut first = 0;
+        for operand in operands {
+            for (at, value) in offsets(&operand.shape, &strides).into_iter().zip(&operand.data) {
+                out.data[(first + at) as usize] = *value;
+            }
+            first += operand.shape[*axis] as i64 * strides[*axis];
+        }
+        Ok(out)
+    }
+
+    fn print(&self, op: &Op) -> String {
+        let Op::Concat { axis } = op else { unreachable!("{op:?} is not of this family") };
+        format!("concat {axis}")
+    }
+
+    fn parse(&self, keyword: &str, cursor: &mut Cursor) -> Read<Option<Op>> {
+        Ok(match keyword {
+            "concat" => Some(Op::Concat { axis: cursor.integer()? }),
+            _ => None,
+        })
     }
 }

@@ -6,6 +6,8 @@
 
 use super::{AxisSize, Family, ShapeError, expect_dtype, expect_operands, expect_rank, expect_same_size};
 use crate::base::{DType, TensorType};
+use crate::graph::cursor::{Cursor, Read};
+use crate::graph::interpret::{Site, Tensor, offsets};
 use crate::graph::{Contraction, Op};
 use std::fmt;
 
@@ -103,6 +105,15 @@ impl fmt::Display for Contraction {
     }
 }
 
+fn axis_of(labels: &[u8], label: u8) -> Option<usize> {
+    labels.iter().position(|l| *l == label)
+}
+
+/// The stride in `x` of each label of `along`; 0 for a label that `x` lacks.
+fn strides(x: &Tensor, labels: &[u8], along: &[u8]) -> Vec<i64> {
+    along.iter().map(|label| axis_of(labels, *label).map_or(0, |axis| x.strides()[axis])).collect()
+}
+
 pub struct Contract;
 
 impl Family for Contract {
@@ -129,5 +140,41 @@ impl Family for Contract {
             place.expect("checked: an output label is in an operand").size
         });
         Ok(TensorType::new(DType::F32, shape.collect::<Vec<_>>()))
+    }
+
+    fn interpret(&self, op: &Op, operands: &[&Tensor], site: &Site) -> Result<Tensor, String> {
+        let Op::Contract(contraction) = op else { unreachable!("{op:?} is not of this family") };
+        let (lhs, rhs) = (operands[0], operands[1]);
+        let summed = contraction.summed();
+        let size = |label: &u8| {
+            let axis = axis_of(&contraction.lhs, *label).expect("a summed label is in both operands");
+            lhs.shape[axis]
+        };
+        let summed_shape: Vec<usize> = summed.iter().map(size).collect();
+        // Where each element of the result starts in an operand, and how its sum goes on from there.
+        let starts = |x: &Tensor, labels: &[u8]| offsets(&site.shape, &strides(x, labels, &contraction.out));
+        let steps = |x: &Tensor, labels: &[u8]| offsets(&summed_shape, &strides(x, labels, &summed));
+        let (lhs_steps, rhs_steps) = (steps(lhs, &contraction.lhs), steps(rhs, &contraction.rhs));
+        let starts = starts(lhs, &contraction.lhs).into_iter().zip(starts(rhs, &contraction.rhs));
+        let element = |(l, r): (i64, i64)| -> f64 {
+            let terms = lhs_steps.iter().zip(&rhs_steps);
+            terms.map(|(i, j)| lhs.data[(l + i) as usize] * rhs.data[(r + j) as usize]).sum()
+        };
+        Ok(Tensor::new(site.shape.clone(), starts.map(element).collect::<Vec<_>>()))
+    }
+
+    fn print(&self, op: &Op) -> String {
+        let Op::Contract(contraction) = op else { unreachable!("{op:?} is not of this family") };
+        format!("contract {contraction}")
+    }
+
+    fn parse(&self, keyword: &str, cursor: &mut Cursor) -> Read<Option<Op>> {
+        if keyword != "contract" {
+            return Ok(None);
+        }
+        match Contraction::parse(cursor.token()?) {
+            Some(contraction) => Ok(Some(Op::Contract(contraction))),
+            None => cursor.error("expected labels, such as `ab,bc->ac`"),
+        }
     }
 }

@@ -4,6 +4,8 @@
 use super::{Family, ShapeError, expect_dtype, expect_operands, expect_rank};
 use crate::base::{DType, TensorType};
 use crate::graph::Op;
+use crate::graph::cursor::{Cursor, Read};
+use crate::graph::interpret::{Site, Tensor};
 
 pub struct Gradient;
 
@@ -22,5 +24,27 @@ impl Family for Gradient {
                 Ok(operands[1].clone())
             }
         }
+    }
+
+    fn interpret(&self, op: &Op, operands: &[&Tensor], _: &Site) -> Result<Tensor, String> {
+        match op {
+            Op::Detach => Ok(operands[0].clone()),
+            _ => Err("a gradient that was not worked out".into()),
+        }
+    }
+
+    fn print(&self, op: &Op) -> String {
+        match op {
+            Op::Detach => "detach".into(),
+            _ => "grad".into(),
+        }
+    }
+
+    fn parse(&self, keyword: &str, _: &mut Cursor) -> Read<Option<Op>> {
+        Ok(match keyword {
+            "detach" => Some(Op::Detach),
+            "grad" => Some(Op::Grad),
+            _ => None,
+        })
     }
 }

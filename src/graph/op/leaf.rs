@@ -4,6 +4,8 @@
 use super::{Family, ShapeError, expect_axis, expect_operands};
 use crate::base::{DType, TensorType};
 use crate::graph::Op;
+use crate::graph::cursor::{Cursor, Read, write_name};
+use crate::graph::interpret::{Site, Tensor, offsets};
 
 pub struct Leaf;
 
@@ -24,5 +26,54 @@ impl Family for Leaf {
             }
             _ => requested.clone(),
         })
+    }
+
+    fn interpret(&self, op: &Op, _: &[&Tensor], site: &Site) -> Result<Tensor, String> {
+        match op {
+            Op::Input(name) | Op::Param(name) | Op::State(name) => {
+                let value = site.env.leaves.get(name).ok_or_else(|| format!("@{name} has no value"))?;
+                if value.shape != site.shape {
+                    return Err(format!("@{name} has shape {:?}, not {:?}", value.shape, site.shape));
+                }
+                Ok(value.clone())
+            }
+            Op::Const(value) => Ok(Tensor::scalar(*value)),
+            Op::Size(dim) => Ok(Tensor::scalar(site.env.dim(dim)? as f64)),
+            Op::Iota { axis } => {
+                let mut strides = vec![0; site.shape.len()];
+                strides[*axis] = 1;
+                let index = offsets(&site.shape, &strides).into_iter().map(|i| i as f64);
+                Ok(Tensor::new(site.shape.clone(), index.collect::<Vec<_>>()))
+            }
+            _ => unreachable!("{op:?} is not of this family"),
+        }
+    }
+
+    fn print(&self, op: &Op) -> String {
+        match op {
+            Op::Input(name) => format!("input @{}", write_name(name)),
+            Op::Param(name) => format!("param @{}", write_name(name)),
+            Op::State(name) => format!("state @{}", write_name(name)),
+            Op::Const(value) => format!("const {value:?}"),
+            Op::Iota { axis } => format!("iota {axis}"),
+            Op::Size(dim) => format!("size {dim}"),
+            _ => unreachable!("{op:?} is not of this family"),
+        }
+    }
+
+    fn parse(&self, keyword: &str, cursor: &mut Cursor) -> Read<Option<Op>> {
+        let mut name = || cursor.expect("@").and_then(|()| cursor.name());
+        Ok(Some(match keyword {
+            "input" => Op::Input(name()?),
+            "param" => Op::Param(name()?),
+            "state" => Op::State(name()?),
+            "const" => match cursor.token()?.parse() {
+                Ok(value) => Op::Const(value),
+                Err(_) => return cursor.error("expected a number"),
+            },
+            "iota" => Op::Iota { axis: cursor.integer()? },
+            "size" => Op::Size(cursor.dim()?),
+            _ => return Ok(None),
+        }))
     }
 }

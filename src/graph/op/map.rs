@@ -3,9 +3,12 @@
 //! Operands have exactly the result's shape; stretching is an explicit `Broadcast` view. Element types are the
 //! scalar table's business.
 
+use super::shim::Row;
 use super::{Family, ShapeError, expect_operands, expect_same_shape};
 use crate::base::{DType, TensorType};
 use crate::graph::Op;
+use crate::graph::cursor::{Cursor, Read};
+use crate::graph::interpret::{Site, Tensor};
 use crate::scalar::Func;
 
 pub struct Map;
@@ -24,6 +27,56 @@ impl Family for Map {
                 Ok(TensorType::new(requested.dtype, operands[0].shape.clone()))
             }
         }
+    }
+
+    fn interpret(&self, op: &Op, operands: &[&Tensor], site: &Site) -> Result<Tensor, String> {
+        let Op::Map(func) = op else {
+            let data: Vec<f64> = operands[0].data.iter().map(|x| cast(*x, site.dtype)).collect();
+            return Ok(Tensor::new(site.shape.clone(), data));
+        };
+        let n_elements: usize = site.shape.iter().product();
+        let element = |i: usize| {
+            let arguments: Vec<f64> = operands.iter().map(|x| x.data[i]).collect();
+            evaluate(*func, site.operand_types[0].dtype, &arguments)
+        };
+        Ok(Tensor::new(site.shape.clone(), (0..n_elements).map(element).collect::<Vec<_>>()))
+    }
+
+    fn print(&self, op: &Op) -> String {
+        match op {
+            Op::Map(func) => format!("map {}", func.name()),
+            _ => "cast".into(),
+        }
+    }
+
+    fn parse(&self, keyword: &str, cursor: &mut Cursor) -> Read<Option<Op>> {
+        match keyword {
+            "map" => {
+                let name = cursor.word()?;
+                match Func::from_name(name) {
+                    Some(func) => Ok(Some(Op::Map(func))),
+                    None => cursor.error(format!("no scalar function is named `{name}`")),
+                }
+            }
+            "cast" => Ok(Some(Op::Cast)),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// The value of `func` on numbers of an element type; i32 results wrap.
+pub(super) fn evaluate(func: Func, dtype: DType, arguments: &[f64]) -> f64 {
+    let value = func.eval(arguments);
+    if dtype == DType::I32 { f64::from(value as i64 as i32) } else { value }
+}
+
+/// To integers toward zero, saturating, NaN to 0; to bool as `!= 0`.
+fn cast(x: f64, to: DType) -> f64 {
+    match to {
+        DType::F32 => x,
+        DType::I32 => f64::from(x as i32),
+        DType::U8 => f64::from(x as u8),
+        DType::Bool => f64::from(x != 0.0),
     }
 }
 

@@ -7,7 +7,7 @@
 //!
 //! A family's file holds its rules side by side: shapes, meaning (the interpreter), text form. Its gradient is
 //! in the file of the same name in `autodiff`, its lowering in `plan`. To add a primitive: one file here and one
-//! line in `family`.
+//! line in each of `FAMILIES` and `family`.
 //!
 //! Room is kept for three families. *Window and fold* are index changes whose axes multiply (`out[i, k] = in[i *
 //! stride + k * dilation]`), each the other's transpose, so convolution is a `Contract` and pooling a `Reduce`
@@ -25,12 +25,15 @@ pub mod leaf;
 pub mod map;
 pub mod random;
 pub mod reduce;
+mod shim;
 pub mod view;
 
 pub use error::{AxisSize, ShapeError};
 
-use crate::base::{DType, TensorType};
-use crate::graph::Op;
+use super::cursor::{Cursor, Read};
+use super::interpret::{Site, Tensor};
+use crate::base::{DType, Dim, TensorType};
+use crate::graph::{Op, View};
 
 /// The rules that a family of primitives brings.
 pub trait Family: Sync {
@@ -41,9 +44,30 @@ pub trait Family: Sync {
         operands: &[&TensorType],
         requested: &TensorType,
     ) -> Result<TensorType, ShapeError>;
+
+    /// The meaning. Types were checked; sizes are those of `site`.
+    fn interpret(&self, op: &Op, operands: &[&Tensor], site: &Site) -> Result<Tensor, String>;
+
+    /// Keyword and attributes in the text form: `reduce sum [1]`.
+    fn print(&self, op: &Op) -> String;
+
+    /// The inverse of `print`, the keyword already read; `None` if it is another family's.
+    fn parse(&self, keyword: &str, cursor: &mut Cursor) -> Read<Option<Op>>;
 }
 
-/// The registry.
+const FAMILIES: [&dyn Family; 9] = [
+    &leaf::Leaf,
+    &map::Map,
+    &reduce::Reduce,
+    &contract::Contract,
+    &view::Views,
+    &concat::Concat,
+    &gather::Gather,
+    &random::Random,
+    &gradient::Gradient,
+];
+
+/// Whose an `Op` is.
 pub fn family(op: &Op) -> &'static dyn Family {
     match op {
         Op::Input(_) | Op::Param(_) | Op::State(_) | Op::Const(_) | Op::Iota { .. } | Op::Size(_) => {
@@ -63,6 +87,36 @@ pub fn family(op: &Op) -> &'static dyn Family {
 /// The type of `op` applied to operands of the types given; see `Family::infer`.
 pub fn infer(op: &Op, operands: &[&TensorType], requested: &TensorType) -> Result<TensorType, ShapeError> {
     family(op).infer(op, operands, requested)
+}
+
+/// Reads a primitive with its attributes.
+pub fn parse_op(cursor: &mut Cursor) -> Read<Op> {
+    let keyword = cursor.word()?;
+    for family in FAMILIES {
+        if let Some(op) = family.parse(keyword, cursor)? {
+            return Ok(op);
+        }
+    }
+    cursor.error(format!("no primitive is named `{keyword}`"))
+}
+
+impl Op {
+    /// The name of an input or variable.
+    pub fn leaf_name(&self) -> Option<&smol_str::SmolStr> {
+        match self {
+            Op::Input(name) | Op::Param(name) | Op::State(name) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// The sizes among the attributes.
+    pub fn dims(&self) -> &[Dim] {
+        match self {
+            Op::Size(dim) => std::slice::from_ref(dim),
+            Op::View(View::Slice { start, .. } | View::Pad { start, .. }) => start,
+            _ => &[],
+        }
+    }
 }
 
 fn expect_operands<const N: usize>(operands: &[&TensorType]) -> Result<(), ShapeError> {

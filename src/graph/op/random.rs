@@ -1,9 +1,15 @@
 //! `Random`: f32 numbers that depend on (seed, step, site, element number) and on nothing else, so they can be
 //! made again wherever they are needed.
 
+use super::shim::philox;
 use super::{Family, ShapeError, expect_operands};
-use crate::base::{DType, TensorType};
+use crate::base::{DType, Distribution, TensorType};
 use crate::graph::Op;
+use crate::graph::cursor::{Cursor, Read};
+use crate::graph::interpret::{Site, Tensor};
+
+const NAMES: [(&str, Distribution); 2] =
+    [("uniform", Distribution::Uniform), ("normal", Distribution::Normal)];
 
 pub struct Random;
 
@@ -16,5 +22,35 @@ impl Family for Random {
     ) -> Result<TensorType, ShapeError> {
         expect_operands::<0>(operands)?;
         Ok(TensorType::new(DType::F32, requested.shape.clone()))
+    }
+
+    fn interpret(&self, op: &Op, _: &[&Tensor], site: &Site) -> Result<Tensor, String> {
+        let Op::Random { distribution, site: stream } = op else {
+            unreachable!("{op:?} is not of this family")
+        };
+        let n_elements: usize = site.shape.iter().product();
+        let (seed, step) = (site.env.seed, site.env.step);
+        let number = |i: usize| match distribution {
+            Distribution::Uniform => f64::from(philox::uniform(seed, step, *stream, i as u64)),
+            Distribution::Normal => f64::from(philox::normal(seed, step, *stream, i as u64)),
+        };
+        Ok(Tensor::new(site.shape.clone(), (0..n_elements).map(number).collect::<Vec<_>>()))
+    }
+
+    fn print(&self, op: &Op) -> String {
+        let Op::Random { distribution, site } = op else { unreachable!("{op:?} is not of this family") };
+        let name = NAMES.iter().find(|(_, other)| other == distribution);
+        format!("random {} {site}", name.expect("every distribution has a name").0)
+    }
+
+    fn parse(&self, keyword: &str, cursor: &mut Cursor) -> Read<Option<Op>> {
+        if keyword != "random" {
+            return Ok(None);
+        }
+        let word = cursor.word()?;
+        match NAMES.into_iter().find(|(name, _)| *name == word) {
+            Some((_, distribution)) => Ok(Some(Op::Random { distribution, site: cursor.integer()? })),
+            None => cursor.error(format!("no distribution is named `{word}`")),
+        }
     }
 }

@@ -1,9 +1,55 @@
 //! Reductions: `Reduce` folds the elements along some axes, `ArgMax` finds the first greatest along one. The
 //! axes disappear from the shape. Elements are f32 or i32.
 
+use super::map::evaluate;
 use super::{Family, ShapeError, expect_axes, expect_axis, expect_dtype, expect_operands};
-use crate::base::{DType, TensorType};
+use crate::base::{DType, ReduceOp, TensorType};
 use crate::graph::Op;
+use crate::graph::cursor::{Cursor, Read, write_list};
+use crate::graph::interpret::{Site, Tensor, offsets};
+use crate::scalar::Func;
+
+const NAMES: [(&str, ReduceOp); 4] =
+    [("sum", ReduceOp::Sum), ("prod", ReduceOp::Prod), ("max", ReduceOp::Max), ("min", ReduceOp::Min)];
+
+/// The reduction's keyword in the text form.
+pub fn name(op: ReduceOp) -> &'static str {
+    NAMES.iter().find(|(_, other)| *other == op).expect("every reduction has a name").0
+}
+
+/// What a reduction over no elements gives.
+pub fn identity(op: ReduceOp, dtype: DType) -> f64 {
+    match (op, dtype.is_float()) {
+        (ReduceOp::Sum, _) => 0.0,
+        (ReduceOp::Prod, _) => 1.0,
+        (ReduceOp::Max, true) => f64::NEG_INFINITY,
+        (ReduceOp::Min, true) => f64::INFINITY,
+        (ReduceOp::Max, false) => i32::MIN.into(),
+        (ReduceOp::Min, false) => i32::MAX.into(),
+    }
+}
+
+/// One step of a reduction: the scalar function of the same name.
+fn combine(op: ReduceOp, dtype: DType, a: f64, b: f64) -> f64 {
+    let func = match op {
+        ReduceOp::Sum => Func::Add,
+        ReduceOp::Prod => Func::Mul,
+        ReduceOp::Max => Func::Max,
+        ReduceOp::Min => Func::Min,
+    };
+    evaluate(func, dtype, &[a, b])
+}
+
+/// The index of the first greatest element, 0 if there is none.
+fn first_greatest(elements: impl Iterator<Item = f64>) -> f64 {
+    let mut best = (0, f64::NEG_INFINITY);
+    for (i, x) in elements.enumerate() {
+        if x > best.1 {
+            best = (i, x);
+        }
+    }
+    best.0 as f64
+}
 
 pub struct Reduce;
 
@@ -25,5 +71,53 @@ impl Family for Reduce {
         };
         let kept = (0..x.rank()).filter(|axis| !axes.contains(axis));
         Ok(TensorType::new(dtype, kept.map(|axis| x.shape[axis].clone()).collect::<Vec<_>>()))
+    }
+
+    fn interpret(&self, op: &Op, operands: &[&Tensor], site: &Site) -> Result<Tensor, String> {
+        let x = operands[0];
+        let axes: &[usize] = match op {
+            Op::Reduce { axes, .. } => axes,
+            Op::ArgMax { axis } => std::slice::from_ref(axis),
+            _ => unreachable!("{op:?} is not of this family"),
+        };
+        let strides = x.strides();
+        let part = |reduced: bool| {
+            let axes: Vec<usize> = (0..x.shape.len()).filter(|a| axes.contains(a) == reduced).collect();
+            let shape: Vec<usize> = axes.iter().map(|a| x.shape[*a]).collect();
+            offsets(&shape, &axes.iter().map(|a| strides[*a]).collect::<Vec<_>>())
+        };
+        let inner = part(true);
+        let fold = |base: i64| {
+            let elements = inner.iter().map(|offset| x.data[(base + offset) as usize]);
+            match op {
+                Op::Reduce { op, .. } => {
+                    elements.fold(identity(*op, site.dtype), |a, b| combine(*op, site.dtype, a, b))
+                }
+                _ => first_greatest(elements),
+            }
+        };
+        Ok(Tensor::new(site.shape.clone(), part(false).into_iter().map(fold).collect::<Vec<_>>()))
+    }
+
+    fn print(&self, op: &Op) -> String {
+        match op {
+            Op::Reduce { op, axes } => format!("reduce {} {}", name(*op), write_list(axes)),
+            Op::ArgMax { axis } => format!("argmax {axis}"),
+            _ => unreachable!("{op:?} is not of this family"),
+        }
+    }
+
+    fn parse(&self, keyword: &str, cursor: &mut Cursor) -> Read<Option<Op>> {
+        match keyword {
+            "reduce" => {
+                let word = cursor.word()?;
+                match NAMES.into_iter().find(|(name, _)| *name == word) {
+                    Some((_, op)) => Ok(Some(Op::Reduce { op, axes: cursor.list(Cursor::integer)? })),
+                    None => cursor.error(format!("no reduction is named `{word}`")),
+                }
+            }
+            "argmax" => Ok(Some(Op::ArgMax { axis: cursor.integer()? })),
+            _ => Ok(None),
+        }
     }
 }

@@ -4,6 +4,8 @@
 use super::expect_same_size;
 use super::{AxisSize, Family, ShapeError, expect_axes, expect_axis, expect_operands, expect_rank};
 use crate::base::{Dim, TensorType};
+use crate::graph::cursor::{Cursor, Read, write_list};
+use crate::graph::interpret::{Site, Tensor, offsets, row_major};
 use crate::graph::{Op, View};
 
 pub struct Views;
@@ -52,6 +54,99 @@ impl Family for Views {
         };
         Ok(TensorType::new(x.dtype, shape))
     }
+
+    fn interpret(&self, op: &Op, operands: &[&Tensor], site: &Site) -> Result<Tensor, String> {
+        let Op::View(view) = op else { unreachable!("{op:?} is not of this family") };
+        let x = operands[0];
+        let strides = x.strides();
+        let shape = &site.shape;
+        match view {
+            View::Permute(permutation) => {
+                let strides: Vec<i64> = permutation.iter().map(|axis| strides[*axis]).collect();
+                Ok(x.pick(shape, offsets(shape, &strides)))
+            }
+            View::Reshape => Ok(Tensor::new(shape.clone(), x.data.clone())),
+            View::Broadcast { axes } => {
+                let mut repeated = vec![0; shape.len()];
+                for (axis, to) in axes.iter().enumerate() {
+                    repeated[*to] = strides[axis];
+                }
+                Ok(x.pick(shape, offsets(shape, &repeated)))
+            }
+            View::Slice { start, step } => Ok(x.pick(shape, strided(&x.shape, shape, start, step, site)?)),
+            View::Pad { start, step } => {
+                let mut out = Tensor::full(shape.clone(), 0.0);
+                for (at, value) in strided(shape, &x.shape, start, step, site)?.into_iter().zip(&x.data) {
+                    out.data[at as usize] = *value;
+                }
+                Ok(out)
+            }
+            View::Flip { axes } => {
+                let backwards =
+                    |axis: usize| if axes.contains(&axis) { -strides[axis] } else { strides[axis] };
+                let first: i64 = axes.iter().map(|axis| (shape[*axis] as i64 - 1) * strides[*axis]).sum();
+                let strides: Vec<i64> = (0..shape.len()).map(backwards).collect();
+                Ok(x.pick(shape, offsets(shape, &strides).into_iter().map(|at| first + at)))
+            }
+        }
+    }
+
+    fn print(&self, op: &Op) -> String {
+        let Op::View(view) = op else { unreachable!("{op:?} is not of this family") };
+        match view {
+            View::Permute(permutation) => format!("permute {}", write_list(permutation)),
+            View::Reshape => "reshape".into(),
+            View::Broadcast { axes } => format!("broadcast {}", write_list(axes)),
+            View::Slice { start, step } => format!("slice {} step {}", write_list(start), write_list(step)),
+            View::Pad { start, step } => format!("pad {} step {}", write_list(start), write_list(step)),
+            View::Flip { axes } => format!("flip {}", write_list(axes)),
+        }
+    }
+
+    fn parse(&self, keyword: &str, cursor: &mut Cursor) -> Read<Option<Op>> {
+        let starts_and_steps = |cursor: &mut Cursor| {
+            let start = cursor.list(Cursor::dim)?;
+            cursor.expect("step")?;
+            Ok((start, cursor.list(Cursor::integer)?))
+        };
+        Ok(Some(Op::View(match keyword {
+            "permute" => View::Permute(cursor.list(Cursor::integer)?),
+            "reshape" => View::Reshape,
+            "broadcast" => View::Broadcast { axes: cursor.list(Cursor::integer)? },
+            "slice" => {
+                let (start, step) = starts_and_steps(cursor)?;
+                View::Slice { start, step }
+            }
+            "pad" => {
+                let (start, step) = starts_and_steps(cursor)?;
+                View::Pad { start, step }
+            }
+            "flip" => View::Flip { axes: cursor.list(Cursor::integer)? },
+            _ => return Ok(None),
+        })))
+    }
+}
+
+/// Offsets in a tensor of shape `large` of the elements `start + i * step`, for every `i` inside of `small`.
+fn strided(
+    large: &[usize],
+    small: &[usize],
+    start: &[Dim],
+    step: &[i64],
+    site: &Site,
+) -> Result<Vec<i64>, String> {
+    let strides = row_major(large);
+    let mut first = 0;
+    for axis in 0..large.len() {
+        let from = site.env.dim(&start[axis])?;
+        let last = from + (small[axis] as i64 - 1) * step[axis];
+        if small[axis] > 0 && (from < 0 || last >= large[axis] as i64) {
+            return Err(format!("axis {axis}: {from}..={last} is outside of size {}", large[axis]));
+        }
+        first += from * strides[axis];
+    }
+    let steps: Vec<i64> = strides.iter().zip(step).map(|(stride, step)| stride * step).collect();
+    Ok(offsets(small, &steps).into_iter().map(|at| first + at).collect())
 }
 
 fn permuted(x: &TensorType, permutation: &[usize]) -> Result<Vec<Dim>, ShapeError> {

@@ -1,0 +1,141 @@
+//! Making a graph from a graph: the tool of passes and of differentiation.
+//!
+//! What enters: a graph, and what to do with each node. What leaves: a new graph in which every node stands for
+//! an old one; outputs and updates follow. Old graphs are never changed. New nodes made while an old node is
+//! rewritten carry that node's origin. Not here: what to rewrite.
+
+use super::{Graph, Node, NodeId};
+
+/// A graph on its way into another. Old nodes are mapped in order; an old node without an image may only be one
+/// that nobody needs.
+pub struct Rewriter<'a> {
+    pub old: &'a Graph,
+    pub new: Graph,
+    map: Vec<Option<NodeId>>,
+}
+
+impl<'a> Rewriter<'a> {
+    pub fn new(old: &'a Graph) -> Rewriter<'a> {
+        Rewriter { old, new: Graph::new(), map: vec![None; old.len()] }
+    }
+
+    /// The image of an old node, if it has one yet.
+    pub fn image(&self, old: NodeId) -> Option<NodeId> {
+        self.map[old.index()]
+    }
+
+    /// The images of an old node's operands.
+    ///
+    /// # Panics
+    /// If one has none yet.
+    pub fn operands(&self, old: NodeId) -> Vec<NodeId> {
+        let image =
+            |id: &NodeId| self.image(*id).unwrap_or_else(|| panic!("{id}, needed by {old}, has no image"));
+        self.old.node(old).operands.iter().map(image).collect()
+    }
+
+    /// From here on, the old node is `new`.
+    pub fn set(&mut self, old: NodeId, new: NodeId) {
+        self.map[old.index()] = Some(new);
+    }
+
+    /// Starts on an old node: what is built next carries its origin.
+    pub fn enter(&mut self, old: NodeId) {
+        self.new.origin = self.old.node(old).origin.clone();
+    }
+
+    /// Maps an old node to a copy of it on the images of its operands.
+    pub fn copy(&mut self, old: NodeId) -> NodeId {
+        let operands = self.operands(old);
+        let new = copy_node(&mut self.new, self.old.node(old), &operands);
+        self.set(old, new);
+        new
+    }
+
+    /// The new graph, with outputs and updates on the images of the old ones.
+    ///
+    /// # Panics
+    /// If one of them has no image.
+    pub fn finish(mut self) -> Graph {
+        let image = |id: NodeId| self.map[id.index()].unwrap_or_else(|| panic!("the root {id} has no image"));
+        self.new.outputs = self.old.outputs.iter().map(|(name, id)| (name.clone(), image(*id))).collect();
+        self.new.updates = self.old.updates.iter().map(|(to, from)| (image(*to), image(*from))).collect();
+        self.new.origin = self.old.origin.clone();
+        self.new
+    }
+}
+
+/// The same node on other operands, its type unchanged.
+pub fn copy_node(new: &mut Graph, node: &Node, operands: &[NodeId]) -> NodeId {
+    new.push(Node { operands: operands.to_vec(), ..node.clone() })
+}
+
+/// A new graph from what `change` makes of each node, given the images of its operands. `copy_node` keeps one.
+/// The image must have the old node's type.
+pub fn rewrite(graph: &Graph, mut change: impl FnMut(&mut Graph, &Node, &[NodeId]) -> NodeId) -> Graph {
+    let mut rewriter = Rewriter::new(graph);
+    for id in graph.ids() {
+        rewriter.enter(id);
+        let operands = rewriter.operands(id);
+        let image = change(&mut rewriter.new, graph.node(id), &operands);
+        debug_assert_eq!(rewriter.new.ty(image), graph.ty(id), "the rewriting of {id} changed its type");
+        rewriter.set(id, image);
+    }
+    rewriter.finish()
+}
+
+/// The graph with `replacement(id)`, if any, in the place of each use of `id`. A replacement comes before all
+/// users of what it replaces.
+pub fn substitute(graph: &Graph, replacement: impl Fn(NodeId) -> Option<NodeId>) -> Graph {
+    let mut new = Graph::new();
+    let resolve = |id: &NodeId| replacement(*id).unwrap_or(*id);
+    for id in graph.ids() {
+        let node = graph.node(id);
+        let operands: Vec<NodeId> = node.operands.iter().map(resolve).collect();
+        assert!(operands.iter().all(|operand| *operand < id), "a replacement in {id} comes too late");
+        copy_node(&mut new, node, &operands);
+    }
+    new.outputs = graph.outputs.iter().map(|(name, id)| (name.clone(), resolve(id))).collect();
+    new.updates = graph.updates.iter().map(|(to, from)| (*to, resolve(from))).collect();
+    new.origin = graph.origin.clone();
+    new
+}
+
+/// How often each node is used: as an operand, an output or an update's value.
+pub fn use_counts(graph: &Graph) -> Vec<usize> {
+    let mut counts = vec![0; graph.len()];
+    let operands = graph.ids().flat_map(|id| graph.node(id).operands.clone());
+    let outputs = graph.outputs.iter().map(|(_, id)| *id);
+    let updates = graph.updates.iter().map(|(_, value)| *value);
+    for id in operands.chain(outputs).chain(updates) {
+        counts[id.index()] += 1;
+    }
+    counts
+}
+
+/// The users of each node, in order; a user stands there as often as it uses it.
+pub fn users(graph: &Graph) -> Vec<Vec<NodeId>> {
+    let mut users = vec![Vec::new(); graph.len()];
+    for id in graph.ids() {
+        for operand in &graph.node(id).operands {
+            users[operand.index()].push(id);
+        }
+    }
+    users
+}
+
+/// Whether each node is one of `roots` or needed by one.
+pub fn reachable(graph: &Graph, roots: impl IntoIterator<Item = NodeId>) -> Vec<bool> {
+    let mut reached = vec![false; graph.len()];
+    for root in roots {
+        reached[root.index()] = true;
+    }
+    for id in graph.ids().rev().filter(|id| id.index() < graph.len()) {
+        if reached[id.index()] {
+            for operand in &graph.node(id).operands {
+                reached[operand.index()] = true;
+            }
+        }
+    }
+    reached
+}

@@ -11,6 +11,8 @@ use smol_str::SmolStr;
 pub struct Cursor<'a> {
     line: &'a str,
     at: usize,
+    /// Where the last word, token or name began.
+    last: usize,
 }
 
 /// What is wrong with a line, and where (bytes from 0).
@@ -25,7 +27,7 @@ pub type Read<T> = Result<T, LineError>;
 
 impl<'a> Cursor<'a> {
     pub fn new(line: &'a str) -> Cursor<'a> {
-        Cursor { line, at: 0 }
+        Cursor { line, at: 0, last: 0 }
     }
 
     fn rest(&self) -> &'a str {
@@ -38,6 +40,11 @@ impl<'a> Cursor<'a> {
 
     pub fn error<T>(&self, message: impl Into<String>) -> Read<T> {
         Err(LineError { column: self.at, message: message.into() })
+    }
+
+    /// Says what is wrong with the word, token or name just read.
+    pub fn reject<T>(&self, message: impl Into<String>) -> Read<T> {
+        Err(LineError { column: self.last, message: message.into() })
     }
 
     /// Whether only a comment is left, or nothing.
@@ -62,6 +69,7 @@ impl<'a> Cursor<'a> {
 
     fn take_while(&mut self, accept: impl Fn(char) -> bool) -> &'a str {
         self.skip_space();
+        self.last = self.at;
         let rest = self.rest();
         let end = rest.find(|c| !accept(c)).unwrap_or(rest.len());
         self.at += end;
@@ -81,12 +89,8 @@ impl<'a> Cursor<'a> {
     }
 
     pub fn integer<T: std::str::FromStr>(&mut self) -> Read<T> {
-        let start = self.at;
         let digits = self.take_while(|c| c.is_ascii_digit() || c == '-');
-        digits.parse().or_else(|_| {
-            self.at = start;
-            self.error("expected a whole number")
-        })
+        digits.parse().or_else(|_| self.reject("expected a whole number"))
     }
 
     /// A node's label without its `%`.
@@ -180,7 +184,7 @@ impl<'a> Cursor<'a> {
     pub fn tensor_type(&mut self) -> Read<TensorType> {
         let word = self.word()?;
         let Some(dtype) = DType::from_name(word) else {
-            return self.error(format!("`{word}` is not an element type"));
+            return self.reject(format!("`{word}` is not an element type"));
         };
         Ok(TensorType::new(dtype, self.list(Cursor::dim)?))
     }

@@ -16,6 +16,8 @@
 //! The graph does not know about fusion, memory, devices, or the model's text (beyond an `Origin` kept for
 //! messages).
 
+#[doc(hidden)]
+pub mod arbitrary;
 mod builder;
 mod cursor;
 mod dot;
@@ -29,6 +31,9 @@ pub mod verify;
 pub use builder::{Built, common_shape};
 pub use dot::dot;
 pub use op::{AxisSize, ShapeError};
+
+#[cfg(test)]
+mod tests;
 
 use crate::base::{DType, Dim, Distribution, ReduceOp, TensorType};
 use crate::scalar::Func;

@@ -139,7 +139,7 @@ impl<'a> Reader<'a> {
         }
         let label = cursor.node()?;
         if self.labels.contains_key(label) {
-            return cursor.error(format!("%{label} is defined twice"));
+            return cursor.reject(format!("%{label} is defined twice"));
         }
         cursor.expect("=")?;
         let op = parse_op(cursor)?;
@@ -160,7 +160,7 @@ impl<'a> Reader<'a> {
         let label = cursor.node()?;
         match self.labels.get(label) {
             Some(id) => Ok(*id),
-            None => cursor.error(format!("%{label} is not defined above")),
+            None => cursor.reject(format!("%{label} is not defined above")),
         }
     }
 }

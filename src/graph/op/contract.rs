@@ -158,7 +158,8 @@ impl Family for Contract {
         let starts = starts(lhs, &contraction.lhs).into_iter().zip(starts(rhs, &contraction.rhs));
         let element = |(l, r): (i64, i64)| -> f64 {
             let terms = lhs_steps.iter().zip(&rhs_steps);
-            terms.map(|(i, j)| lhs.data[(l + i) as usize] * rhs.data[(r + j) as usize]).sum()
+            // Not `Iterator::sum`, which is -0 over no terms.
+            terms.fold(0.0, |sum, (i, j)| sum + lhs.data[(l + i) as usize] * rhs.data[(r + j) as usize])
         };
         Ok(Tensor::new(site.shape.clone(), starts.map(element).collect::<Vec<_>>()))
     }
@@ -174,7 +175,7 @@ impl Family for Contract {
         }
         match Contraction::parse(cursor.token()?) {
             Some(contraction) => Ok(Some(Op::Contract(contraction))),
-            None => cursor.error("expected labels, such as `ab,bc->ac`"),
+            None => cursor.reject("expected labels, such as `ab,bc->ac`"),
         }
     }
 }

@@ -69,7 +69,7 @@ impl Family for Leaf {
             "state" => Op::State(name()?),
             "const" => match cursor.token()?.parse() {
                 Ok(value) => Op::Const(value),
-                Err(_) => return cursor.error("expected a number"),
+                Err(_) => return cursor.reject("expected a number"),
             },
             "iota" => Op::Iota { axis: cursor.integer()? },
             "size" => Op::Size(cursor.dim()?),

@@ -55,7 +55,7 @@ impl Family for Map {
                 let name = cursor.word()?;
                 match Func::from_name(name) {
                     Some(func) => Ok(Some(Op::Map(func))),
-                    None => cursor.error(format!("no scalar function is named `{name}`")),
+                    None => cursor.reject(format!("no scalar function is named `{name}`")),
                 }
             }
             "cast" => Ok(Some(Op::Cast)),

@@ -97,7 +97,7 @@ pub fn parse_op(cursor: &mut Cursor) -> Read<Op> {
             return Ok(op);
         }
     }
-    cursor.error(format!("no primitive is named `{keyword}`"))
+    cursor.reject(format!("no primitive is named `{keyword}`"))
 }
 
 impl Op {

@@ -50,7 +50,7 @@ impl Family for Random {
         let word = cursor.word()?;
         match NAMES.into_iter().find(|(name, _)| *name == word) {
             Some((_, distribution)) => Ok(Some(Op::Random { distribution, site: cursor.integer()? })),
-            None => cursor.error(format!("no distribution is named `{word}`")),
+            None => cursor.reject(format!("no distribution is named `{word}`")),
         }
     }
 }

@@ -113,7 +113,7 @@ impl Family for Reduce {
                 let word = cursor.word()?;
                 match NAMES.into_iter().find(|(name, _)| *name == word) {
                     Some((_, op)) => Ok(Some(Op::Reduce { op, axes: cursor.list(Cursor::integer)? })),
-                    None => cursor.error(format!("no reduction is named `{word}`")),
+                    None => cursor.reject(format!("no reduction is named `{word}`")),
                 }
             }
             "argmax" => Ok(Some(Op::ArgMax { axis: cursor.integer()? })),

@@ -6,9 +6,11 @@
 //! Not here: what a model means (`model`), how a step is executed (`runtime`), what a person sees (`cli`).
 
 pub mod batches;
+pub mod checkpoint;
 pub mod data;
 pub mod init;
 mod philox;
+pub mod weights;
 
 /// The candidate that looks most like `name`, when one is close enough to be what was meant.
 pub(crate) fn nearest<'a>(name: &str, candidates: &[&'a str]) -> Option<&'a str> {

@@ -130,7 +130,10 @@ mod tests {
             std::fs::write(&path, &bytes).unwrap();
             // A last digit that reads as the same number is no damage.
             let read = load(&path);
-            assert!(read.is_err() || read == Ok((variables.clone(), position.clone())), "byte {at}: {read:?}");
+            assert!(
+                read.is_err() || read == Ok((variables.clone(), position.clone())),
+                "byte {at}: {read:?}"
+            );
             std::fs::write(&path, &whole[..at]).unwrap();
             assert!(load(&path).is_err(), "{at} bytes were accepted");
         }

@@ -140,7 +140,8 @@ pub struct Lexed {
 pub fn decode(source: u32, bytes: &[u8]) -> Result<String, Diagnostic> {
     let nowhere = Span { source, start: 0, end: 0 };
     if bytes.len() > MAX_BYTES {
-        let message = format!("this file is {} bytes long; a model may have at most {MAX_BYTES}", bytes.len());
+        let message =
+            format!("this file is {} bytes long; a model may have at most {MAX_BYTES}", bytes.len());
         return Err(Diagnostic::error("E0107", message, nowhere, "")
             .help("is this a data file? Name it in a train block instead: `data = idx(\"…\")`"));
     }
@@ -265,7 +266,8 @@ fn malformed_number(whole: &str, number: &str, span: Span) -> Diagnostic {
     } else if whole.ends_with(['f', 'F', 'L', 'l']) {
         format!("numbers need no ending: write `{number}`")
     } else {
-        "a name cannot begin with a digit; between a number and a name goes an operator, as in `4 * d`".to_owned()
+        "a name cannot begin with a digit; between a number and a name goes an operator, as in `4 * d`"
+            .to_owned()
     };
     Diagnostic::error("E0105", format!("`{whole}` is not a number"), span, "").help(help)
 }
@@ -283,7 +285,9 @@ fn flush_unknown(unknown: &mut Option<Span>, text: &str, diagnostics: &mut Vec<D
     let message = format!("{shown} has no meaning here");
     let help = match first {
         '#' => "a comment begins with `//`",
-        '“' | '”' | '„' | '«' | '»' | '\'' | '‘' | '’' | '`' => "texts stand in straight double quotes: \"…\"",
+        '“' | '”' | '„' | '«' | '»' | '\'' | '‘' | '’' | '`' => {
+            "texts stand in straight double quotes: \"…\""
+        }
         '×' | '·' | '∙' | '⋅' => "multiplication is written `*`",
         '÷' => "division is written `/`",
         '−' | '–' | '—' => "minus is written `-`",

@@ -51,8 +51,13 @@ pub(super) fn match_brackets(text: &str, tokens: &mut Vec<Token>) -> Brackets {
             _ => "}",
         };
         diagnostics.push(
-            Diagnostic::error("E0110", format!("this `{open}` is never closed"), tokens[index].span, "opened here")
-                .help(format!("add the `{close}` that belongs to it")),
+            Diagnostic::error(
+                "E0110",
+                format!("this `{open}` is never closed"),
+                tokens[index].span,
+                "opened here",
+            )
+            .help(format!("add the `{close}` that belongs to it")),
         );
     }
     for &index in &matching.stray {
@@ -142,5 +147,6 @@ fn remove_stray(tokens: &mut Vec<Token>, partner: &mut Vec<Option<usize>>, stray
         }
     }
     *tokens = (0..tokens.len()).filter(|&i| keep(i)).map(|i| tokens[i]).collect();
-    *partner = (0..partner.len()).filter(|&i| keep(i)).map(|i| partner[i].map(|close| moved[close])).collect();
+    *partner =
+        (0..partner.len()).filter(|&i| keep(i)).map(|i| partner[i].map(|close| moved[close])).collect();
 }

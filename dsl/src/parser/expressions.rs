@@ -6,9 +6,7 @@
 //! cannot begin a statement.
 
 use super::{Failed, Parse, Parser, RESERVED, missing};
-use crate::ast::{
-    Argument, ArgumentValue, BinaryOp, Expr, ExprKind, Index, Name, Span, UnaryOp,
-};
+use crate::ast::{Argument, ArgumentValue, BinaryOp, Expr, ExprKind, Index, Name, Span, UnaryOp};
 use crate::diagnostic::Diagnostic;
 use crate::token::{self, Kind, Token};
 use smol_str::SmolStr;
@@ -276,7 +274,8 @@ impl Parser<'_> {
                     if field.kind != Kind::Word {
                         let (place, found) = (self.place(), self.found());
                         let message = format!("expected a field's name after `.`, {found}");
-                        return self.fail(Diagnostic::error("E0122", message, place, "").help("as in `data.image`"));
+                        return self
+                            .fail(Diagnostic::error("E0122", message, place, "").help("as in `data.image`"));
                     }
                     self.bump();
                     self.height = 0;
@@ -362,10 +361,10 @@ impl Parser<'_> {
         for (offset, c) in unknown {
             let start = token.span.start + offset as u32;
             let span = Span { start, end: start + 1 + c.len_utf8() as u32, ..token.span };
-            self.report(
-                Diagnostic::error("E0104", format!("`\\{c}` means nothing in a text"), span, "")
-                    .help("the escapes are `\\n`, `\\t`, `\\r`, `\\0`, `\\\"` and `\\\\`; paths are written with `/`"),
-            );
+            self
+                .report(Diagnostic::error("E0104", format!("`\\{c}` means nothing in a text"), span, "").help(
+                "the escapes are `\\n`, `\\t`, `\\r`, `\\0`, `\\\"` and `\\\\`; paths are written with `/`",
+            ));
         }
         crate::ast::Text { value, span: token.span }
     }
@@ -380,9 +379,12 @@ impl Parser<'_> {
         let comma_before_close = close.is_some_and(|close| self.tokens[close - 1].kind == Kind::Comma);
         if items.is_empty() {
             let span = self.span_from(open.span.start);
-            return self.fail(
-                Diagnostic::error("E0116", "there is no value between these parentheses", span, ""),
-            );
+            return self.fail(Diagnostic::error(
+                "E0116",
+                "there is no value between these parentheses",
+                span,
+                "",
+            ));
         }
         if items.len() == 1 && !comma_before_close {
             return Ok(ExprKind::Paren(Box::new(items.remove(0))));
@@ -448,7 +450,8 @@ impl Parser<'_> {
             }
         }
         let next = self.ahead(ahead + 1);
-        let operator = next.kind == Kind::Word && matches!(self.slice(next.span), "and" | "or" | "with" | "over");
+        let operator =
+            next.kind == Kind::Word && matches!(self.slice(next.span), "and" | "or" | "with" | "over");
         super::starts_value(next.kind)
             && !matches!(next.kind, Kind::OpenBracket | Kind::OpenBrace)
             && !operator
@@ -531,9 +534,13 @@ impl Parser<'_> {
     fn missing_value(&mut self) -> Parse<Expr> {
         let (token, place) = (self.token(), self.place());
         let after = self.previous().filter(|previous| {
-            !matches!(previous.kind, Kind::Word | Kind::Number | Kind::String | Kind::CloseParen | Kind::CloseBracket)
+            !matches!(
+                previous.kind,
+                Kind::Word | Kind::Number | Kind::String | Kind::CloseParen | Kind::CloseBracket
+            )
         });
-        let ended = token.kind == Kind::Eof || token.kind.is_closer() || (token.starts_line && !self.in_brackets);
+        let ended =
+            token.kind == Kind::Eof || token.kind.is_closer() || (token.starts_line && !self.in_brackets);
         let diagnostic = match after {
             Some(previous) if ended || token.kind == Kind::Comma => {
                 let message = format!("a value is missing after {}", self.describe(previous));

@@ -4,9 +4,7 @@
 //! at the next line that begins an item.
 
 use super::{Parse, Parser, missing};
-use crate::ast::{
-    DimItem, Expr, Function, Import, ImportPath, Item, Name, Parameter, Span, Type,
-};
+use crate::ast::{DimItem, Expr, Function, Import, ImportPath, Item, Name, Parameter, Span, Type};
 use crate::diagnostic::Diagnostic;
 use crate::nearest::nearest;
 use crate::token::Kind;
@@ -27,7 +25,8 @@ impl Parser<'_> {
                     items.push(item);
                     if !self.token().starts_line && self.kind() != Kind::Eof {
                         let span = self.token().span;
-                        let message = format!("expected the end of the line, found {}", self.describe(self.token()));
+                        let message =
+                            format!("expected the end of the line, found {}", self.describe(self.token()));
                         self.report(Diagnostic::error("E0120", message, span, ""));
                         self.recover_item(start);
                     }
@@ -51,9 +50,8 @@ impl Parser<'_> {
         loop {
             let token = self.tokens[index];
             let past = index > start && index >= self.position;
-            let begins = token.starts_line
-                && token.kind == Kind::Word
-                && ITEM_WORDS.contains(&self.slice(token.span));
+            let begins =
+                token.starts_line && token.kind == Kind::Word && ITEM_WORDS.contains(&self.slice(token.span));
             if token.kind == Kind::Eof || (past && begins) {
                 break;
             }
@@ -153,7 +151,8 @@ impl Parser<'_> {
         match token.kind {
             Kind::Arrow => {}
             Kind::FatArrow | Kind::Colon | Kind::Update | Kind::Assign => {
-                let message = format!("the result's type is written after `->`, not {}", self.describe(token));
+                let message =
+                    format!("the result's type is written after `->`, not {}", self.describe(token));
                 self.report(Diagnostic::error("E0119", message, token.span, "").help("write `->`"));
             }
             Kind::Minus if self.ahead(1).kind == Kind::Greater => {

@@ -231,9 +231,8 @@ impl<'a> Parser<'a> {
         }
         if RESERVED.contains(&word) {
             let message = format!("`{word}` has a meaning of its own and cannot be {what}");
-            return self.fail(
-                Diagnostic::error("E0132", message, token.span, "").help("choose another name"),
-            );
+            return self
+                .fail(Diagnostic::error("E0132", message, token.span, "").help("choose another name"));
         }
         self.bump();
         Ok(Name { text: SmolStr::new(word), span: token.span })
@@ -284,8 +283,10 @@ impl<'a> Parser<'a> {
             let (token, place) = (self.token(), self.place());
             let described = self.describe(token);
             let diagnostic = match token.kind {
-                Kind::Assign => Diagnostic::error("E0128", "only a plain name can stand before `=` here", place, "")
-                    .help("an argument is given by name as in `lr = 1e-3`; equality is tested with `==`"),
+                Kind::Assign => {
+                    Diagnostic::error("E0128", "only a plain name can stand before `=` here", place, "")
+                        .help("an argument is given by name as in `lr = 1e-3`; equality is tested with `==`")
+                }
                 kind if starts_value(kind) => {
                     let message = format!("a comma is missing before {described}");
                     Diagnostic::error("E0112", message, place, "").help("put a `,` between the two")

@@ -92,8 +92,10 @@ impl Parser<'_> {
         let diagnostic = match token.kind {
             Kind::Assign => Diagnostic::error("E0123", "only a name can be given a value", token.span, "")
                 .help("write `let name = …`; equality is tested with `==`"),
-            Kind::Update => Diagnostic::error("E0123", "only a state's name can stand before `<-`", token.span, "")
-                .help("if you compare with a negative number, put a space between `<` and `-`"),
+            Kind::Update => {
+                Diagnostic::error("E0123", "only a state's name can stand before `<-`", token.span, "")
+                    .help("if you compare with a negative number, put a space between `<` and `-`")
+            }
             Kind::Foreign if self.slice(token.span).ends_with('=') => {
                 let op = self.slice(token.span);
                 let message = format!("there is no `{op}`");
@@ -110,7 +112,9 @@ impl Parser<'_> {
                 let message = format!("{described} does not belong to what stands before it");
                 let help = match self.previous().map(|previous| previous.kind) {
                     Some(Kind::Number) => "to multiply, write `*`; a new statement begins on a new line",
-                    _ => "an operator or a comma is missing, or a line end: every statement has a line of its own",
+                    _ => {
+                        "an operator or a comma is missing, or a line end: every statement has a line of its own"
+                    }
                 };
                 Diagnostic::error("E0120", message, token.span, "").help(help)
             }
@@ -227,7 +231,10 @@ impl Parser<'_> {
         }
         let token = self.token();
         let written = self.slice(token.span);
-        if token.kind == Kind::Update || (token.kind == Kind::Foreign && written == ":=") || token.kind == Kind::Equal {
+        if token.kind == Kind::Update
+            || (token.kind == Kind::Foreign && written == ":=")
+            || token.kind == Kind::Equal
+        {
             self.report(
                 Diagnostic::error("E0113", format!("{what} takes `=`, not `{written}`"), token.span, "")
                     .help(format!("write `{example}`")),

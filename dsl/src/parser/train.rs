@@ -114,8 +114,13 @@ impl Parser<'_> {
             if self.word() != "params" || self.ahead(1).kind != Kind::OpenParen {
                 let (place, found) = (self.place(), self.found());
                 return self.fail(
-                    Diagnostic::error("E0130", format!("expected `params(…)` after `over`, {found}"), place, "")
-                        .help("name functions or parameters: `over params(generator)`"),
+                    Diagnostic::error(
+                        "E0130",
+                        format!("expected `params(…)` after `over`, {found}"),
+                        place,
+                        "",
+                    )
+                    .help("name functions or parameters: `over params(generator)`"),
                 );
             }
             self.bump();

@@ -41,7 +41,7 @@ impl Env {
 }
 
 /// What a primitive sees when it is evaluated.
-pub struct Site<'a> {
+pub struct Context<'a> {
     pub env: &'a Env,
     /// The result's.
     pub dtype: DType,
@@ -72,14 +72,14 @@ pub fn interpret(graph: &Graph, env: &Env) -> Result<Vec<Tensor>, InterpretError
 fn evaluate(graph: &Graph, id: NodeId, env: &Env, values: &[Tensor]) -> Result<Tensor, String> {
     let node = graph.node(id);
     let operands: Vec<&Tensor> = node.operands.iter().map(|operand| &values[operand.index()]).collect();
-    let site = Site {
+    let cx = Context {
         env,
         dtype: node.ty.dtype,
         shape: env.shape(&node.ty.shape)?,
         operand_types: node.operands.iter().map(|operand| graph.ty(*operand)).collect(),
     };
-    let value = family(&node.op).interpret(&node.op, &operands, &site)?;
-    assert_eq!(value.shape, site.shape, "{id}: the shape rule of {:?} and its meaning differ", node.op);
+    let value = family(&node.op).interpret(&node.op, &operands, &cx)?;
+    assert_eq!(value.shape, cx.shape, "{id}: the shape rule of {:?} and its meaning differ", node.op);
     Ok(value)
 }
 

@@ -326,7 +326,7 @@ fn rewriting_follows_roots() {
     assert_eq!(use_counts(&before), [2, 1, 3, 1, 0]);
     assert_eq!(users(&before)[2], [NodeId(3), NodeId(3)]);
     assert_eq!(reachable(&before, [NodeId(2)]), [true, true, true, false, false]);
-    let same = rewrite(&before, |new, node, operands| copy_node(new, node, operands));
+    let same = rewrite(&before, copy_node);
     assert_eq!(same.to_string(), before.to_string());
     let shorter = substitute(&before, |id| (id == NodeId(2)).then_some(NodeId(0)));
     let expected = graph(

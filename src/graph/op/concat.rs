@@ -4,7 +4,7 @@ use super::{AxisSize, Family, ShapeError, expect_axis, expect_rank, expect_same_
 use crate::base::{Dim, TensorType};
 use crate::graph::Op;
 use crate::graph::cursor::{Cursor, Read};
-use crate::graph::interpret::{Site, Tensor, offsets};
+use crate::graph::interpret::{Context, Tensor, offsets};
 
 pub struct Concat;
 
@@ -32,9 +32,9 @@ impl Family for Concat {
         Ok(TensorType::new(first.dtype, shape))
     }
 
-    fn interpret(&self, op: &Op, operands: &[&Tensor], site: &Site) -> Result<Tensor, String> {
+    fn interpret(&self, op: &Op, operands: &[&Tensor], cx: &Context) -> Result<Tensor, String> {
         let Op::Concat { axis } = op else { unreachable!("{op:?} is not of this family") };
-        let mut out = Tensor::full(site.shape.clone(), 0.0);
+        let mut out = Tensor::full(cx.shape.clone(), 0.0);
         let strides = out.strides();
         let mut first = 0;
         for operand in operands {

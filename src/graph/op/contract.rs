@@ -7,7 +7,7 @@
 use super::{AxisSize, Family, ShapeError, expect_dtype, expect_operands, expect_rank, expect_same_size};
 use crate::base::{DType, TensorType};
 use crate::graph::cursor::{Cursor, Read};
-use crate::graph::interpret::{Site, Tensor, offsets};
+use crate::graph::interpret::{Context, Tensor, offsets};
 use crate::graph::{Contraction, Op};
 use std::fmt;
 
@@ -30,7 +30,7 @@ impl Contraction {
         let lhs_leading = lhs_rank.saturating_sub(2);
         let rhs_leading = rhs_rank.saturating_sub(2);
         // Of an operand with a matrix on the right, all but the last axis of the left are rows.
-        let leading: Vec<u8> = (b'a'..b'z').take(lhs_leading.max(rhs_leading)).collect();
+        let leading: Vec<u8> = (b'a'..=b'z').take(lhs_leading.max(rhs_leading)).collect();
         let last = |n: usize| leading[leading.len() - n..].to_vec();
         let (row, inner, column) = (b'X', b'Y', b'Z');
         let mut lhs = last(lhs_leading);
@@ -142,7 +142,7 @@ impl Family for Contract {
         Ok(TensorType::new(DType::F32, shape.collect::<Vec<_>>()))
     }
 
-    fn interpret(&self, op: &Op, operands: &[&Tensor], site: &Site) -> Result<Tensor, String> {
+    fn interpret(&self, op: &Op, operands: &[&Tensor], cx: &Context) -> Result<Tensor, String> {
         let Op::Contract(contraction) = op else { unreachable!("{op:?} is not of this family") };
         let (lhs, rhs) = (operands[0], operands[1]);
         let summed = contraction.summed();
@@ -152,7 +152,7 @@ impl Family for Contract {
         };
         let summed_shape: Vec<usize> = summed.iter().map(size).collect();
         // Where each element of the result starts in an operand, and how its sum goes on from there.
-        let starts = |x: &Tensor, labels: &[u8]| offsets(&site.shape, &strides(x, labels, &contraction.out));
+        let starts = |x: &Tensor, labels: &[u8]| offsets(&cx.shape, &strides(x, labels, &contraction.out));
         let steps = |x: &Tensor, labels: &[u8]| offsets(&summed_shape, &strides(x, labels, &summed));
         let (lhs_steps, rhs_steps) = (steps(lhs, &contraction.lhs), steps(rhs, &contraction.rhs));
         let starts = starts(lhs, &contraction.lhs).into_iter().zip(starts(rhs, &contraction.rhs));
@@ -161,7 +161,7 @@ impl Family for Contract {
             // Not `Iterator::sum`, which is -0 over no terms.
             terms.fold(0.0, |sum, (i, j)| sum + lhs.data[(l + i) as usize] * rhs.data[(r + j) as usize])
         };
-        Ok(Tensor::new(site.shape.clone(), starts.map(element).collect::<Vec<_>>()))
+        Ok(Tensor::new(cx.shape.clone(), starts.map(element).collect::<Vec<_>>()))
     }
 
     fn print(&self, op: &Op) -> String {

@@ -8,7 +8,7 @@ use super::{AxisSize, Family, ShapeError, expect_axis, expect_dtype, expect_oper
 use crate::base::{DType, Dim, TensorType};
 use crate::graph::Op;
 use crate::graph::cursor::{Cursor, Read};
-use crate::graph::interpret::{Site, Tensor};
+use crate::graph::interpret::{Context, Tensor};
 
 pub struct Gather;
 
@@ -44,19 +44,19 @@ impl Family for Gather {
         }
     }
 
-    fn interpret(&self, op: &Op, operands: &[&Tensor], site: &Site) -> Result<Tensor, String> {
+    fn interpret(&self, op: &Op, operands: &[&Tensor], cx: &Context) -> Result<Tensor, String> {
         match op {
             Op::Gather { axis } => {
                 let (table, indices) = (operands[0], operands[1]);
-                let missing = if site.dtype == DType::F32 { f64::NAN } else { 0.0 };
+                let missing = if cx.dtype == DType::F32 { f64::NAN } else { 0.0 };
                 let read = |at: Option<usize>| at.map_or(missing, |at| table.data[at]);
                 let data: Vec<f64> = places(&table.shape, *axis, indices).into_iter().map(read).collect();
-                Ok(Tensor::new(site.shape.clone(), data))
+                Ok(Tensor::new(cx.shape.clone(), data))
             }
             Op::ScatterAdd { axis } => {
                 let (indices, updates) = (operands[0], operands[1]);
-                let mut out = Tensor::full(site.shape.clone(), 0.0);
-                for (at, update) in places(&site.shape, *axis, indices).into_iter().zip(&updates.data) {
+                let mut out = Tensor::full(cx.shape.clone(), 0.0);
+                for (at, update) in places(&cx.shape, *axis, indices).into_iter().zip(&updates.data) {
                     if let Some(at) = at {
                         out.data[at] += update;
                     }

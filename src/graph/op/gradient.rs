@@ -5,7 +5,7 @@ use super::{Family, ShapeError, expect_dtype, expect_operands, expect_rank};
 use crate::base::{DType, TensorType};
 use crate::graph::Op;
 use crate::graph::cursor::{Cursor, Read};
-use crate::graph::interpret::{Site, Tensor};
+use crate::graph::interpret::{Context, Tensor};
 
 pub struct Gradient;
 
@@ -26,7 +26,7 @@ impl Family for Gradient {
         }
     }
 
-    fn interpret(&self, op: &Op, operands: &[&Tensor], _: &Site) -> Result<Tensor, String> {
+    fn interpret(&self, op: &Op, operands: &[&Tensor], _: &Context) -> Result<Tensor, String> {
         match op {
             Op::Detach => Ok(operands[0].clone()),
             _ => Err("a gradient that was not worked out".into()),

@@ -5,7 +5,7 @@ use super::{Family, ShapeError, expect_axis, expect_operands};
 use crate::base::{DType, TensorType};
 use crate::graph::Op;
 use crate::graph::cursor::{Cursor, Read, write_name};
-use crate::graph::interpret::{Site, Tensor, offsets};
+use crate::graph::interpret::{Context, Tensor, offsets};
 
 pub struct Leaf;
 
@@ -28,22 +28,22 @@ impl Family for Leaf {
         })
     }
 
-    fn interpret(&self, op: &Op, _: &[&Tensor], site: &Site) -> Result<Tensor, String> {
+    fn interpret(&self, op: &Op, _: &[&Tensor], cx: &Context) -> Result<Tensor, String> {
         match op {
             Op::Input(name) | Op::Param(name) | Op::State(name) => {
-                let value = site.env.leaves.get(name).ok_or_else(|| format!("@{name} has no value"))?;
-                if value.shape != site.shape {
-                    return Err(format!("@{name} has shape {:?}, not {:?}", value.shape, site.shape));
+                let value = cx.env.leaves.get(name).ok_or_else(|| format!("@{name} has no value"))?;
+                if value.shape != cx.shape {
+                    return Err(format!("@{name} has shape {:?}, not {:?}", value.shape, cx.shape));
                 }
                 Ok(value.clone())
             }
             Op::Const(value) => Ok(Tensor::scalar(*value)),
-            Op::Size(dim) => Ok(Tensor::scalar(site.env.dim(dim)? as f64)),
+            Op::Size(dim) => Ok(Tensor::scalar(cx.env.dim(dim)? as f64)),
             Op::Iota { axis } => {
-                let mut strides = vec![0; site.shape.len()];
+                let mut strides = vec![0; cx.shape.len()];
                 strides[*axis] = 1;
-                let index = offsets(&site.shape, &strides).into_iter().map(|i| i as f64);
-                Ok(Tensor::new(site.shape.clone(), index.collect::<Vec<_>>()))
+                let index = offsets(&cx.shape, &strides).into_iter().map(|i| i as f64);
+                Ok(Tensor::new(cx.shape.clone(), index.collect::<Vec<_>>()))
             }
             _ => unreachable!("{op:?} is not of this family"),
         }

@@ -8,7 +8,7 @@ use super::{Family, ShapeError, expect_operands, expect_same_shape};
 use crate::base::{DType, TensorType};
 use crate::graph::Op;
 use crate::graph::cursor::{Cursor, Read};
-use crate::graph::interpret::{Site, Tensor};
+use crate::graph::interpret::{Context, Tensor};
 use crate::scalar::Func;
 
 pub struct Map;
@@ -29,17 +29,17 @@ impl Family for Map {
         }
     }
 
-    fn interpret(&self, op: &Op, operands: &[&Tensor], site: &Site) -> Result<Tensor, String> {
+    fn interpret(&self, op: &Op, operands: &[&Tensor], cx: &Context) -> Result<Tensor, String> {
         let Op::Map(func) = op else {
-            let data: Vec<f64> = operands[0].data.iter().map(|x| cast(*x, site.dtype)).collect();
-            return Ok(Tensor::new(site.shape.clone(), data));
+            let data: Vec<f64> = operands[0].data.iter().map(|x| cast(*x, cx.dtype)).collect();
+            return Ok(Tensor::new(cx.shape.clone(), data));
         };
-        let n_elements: usize = site.shape.iter().product();
+        let n_elements: usize = cx.shape.iter().product();
         let element = |i: usize| {
             let arguments: Vec<f64> = operands.iter().map(|x| x.data[i]).collect();
-            evaluate(*func, site.operand_types[0].dtype, &arguments)
+            evaluate(*func, cx.operand_types[0].dtype, &arguments)
         };
-        Ok(Tensor::new(site.shape.clone(), (0..n_elements).map(element).collect::<Vec<_>>()))
+        Ok(Tensor::new(cx.shape.clone(), (0..n_elements).map(element).collect::<Vec<_>>()))
     }
 
     fn print(&self, op: &Op) -> String {

@@ -31,7 +31,7 @@ pub mod view;
 pub use error::{AxisSize, ShapeError};
 
 use super::cursor::{Cursor, Read};
-use super::interpret::{Site, Tensor};
+use super::interpret::{Context, Tensor};
 use crate::base::{DType, Dim, TensorType};
 use crate::graph::{Op, View};
 
@@ -45,8 +45,8 @@ pub trait Family: Sync {
         requested: &TensorType,
     ) -> Result<TensorType, ShapeError>;
 
-    /// The meaning. Types were checked; sizes are those of `site`.
-    fn interpret(&self, op: &Op, operands: &[&Tensor], site: &Site) -> Result<Tensor, String>;
+    /// The meaning. Types were checked; sizes are those of `cx`.
+    fn interpret(&self, op: &Op, operands: &[&Tensor], cx: &Context) -> Result<Tensor, String>;
 
     /// Keyword and attributes in the text form: `reduce sum [1]`.
     fn print(&self, op: &Op) -> String;

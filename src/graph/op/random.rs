@@ -6,7 +6,7 @@ use super::{Family, ShapeError, expect_operands};
 use crate::base::{DType, Distribution, TensorType};
 use crate::graph::Op;
 use crate::graph::cursor::{Cursor, Read};
-use crate::graph::interpret::{Site, Tensor};
+use crate::graph::interpret::{Context, Tensor};
 
 const NAMES: [(&str, Distribution); 2] =
     [("uniform", Distribution::Uniform), ("normal", Distribution::Normal)];
@@ -24,17 +24,15 @@ impl Family for Random {
         Ok(TensorType::new(DType::F32, requested.shape.clone()))
     }
 
-    fn interpret(&self, op: &Op, _: &[&Tensor], site: &Site) -> Result<Tensor, String> {
-        let Op::Random { distribution, site: stream } = op else {
-            unreachable!("{op:?} is not of this family")
-        };
-        let n_elements: usize = site.shape.iter().product();
-        let (seed, step) = (site.env.seed, site.env.step);
+    fn interpret(&self, op: &Op, _: &[&Tensor], cx: &Context) -> Result<Tensor, String> {
+        let Op::Random { distribution, site } = op else { unreachable!("{op:?} is not of this family") };
+        let n_elements: usize = cx.shape.iter().product();
+        let (seed, step) = (cx.env.seed, cx.env.step);
         let number = |i: usize| match distribution {
-            Distribution::Uniform => f64::from(philox::uniform(seed, step, *stream, i as u64)),
-            Distribution::Normal => f64::from(philox::normal(seed, step, *stream, i as u64)),
+            Distribution::Uniform => f64::from(philox::uniform(seed, step, *site, i as u64)),
+            Distribution::Normal => f64::from(philox::normal(seed, step, *site, i as u64)),
         };
-        Ok(Tensor::new(site.shape.clone(), (0..n_elements).map(number).collect::<Vec<_>>()))
+        Ok(Tensor::new(cx.shape.clone(), (0..n_elements).map(number).collect::<Vec<_>>()))
     }
 
     fn print(&self, op: &Op) -> String {

@@ -6,7 +6,7 @@ use super::{Family, ShapeError, expect_axes, expect_axis, expect_dtype, expect_o
 use crate::base::{DType, ReduceOp, TensorType};
 use crate::graph::Op;
 use crate::graph::cursor::{Cursor, Read, write_list};
-use crate::graph::interpret::{Site, Tensor, offsets};
+use crate::graph::interpret::{Context, Tensor, offsets};
 use crate::scalar::Func;
 
 const NAMES: [(&str, ReduceOp); 4] =
@@ -73,7 +73,7 @@ impl Family for Reduce {
         Ok(TensorType::new(dtype, kept.map(|axis| x.shape[axis].clone()).collect::<Vec<_>>()))
     }
 
-    fn interpret(&self, op: &Op, operands: &[&Tensor], site: &Site) -> Result<Tensor, String> {
+    fn interpret(&self, op: &Op, operands: &[&Tensor], cx: &Context) -> Result<Tensor, String> {
         let x = operands[0];
         let axes: &[usize] = match op {
             Op::Reduce { axes, .. } => axes,
@@ -91,12 +91,12 @@ impl Family for Reduce {
             let elements = inner.iter().map(|offset| x.data[(base + offset) as usize]);
             match op {
                 Op::Reduce { op, .. } => {
-                    elements.fold(identity(*op, site.dtype), |a, b| combine(*op, site.dtype, a, b))
+                    elements.fold(identity(*op, cx.dtype), |a, b| combine(*op, cx.dtype, a, b))
                 }
                 _ => first_greatest(elements),
             }
         };
-        Ok(Tensor::new(site.shape.clone(), part(false).into_iter().map(fold).collect::<Vec<_>>()))
+        Ok(Tensor::new(cx.shape.clone(), part(false).into_iter().map(fold).collect::<Vec<_>>()))
     }
 
     fn print(&self, op: &Op) -> String {

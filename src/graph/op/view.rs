@@ -5,7 +5,7 @@ use super::expect_same_size;
 use super::{AxisSize, Family, ShapeError, expect_axes, expect_axis, expect_operands, expect_rank};
 use crate::base::{Dim, TensorType};
 use crate::graph::cursor::{Cursor, Read, write_list};
-use crate::graph::interpret::{Site, Tensor, offsets, row_major};
+use crate::graph::interpret::{Context, Tensor, offsets, row_major};
 use crate::graph::{Op, View};
 
 pub struct Views;
@@ -55,11 +55,11 @@ impl Family for Views {
         Ok(TensorType::new(x.dtype, shape))
     }
 
-    fn interpret(&self, op: &Op, operands: &[&Tensor], site: &Site) -> Result<Tensor, String> {
+    fn interpret(&self, op: &Op, operands: &[&Tensor], cx: &Context) -> Result<Tensor, String> {
         let Op::View(view) = op else { unreachable!("{op:?} is not of this family") };
         let x = operands[0];
         let strides = x.strides();
-        let shape = &site.shape;
+        let shape = &cx.shape;
         match view {
             View::Permute(permutation) => {
                 let strides: Vec<i64> = permutation.iter().map(|axis| strides[*axis]).collect();
@@ -73,10 +73,10 @@ impl Family for Views {
                 }
                 Ok(x.pick(shape, offsets(shape, &repeated)))
             }
-            View::Slice { start, step } => Ok(x.pick(shape, strided(&x.shape, shape, start, step, site)?)),
+            View::Slice { start, step } => Ok(x.pick(shape, strided(&x.shape, shape, start, step, cx)?)),
             View::Pad { start, step } => {
                 let mut out = Tensor::full(shape.clone(), 0.0);
-                for (at, value) in strided(shape, &x.shape, start, step, site)?.into_iter().zip(&x.data) {
+                for (at, value) in strided(shape, &x.shape, start, step, cx)?.into_iter().zip(&x.data) {
                     out.data[at as usize] = *value;
                 }
                 Ok(out)
@@ -133,12 +133,12 @@ fn strided(
     small: &[usize],
     start: &[Dim],
     step: &[i64],
-    site: &Site,
+    cx: &Context,
 ) -> Result<Vec<i64>, String> {
     let strides = row_major(large);
     let mut first = 0;
     for axis in 0..large.len() {
-        let from = site.env.dim(&start[axis])?;
+        let from = cx.env.dim(&start[axis])?;
         let last = from + (small[axis] as i64 - 1) * step[axis];
         if small[axis] > 0 && (from < 0 || last >= large[axis] as i64) {
             return Err(format!("axis {axis}: {from}..={last} is outside of size {}", large[axis]));

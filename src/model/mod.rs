@@ -6,6 +6,28 @@
 //! trainable parameter is reached by a loss; its graphs' only free symbol is `batch`; gradients stand in them as
 //! `Op::Grad`, which `autodiff` replaces. Not here: differentiation, reading of data files.
 
+mod arith;
+mod call;
+mod check;
+mod elaborate;
+mod expr;
+mod index;
+mod intrinsics;
+pub mod load;
+mod notation;
+mod optimizer;
+mod params;
+mod paths;
+mod settings;
+mod tests_blocks;
+mod train;
+mod value;
+
+pub use check::{Checked, check};
+pub use load::{Disk, Loader, NoFiles, Program, load};
+pub use settings::Overrides;
+pub use tests_blocks::{CheckedClaim, Subject, TestBlock};
+
 use crate::base::TensorType;
 use crate::graph::Graph;
 use gradc_dsl::Span;

@@ -1,0 +1,391 @@
+//! Operators: on numbers known when compiled, and elementwise or as matrix products on tensors.
+//!
+//! What enters: two values with their places. What leaves: a value. Invariant: element types meet by one rule
+//! (`meet`), shapes by one rule (trailing axes align, size 1 stretches), and a mismatch shows both.
+
+use super::elaborate::{Elaborator, Mode, show};
+use super::value::Value;
+use crate::base::{DType, Dim};
+use crate::graph::NodeId;
+use crate::graph::common_shape;
+use crate::graph::op::ShapeError;
+use crate::scalar::Func;
+use gradc_dsl::ast::BinaryOp;
+use gradc_dsl::{Diagnostic, Span};
+
+impl<'a> Elaborator<'a> {
+    pub(super) fn binary(
+        &mut self,
+        op: BinaryOp,
+        a: Value,
+        b: Value,
+        at_a: Span,
+        at_b: Span,
+        span: Span,
+    ) -> Value {
+        if let (Value::Error, _) | (_, Value::Error) = (&a, &b) {
+            return Value::Error;
+        }
+        if op == BinaryOp::MatMul {
+            return self.matmul(a, b, at_a, at_b, span);
+        }
+        if let Some(value) = self.fold(op, &a, &b, span) {
+            return value;
+        }
+        let scalar = |v: &Value| matches!(v, Value::Opaque | Value::Number(_) | Value::Dim(_) | Value::Bool(_));
+        if scalar(&a) && scalar(&b) && (matches!(a, Value::Opaque) || matches!(b, Value::Opaque)) {
+            return Value::Opaque;
+        }
+        if op == BinaryOp::Power && b.as_number() == Some(2.0) {
+            return self.map(Func::Mul, &[(a.clone(), at_a), (a, at_a)], span);
+        }
+        self.map(function(op), &[(a, at_a), (b, at_b)], span)
+    }
+
+    /// Both sides known when compiled.
+    fn fold(&mut self, op: BinaryOp, a: &Value, b: &Value, span: Span) -> Option<Value> {
+        use BinaryOp::*;
+        match (a, b) {
+            (Value::Bool(x), Value::Bool(y)) => Some(Value::Bool(match op {
+                And => *x && *y,
+                Or => *x || *y,
+                Equal => x == y,
+                NotEqual => x != y,
+                _ => return None,
+            })),
+            (Value::Text(x), Value::Text(y)) => match op {
+                Equal => Some(Value::Bool(x == y)),
+                NotEqual => Some(Value::Bool(x != y)),
+                _ => None,
+            },
+            (Value::Dim(x), Value::Dim(y)) => self.fold_sizes(op, x, y, span),
+            _ => {
+                let (x, y) = (a.as_number()?, b.as_number()?);
+                Some(match op {
+                    Add => Value::Number(x + y),
+                    Subtract => Value::Number(x - y),
+                    Multiply => Value::Number(x * y),
+                    Divide => Value::Number(x / y),
+                    Power => Value::Number(x.powf(y)),
+                    Remainder => Value::Number(x - y * (x / y).floor()),
+                    Equal => Value::Bool(x == y),
+                    NotEqual => Value::Bool(x != y),
+                    Less => Value::Bool(x < y),
+                    LessEqual => Value::Bool(x <= y),
+                    Greater => Value::Bool(x > y),
+                    GreaterEqual => Value::Bool(x >= y),
+                    And | Or | MatMul => return None,
+                })
+            }
+        }
+    }
+
+    fn fold_sizes(&mut self, op: BinaryOp, x: &Dim, y: &Dim, span: Span) -> Option<Value> {
+        use BinaryOp::*;
+        let constants = x.as_const().zip(y.as_const());
+        Some(match op {
+            Add => Value::Dim(x.clone() + y.clone()),
+            Subtract => Value::Dim(x.clone() - y.clone()),
+            Multiply => Value::Dim(x.clone() * y.clone()),
+            Divide if y.is_const(0) => self.error("E0307", "division by zero", span, ""),
+            Divide => match (x.exact_div(y), constants) {
+                (Some(quotient), _) => Value::Dim(quotient),
+                (None, Some((n, m))) => Value::Number(n as f64 / m as f64),
+                (None, None) => Value::Dim(Dim::symbol(format!("({x} / {y})"))),
+            },
+            Remainder => match constants {
+                Some((_, 0)) => self.error("E0307", "division by zero", span, ""),
+                Some((n, m)) => Value::Dim(Dim::from(n.checked_rem_euclid(m).unwrap_or(0))),
+                None if x.exact_div(y).is_some() => Value::Dim(Dim::from(0)),
+                None => Value::Opaque,
+            },
+            Power => match constants {
+                Some((n, m)) if (0..64).contains(&m) => match n.checked_pow(m as u32) {
+                    Some(power) => Value::Dim(Dim::from(power)),
+                    None => Value::Number((n as f64).powf(m as f64)),
+                },
+                Some((n, m)) => Value::Number((n as f64).powf(m as f64)),
+                None => Value::Opaque,
+            },
+            Equal if x == y => Value::Bool(true),
+            NotEqual if x == y => Value::Bool(false),
+            Equal | NotEqual | Less | LessEqual | Greater | GreaterEqual => match constants {
+                Some((n, m)) => Value::Bool(match op {
+                    Equal => n == m,
+                    NotEqual => n != m,
+                    Less => n < m,
+                    LessEqual => n <= m,
+                    Greater => n > m,
+                    _ => n >= m,
+                }),
+                None if self.mode == Mode::Generic => Value::Opaque,
+                None => self.error(
+                    "E0311",
+                    "this comparison is not decided when the model is compiled",
+                    span,
+                    format!("{x} against {y}"),
+                ),
+            },
+            And | Or | MatMul => return None,
+        })
+    }
+
+    /// A scalar function of values that can be tensors, broadcast to one shape.
+    pub(super) fn map(&mut self, func: Func, operands: &[(Value, Span)], span: Span) -> Value {
+        let mut ids: Vec<NodeId> = Vec::new();
+        let literal: Vec<bool> =
+            operands.iter().map(|(v, _)| matches!(v, Value::Number(_) | Value::Dim(_))).collect();
+        for (value, at) in operands {
+            if matches!(value, Value::Error) {
+                return Value::Error;
+            }
+            let Some(id) = self.tensor(value, *at) else { return Value::Error };
+            ids.push(id);
+        }
+        let data_from = usize::from(func == Func::Select);
+        if !self.meet(func, &mut ids[data_from..], operands, data_from, &literal, span) {
+            return Value::Error;
+        }
+        let shapes: Vec<&[Dim]> = ids.iter().map(|id| &self.graph.ty(*id).shape[..]).collect();
+        match common_shape(&shapes) {
+            Ok(_) => {}
+            Err(ShapeError::SizesDiffer { left, right }) => {
+                let (l, r) = (left.operand.unwrap_or(0), right.operand.unwrap_or(1));
+                return self.shapes_differ(ids[l], ids[r], operands[l].1, operands[r].1, span);
+            }
+            Err(other) => return self.error("E0314", format!("these do not fit: {other}"), span, ""),
+        }
+        match self.graph.map_broadcast(func, &ids) {
+            Ok(id) => Value::Tensor(id),
+            Err(other) => {
+                let types: Vec<String> =
+                    ids.iter().map(|id| format!("`{}`", show(self.graph.ty(*id)))).collect();
+                self.report(
+                    Diagnostic::error(
+                        "E0305",
+                        format!("this function does not take {}", types.join(" and ")),
+                        span,
+                        format!("{other}"),
+                    )
+                    .help("convert first: `f32(…)`, `i32(…)` or `bool(…)`"),
+                )
+            }
+        }
+    }
+
+    /// Brings operands to one element type: literals follow the others, bytes and truth values become f32 beside
+    /// f32. Says so when it cannot.
+    fn meet(
+        &mut self,
+        func: Func,
+        ids: &mut [NodeId],
+        operands: &[(Value, Span)],
+        from: usize,
+        literal: &[bool],
+        span: Span,
+    ) -> bool {
+        if matches!(func, Func::And | Func::Or | Func::Not) {
+            for (i, id) in ids.iter().enumerate() {
+                if self.graph.dtype(*id) != DType::Bool {
+                    let found = self.describe(&operands[from + i].0);
+                    self.report(
+                        Diagnostic::error(
+                            "E0305",
+                            "`and`, `or` and `not` take truth values (bool)",
+                            operands[from + i].1,
+                            format!("this is {found}"),
+                        )
+                        .help("compare first: `x > 0`"),
+                    );
+                    return false;
+                }
+            }
+            return true;
+        }
+        let compares = matches!(func, Func::Eq | Func::Ne | Func::Lt | Func::Le | Func::Gt | Func::Ge);
+        let kinds: Vec<DType> = ids.iter().map(|id| self.graph.dtype(*id)).collect();
+        let solid: Vec<DType> =
+            kinds.iter().enumerate().filter(|(i, _)| !literal[from + i]).map(|(_, k)| *k).collect();
+        let whole = |i: usize| matches!(operands[from + i].0, Value::Dim(_));
+        let all_whole = (0..ids.len()).all(|i| !literal[from + i] || whole(i));
+        let target = if ids.len() == 1 {
+            kinds[0]
+        } else if solid.iter().any(|k| *k == DType::F32) || solid.is_empty() {
+            DType::F32
+        } else if solid.iter().all(|k| *k == DType::Bool) && solid.len() == ids.len() && (compares || func == Func::Select) {
+            DType::Bool
+        } else if solid.contains(&DType::I32) || compares || func == Func::Select {
+            if !all_whole { DType::F32 } else { DType::I32 }
+        } else {
+            DType::F32
+        };
+        for (i, id) in ids.iter_mut().enumerate() {
+            let kind = kinds[i];
+            if kind == target {
+                continue;
+            }
+            if kind == DType::I32 && target == DType::F32 {
+                let other = (0..kinds.len()).find(|j| *j != i).unwrap_or(0);
+                let text = |k: DType| super::call::plural(k);
+                let mut error = Diagnostic::error(
+                    "E0305",
+                    format!("{} and {} do not mix", text(kind), text(DType::F32)),
+                    operands[from + i].1,
+                    format!("this is `{}`", show(self.graph.ty(*id))),
+                );
+                error = error.label(operands[from + other].1, "this is real");
+                self.report(error.help("convert the whole numbers: `f32(…)`"));
+                return false;
+            }
+            if literal[from + i]
+                && let Some(x) = operands[from + i].0.as_number()
+            {
+                *id = self.graph.constant(x, target);
+                continue;
+            }
+            match self.graph.cast(*id, target) {
+                Ok(cast) => *id = cast,
+                Err(_) => return false,
+            }
+        }
+        if target == DType::I32 && matches!(func, Func::Div | Func::Pow) {
+            self.report(
+                Diagnostic::error("E0305", "whole numbers (i32) cannot be divided or raised to a power", span, "")
+                    .help("convert first: `f32(…)`"),
+            );
+            return false;
+        }
+        true
+    }
+
+    /// Elementwise operands whose shapes do not align.
+    fn shapes_differ(&mut self, a: NodeId, b: NodeId, at_a: Span, at_b: Span, span: Span) -> Value {
+        let (ta, tb) = (self.graph.ty(a).clone(), self.graph.ty(b).clone());
+        let rank = ta.rank().max(tb.rank());
+        let size = |t: &crate::base::TensorType, axis: usize| {
+            (axis + t.rank()).checked_sub(rank).map(|i| t.shape[i].clone())
+        };
+        let axis = (0..rank).rev().find(|axis| match (size(&ta, *axis), size(&tb, *axis)) {
+            (Some(x), Some(y)) => x != y && !x.is_const(1) && !y.is_const(1),
+            _ => false,
+        });
+        let axis = axis.unwrap_or(0);
+        let (x, y) = (size(&ta, axis), size(&tb, axis));
+        let (Some(x), Some(y)) = (x, y) else { return Value::Error };
+        if self.same_size(&x, &y) {
+            let shape = if ta.rank() >= tb.rank() { ta } else { tb };
+            return self.opaque(shape);
+        }
+        let from_end = rank - axis;
+        let place = match from_end {
+            1 => "the last axis".to_owned(),
+            2 => "the last axis but one".to_owned(),
+            n => format!("axis {n} from the end"),
+        };
+        let error = Diagnostic::error(
+            "E0301",
+            format!("shapes do not fit: {place} is {x} on one side and {y} on the other"),
+            span,
+            "",
+        )
+        .label(at_a, format!("this is `{}`", show(&ta)))
+        .label(at_b, format!("this is `{}`", show(&tb)))
+        .note("axes are matched from the last one backwards; they must be equal, or 1");
+        let (big, small, at) = if ta.rank() >= tb.rank() { (&ta, &tb, at_b) } else { (&tb, &ta, at_a) };
+        let text = self.program.sources.text(at).to_owned();
+        let help = if small.rank() == 1 && big.rank() == 2 && small.shape[0] == big.shape[0] {
+            format!("to use one number for each row, give it a second axis of size 1: `reshape({text}, [{}, 1])`", small.shape[0])
+        } else if big.rank() == 2 && small.rank() == 2 && big.shape[0] == small.shape[1] && big.shape[1] == small.shape[0] {
+            format!("the axes look exchanged: `transpose({text})`")
+        } else {
+            "make the sizes equal".to_owned()
+        };
+        self.report(error.help(help))
+    }
+
+    fn matmul(&mut self, a: Value, b: Value, at_a: Span, at_b: Span, span: Span) -> Value {
+        let mut ids = Vec::new();
+        for (value, at) in [(&a, at_a), (&b, at_b)] {
+            let Some(id) = self.tensor(value, at) else { return Value::Error };
+            let ty = self.graph.ty(id).clone();
+            if ty.rank() == 0 {
+                let found = self.describe(value);
+                return self.report(
+                    Diagnostic::error("E0302", "`@` multiplies matrices", at, format!("this is {found}, with no axes"))
+                        .help("to multiply by a number, write `*`"),
+                );
+            }
+            let id = match ty.dtype {
+                DType::F32 => id,
+                DType::U8 | DType::Bool => match self.graph.cast(id, DType::F32) {
+                    Ok(id) => id,
+                    Err(_) => return Value::Error,
+                },
+                DType::I32 => {
+                    return self.report(
+                        Diagnostic::error(
+                            "E0305",
+                            "`@` multiplies real numbers (f32)",
+                            at,
+                            format!("this is `{}`", show(&ty)),
+                        )
+                        .help("convert it: `f32(…)`"),
+                    );
+                }
+            };
+            ids.push(id);
+        }
+        let (ta, tb) = (self.graph.ty(ids[0]).clone(), self.graph.ty(ids[1]).clone());
+        let inner_b = tb.rank().saturating_sub(2);
+        let (x, y) = (&ta.shape[ta.rank() - 1], &tb.shape[inner_b]);
+        if x != y {
+            let error = Diagnostic::error(
+                "E0302",
+                format!("`@` needs equal inner sizes, but the left side's last axis is {x} and the right side's {} is {y}",
+                    if tb.rank() == 1 { "only axis" } else { "last axis but one" }),
+                span,
+                format!("{x} against {y}"),
+            )
+            .label(at_a, format!("this is `{}`", show(&ta)))
+            .label(at_b, format!("this is `{}`", show(&tb)));
+            let (left, right) =
+                (self.program.sources.text(at_a).to_owned(), self.program.sources.text(at_b).to_owned());
+            let help = if tb.rank() >= 2 && x == &tb.shape[tb.rank() - 1] {
+                format!("the right side looks transposed: `{left} @ transpose({right})`")
+            } else if ta.rank() >= 2 && y == &ta.shape[ta.rank() - 2] {
+                format!("the left side looks transposed: `transpose({left}) @ {right}`")
+            } else {
+                format!("`[a, n] @ [n, b]` gives `[a, b]`: give the right side {x} rows")
+            };
+            return self.report(error.help(help));
+        }
+        match self.graph.matmul(ids[0], ids[1]) {
+            Ok(id) => Value::Tensor(id),
+            Err(_) => self.report(
+                Diagnostic::error("E0302", "the leading axes of this product differ", span, "")
+                    .label(at_a, format!("this is `{}`", show(&ta)))
+                    .label(at_b, format!("this is `{}`", show(&tb)))
+                    .help("make the axes before the last two equal on both sides"),
+            ),
+        }
+    }
+}
+
+fn function(op: BinaryOp) -> Func {
+    match op {
+        BinaryOp::Add => Func::Add,
+        BinaryOp::Subtract => Func::Sub,
+        BinaryOp::Multiply | BinaryOp::MatMul => Func::Mul,
+        BinaryOp::Divide => Func::Div,
+        BinaryOp::Remainder => Func::Rem,
+        BinaryOp::Power => Func::Pow,
+        BinaryOp::Equal => Func::Eq,
+        BinaryOp::NotEqual => Func::Ne,
+        BinaryOp::Less => Func::Lt,
+        BinaryOp::LessEqual => Func::Le,
+        BinaryOp::Greater => Func::Gt,
+        BinaryOp::GreaterEqual => Func::Ge,
+        BinaryOp::And => Func::And,
+        BinaryOp::Or => Func::Or,
+    }
+}

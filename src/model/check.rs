@@ -1,0 +1,319 @@
+//! The whole check of a program, in order: names, each function by itself, the train block, the tests.
+//!
+//! What enters: a `Program`, a catalog, overrides. What leaves: `Checked`: the model, if there is a train block
+//! and no error; test blocks; every message, in the order of the text.
+
+use super::elaborate::{Elaborator, Frame, Mode};
+use super::load::Program;
+use super::settings::Overrides;
+use super::tests_blocks::TestBlock;
+use super::train::prune;
+use super::value::Value;
+use super::{Catalog, Model, Variable};
+use crate::base::{DType, Dim, TensorType};
+use gradc_dsl::ast::{DimItem, ExprKind, Function, Item, Pattern, Train, Type};
+use gradc_dsl::nearest::nearest;
+use gradc_dsl::{Diagnostic, Span};
+use indexmap::IndexMap;
+use smol_str::SmolStr;
+use std::collections::HashSet;
+
+/// What a check found.
+#[derive(Clone, Default)]
+pub struct Checked {
+    /// The train block, elaborated; `None` without one, or with errors.
+    pub model: Option<Model>,
+    pub tests: Vec<TestBlock>,
+    /// Errors and warnings, those of the user's file first, in the order of the text.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Checked {
+    pub fn has_errors(&self) -> bool {
+        self.diagnostics.iter().any(Diagnostic::is_error)
+    }
+}
+
+/// Checks a program and elaborates its train block.
+pub fn check(program: &Program, catalog: &dyn Catalog, overrides: &Overrides) -> Checked {
+    let mut checked = Checked { diagnostics: program.diagnostics.clone(), ..Checked::default() };
+    let none = HashSet::new();
+    let empty_functions = IndexMap::new();
+    let functions = functions(program, &mut checked.diagnostics);
+    let no_globals = IndexMap::new();
+    let mut first = Elaborator::new(program, &empty_functions, &no_globals, &none, Mode::Generic);
+    let globals = globals(program, overrides, &mut first);
+    merge(&mut checked.diagnostics, first.diagnostics);
+
+    let mut broken = HashSet::new();
+    for function in functions.values().filter(|f| !program.is_std(f.span.source)) {
+        let found = check_function(program, &functions, &globals, &broken, function);
+        if found.iter().any(Diagnostic::is_error) {
+            broken.insert(function.name.text.clone());
+        }
+        merge(&mut checked.diagnostics, found);
+    }
+
+    let trains: Vec<&Train> = items(program)
+        .filter_map(|item| match item {
+            Item::Train(train) => Some(train),
+            _ => None,
+        })
+        .filter(|train| train.span.source == 0)
+        .collect();
+    if let [first, second, ..] = trains[..] {
+        checked.diagnostics.push(
+            Diagnostic::error("E0514", "a file has one train block", second.name.span, "the second")
+                .label(first.name.span, "the first")
+                .help("put it into a file of its own, and import the functions that both need"),
+        );
+    }
+    if let Some(train) = trains.first() {
+        let parts = Parts { program, functions: &functions, globals: &globals, broken: &broken };
+        let (model, found) = parts.train(train, catalog, overrides);
+        merge(&mut checked.diagnostics, found);
+        unknown_overrides(program, train, overrides, &mut checked.diagnostics);
+        checked.model = model;
+    }
+    super::tests_blocks::collect(
+        program,
+        &functions,
+        &globals,
+        &broken,
+        trains.first().copied(),
+        &mut checked,
+    );
+    if checked.has_errors() {
+        checked.model = None;
+    }
+    checked.diagnostics.sort_by_key(|d| d.labels[0].span);
+    checked
+}
+
+pub(super) struct Parts<'a> {
+    pub program: &'a Program,
+    pub functions: &'a IndexMap<SmolStr, &'a Function>,
+    pub globals: &'a IndexMap<SmolStr, Value>,
+    pub broken: &'a HashSet<SmolStr>,
+}
+
+impl<'a> Parts<'a> {
+    fn elaborator(&self, mode: Mode) -> Elaborator<'a> {
+        Elaborator::new(self.program, self.functions, self.globals, self.broken, mode)
+    }
+
+    fn train(
+        &self,
+        train: &'a Train,
+        catalog: &dyn Catalog,
+        overrides: &Overrides,
+    ) -> (Option<Model>, Vec<Diagnostic>) {
+        let mut cx = self.elaborator(Mode::Train);
+        let settings = cx.settings(train, catalog, overrides);
+        let minimizes = |s: &gradc_dsl::ast::TrainStatement| {
+            matches!(s, gradc_dsl::ast::TrainStatement::Minimize { .. })
+        };
+        let syntax_fine = !self.program.diagnostics.iter().any(Diagnostic::is_error);
+        if syntax_fine && !train.statements.iter().any(minimizes) {
+            cx.report(
+                Diagnostic::error("E0502", format!("the train block `{}` minimizes nothing", train.name.text), train.name.span, "")
+                    .help("say what is to become small: `minimize cross_entropy(guess, data.label) with adam()`"),
+            );
+        }
+        let found = cx.train_block(train, &settings);
+        cx.finish(&found);
+        let diagnostics = std::mem::take(&mut cx.diagnostics);
+        if diagnostics.iter().any(Diagnostic::is_error) {
+            return (None, diagnostics);
+        }
+        let mut eval = self.elaborator(Mode::Eval);
+        let evaluated = eval.train_block(train, &settings);
+        eval.finish(&evaluated);
+        eval.graph.updates.clear();
+        let mut predict = eval.graph.clone();
+        predict.outputs = evaluated.predictions.clone();
+        if eval.diagnostics.iter().any(Diagnostic::is_error) {
+            return (None, eval.diagnostics);
+        }
+        let Some(run) = settings.settings() else { return (None, diagnostics) };
+        let (parameters, states): (Vec<Variable>, Vec<Variable>) =
+            cx.leaves.into_iter().map(|(_, leaf)| leaf.variable).partition(|v| v.trained);
+        let model = Model {
+            name: train.name.text.clone(),
+            train: prune(&cx.graph),
+            eval: prune(&eval.graph),
+            predict: prune(&predict),
+            variables: parameters.into_iter().chain(states).collect(),
+            metrics: cx.graph.outputs.iter().map(|(name, _)| name.clone()).collect(),
+            settings: run,
+        };
+        (Some(model), diagnostics)
+    }
+}
+
+fn items(program: &Program) -> impl Iterator<Item = &Item> {
+    program.files.iter().flat_map(|file| &file.items)
+}
+
+/// Adds messages that are not there yet.
+pub(super) fn merge(all: &mut Vec<Diagnostic>, more: Vec<Diagnostic>) {
+    for diagnostic in more {
+        let same = |d: &Diagnostic| d.code == diagnostic.code && d.labels[0].span == diagnostic.labels[0].span;
+        if !all.iter().any(same) {
+            all.push(diagnostic);
+        }
+    }
+}
+
+/// All functions by name. A function of the user's hides one of the standard library.
+fn functions<'a>(program: &'a Program, diagnostics: &mut Vec<Diagnostic>) -> IndexMap<SmolStr, &'a Function> {
+    let mut all: IndexMap<SmolStr, &Function> = IndexMap::new();
+    let in_order = items(program).filter_map(|item| match item {
+        Item::Function(function) => Some(function),
+        _ => None,
+    });
+    for function in in_order {
+        let name = &function.name;
+        match all.get(&name.text) {
+            None => {
+                all.insert(name.text.clone(), function);
+            }
+            Some(_) if program.is_std(function.span.source) => {}
+            Some(first) => diagnostics.push(
+                Diagnostic::error("E0204", format!("`{}` is defined twice", name.text), name.span, "the second time")
+                    .label(first.name.span, "the first time")
+                    .help("give one of them another name"),
+            ),
+        }
+        let mut seen: IndexMap<SmolStr, Span> = IndexMap::new();
+        for parameter in &function.parameters {
+            if let Some(first) = seen.insert(parameter.name.text.clone(), parameter.name.span) {
+                diagnostics.push(
+                    Diagnostic::error(
+                        "E0205",
+                        format!("`{}` has two arguments called `{}`", name.text, parameter.name.text),
+                        parameter.name.span,
+                        "the second",
+                    )
+                    .label(first, "the first")
+                    .help("give one of them another name"),
+                );
+            }
+        }
+    }
+    all
+}
+
+/// Top-level `let`s, with overrides.
+fn globals<'a>(
+    program: &'a Program,
+    overrides: &Overrides,
+    cx: &mut Elaborator<'a>,
+) -> IndexMap<SmolStr, Value> {
+    let mut globals = IndexMap::new();
+    for item in items(program) {
+        let Item::Setting(binding) = item else { continue };
+        let Pattern::Name(name) = &binding.pattern else { continue };
+        let value = cx.expr(&binding.value);
+        let value = overrides.get(&name.text).unwrap_or(value);
+        cx.bind(&name.text, value.clone(), name.span);
+        globals.insert(name.text.clone(), value);
+    }
+    globals
+}
+
+fn unknown_overrides(program: &Program, train: &Train, overrides: &Overrides, all: &mut Vec<Diagnostic>) {
+    let mut known: Vec<SmolStr> =
+        ["batch", "epochs", "steps", "seed", "shuffle"].map(SmolStr::from).into_iter().collect();
+    let lets = items(program).filter_map(|item| match item {
+        Item::Setting(binding) => Some(&binding.pattern),
+        _ => None,
+    });
+    let inside = train.statements.iter().filter_map(|s| match s {
+        gradc_dsl::ast::TrainStatement::Let(binding) => Some(&binding.pattern),
+        _ => None,
+    });
+    for pattern in lets.chain(inside) {
+        if let Pattern::Name(name) = pattern {
+            known.push(name.text.clone());
+        }
+    }
+    for (name, _) in &overrides.0 {
+        if !known.iter().any(|k| k == name) {
+            let error = Diagnostic::error(
+                "E0515",
+                format!("there is nothing called `{name}` to set"),
+                train.name.span,
+                "in this train block",
+            )
+            .note(format!("what can be set: {}", known.join(", ")));
+            all.push(match nearest(name, known.iter().map(SmolStr::as_str)) {
+                Some(near) => error.help(format!("did you mean `--set {near}=…`?")),
+                None => error.help("values that `let` binds at the top of the file can be set"),
+            });
+        }
+    }
+}
+
+/// Checks a function by itself: sizes and untyped numbers are symbols.
+pub(super) fn check_function<'a>(
+    program: &'a Program,
+    functions: &'a IndexMap<SmolStr, &'a Function>,
+    globals: &'a IndexMap<SmolStr, Value>,
+    broken: &'a HashSet<SmolStr>,
+    function: &'a Function,
+) -> Vec<Diagnostic> {
+    let mut cx = Elaborator::new(program, functions, globals, broken, Mode::Generic);
+    cx.frames.push(Frame::new(Some(function), None, function.name.text.clone()));
+    name_sizes(&mut cx, function);
+    let mut bound = Vec::new();
+    for parameter in &function.parameters {
+        let value = match &parameter.ty {
+            None => cx.opaque(TensorType::scalar(DType::F32)),
+            Some(Type::Dim(_)) => Value::Dim(Dim::symbol(parameter.name.text.clone())),
+            Some(Type::Constant { .. } | Type::Tuple { .. }) => Value::Opaque,
+            Some(ty) => match cx.declared(ty) {
+                Some(ty) => cx.opaque(ty),
+                None => Value::Error,
+            },
+        };
+        if let Some(default) = &parameter.default {
+            cx.expr(default);
+        }
+        bound.push((&parameter.name, value));
+    }
+    for (name, value) in bound {
+        cx.bind(&name.text, value, name.span);
+    }
+    cx.run_body(function);
+    cx.diagnostics
+}
+
+/// Gives every size in the signature's arguments a symbol of its name.
+fn name_sizes<'a>(cx: &mut Elaborator<'a>, function: &'a Function) {
+    for parameter in &function.parameters {
+        let name = &parameter.name;
+        match &parameter.ty {
+            Some(Type::Dim(_)) => cx.bind(&name.text, Value::Dim(Dim::symbol(name.text.clone())), name.span),
+            Some(Type::Tensor { dims, .. }) => {
+                for (position, item) in dims.iter().enumerate() {
+                    match item {
+                        DimItem::Rest(span) if position == 0 => {
+                            cx.frame().rest = Some((vec![Dim::symbol("..")], *span));
+                        }
+                        DimItem::Rest(_) => {}
+                        DimItem::Dim(expr) => {
+                            if let ExprKind::Name(symbol) = &expr.kind
+                                && cx.globals.get(symbol).is_none()
+                            {
+                                let at = (Dim::symbol(symbol.clone()), expr.span);
+                                cx.frame().dims.entry(symbol.clone()).or_insert(at);
+                            }
+                        }
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}

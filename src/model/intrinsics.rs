@@ -1,0 +1,707 @@
+//! Functions that are built in: the scalar table's rows, reductions, views, conversions, gradients.
+//!
+//! What enters: a name and evaluated arguments. What leaves: a value. Everything that can be said in the language
+//! itself is in the standard library instead.
+
+use super::elaborate::{Elaborator, Mode, show, show_shape};
+use super::value::{Given, Value};
+use crate::base::{DType, Dim, Distribution, ReduceOp, TensorType};
+use crate::graph::NodeId;
+use crate::graph::Built;
+use crate::scalar::Func;
+use gradc_dsl::nearest::nearest;
+use gradc_dsl::{Diagnostic, Span};
+use smol_str::SmolStr;
+
+/// Name and parameters; `?` marks one with a default.
+const INTRINSICS: [(&str, &[&str]); 31] = [
+    ("sum", &["x", "axes?", "keep?"]),
+    ("mean", &["x", "axes?", "keep?"]),
+    ("max", &["x", "axes?", "keep?"]),
+    ("min", &["x", "axes?", "keep?"]),
+    ("prod", &["x", "axes?", "keep?"]),
+    ("argmax", &["x", "axis?"]),
+    ("reshape", &["x", "shape"]),
+    ("flatten", &["x"]),
+    ("transpose", &["x"]),
+    ("permute", &["x", "axes"]),
+    ("broadcast", &["x", "shape"]),
+    ("concat", &["items", "axis?"]),
+    ("split", &["x", "n", "axis?"]),
+    ("pad", &["x", "n"]),
+    ("flip", &["x", "axis?"]),
+    ("one_hot", &["labels", "n"]),
+    ("iota", &["n"]),
+    ("zeros", &["shape"]),
+    ("ones", &["shape"]),
+    ("full", &["shape", "value"]),
+    ("random_uniform", &["shape"]),
+    ("random_normal", &["shape"]),
+    ("where", &["condition", "a", "b"]),
+    ("f32", &["x"]),
+    ("i32", &["x"]),
+    ("u8", &["x"]),
+    ("bool", &["x"]),
+    ("detach", &["x"]),
+    ("grad", &["loss", "wrt"]),
+    ("size", &["x", "axis"]),
+    ("shape", &["x"]),
+];
+
+const SCALAR: [(&str, Func, usize); 23] = [
+    ("abs", Func::Abs, 1),
+    ("sign", Func::Sign, 1),
+    ("sqrt", Func::Sqrt, 1),
+    ("exp", Func::Exp, 1),
+    ("log", Func::Log, 1),
+    ("log1p", Func::Log1p, 1),
+    ("expm1", Func::Expm1, 1),
+    ("tanh", Func::Tanh, 1),
+    ("sigmoid", Func::Sigmoid, 1),
+    ("erf", Func::Erf, 1),
+    ("sin", Func::Sin, 1),
+    ("cos", Func::Cos, 1),
+    ("floor", Func::Floor, 1),
+    ("ceil", Func::Ceil, 1),
+    ("round", Func::Round, 1),
+    ("is_finite", Func::IsFinite, 1),
+    ("neg", Func::Neg, 1),
+    ("rem", Func::Rem, 2),
+    ("pow", Func::Pow, 2),
+    ("maximum", Func::Max, 2),
+    ("minimum", Func::Min, 2),
+    ("max", Func::Max, 2),
+    ("min", Func::Min, 2),
+];
+
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    INTRINSICS.iter().map(|(n, _)| *n).chain(SCALAR.iter().map(|(n, ..)| *n))
+}
+
+pub(super) fn is_intrinsic(name: &str) -> bool {
+    names().any(|n| n == name)
+}
+
+impl<'a> Elaborator<'a> {
+    pub(super) fn intrinsic(&mut self, name: &SmolStr, given: Vec<Given>, span: Span) -> Value {
+        if given.iter().any(|g| matches!(g.value, Value::Error)) {
+            return Value::Error;
+        }
+        // `max(a, b)` of two values is elementwise; `max(x)` reduces.
+        let positional = given.iter().filter(|g| g.name.is_none()).count();
+        let listed = given.get(1).is_some_and(|g| matches!(g.value, Value::List(_)));
+        if let Some((_, func, arity)) = SCALAR.iter().find(|(n, _, a)| n == name && (*a == 1 || positional == 2))
+            && !listed
+        {
+            return self.scalar_call(name, *func, *arity, given, span);
+        }
+        let Some((_, parameters)) = INTRINSICS.iter().find(|(n, _)| n == name) else {
+            let (_, func, arity) = SCALAR.iter().find(|(n, ..)| n == name).expect("the name is an intrinsic's");
+            return self.scalar_call(name, *func, *arity, given, span);
+        };
+        let Some(slots) = self.intrinsic_slots(name, parameters, given, span) else { return Value::Error };
+        self.run_intrinsic(name, &slots, span)
+    }
+
+    fn scalar_call(&mut self, name: &str, func: Func, arity: usize, given: Vec<Given>, span: Span) -> Value {
+        let names: &[&str] = if arity == 1 { &["x"] } else { &["a", "b"] };
+        let Some(slots) = self.intrinsic_slots(name, names, given, span) else { return Value::Error };
+        let operands: Vec<(Value, Span)> = slots.into_iter().flatten().map(|g| (g.value, g.span)).collect();
+        if operands.iter().any(|(v, _)| matches!(v, Value::Opaque)) {
+            return Value::Opaque;
+        }
+        if let Some(x) = known(func, &operands) {
+            return Value::Number(x);
+        }
+        if arity == 1
+            && let Some(id) = self.tensor(&operands[0].0, operands[0].1)
+            && self.graph.dtype(id) != DType::F32
+            && !matches!(func, Func::Abs | Func::Neg | Func::Sign)
+        {
+            let ty = show(self.graph.ty(id));
+            return self.report(
+                Diagnostic::error(
+                    "E0305",
+                    format!("`{name}` takes real numbers (f32)"),
+                    operands[0].1,
+                    format!("this is `{ty}`"),
+                )
+                .help("convert it: `f32(…)`"),
+            );
+        }
+        self.map(func, &operands, span)
+    }
+
+    fn intrinsic_slots(
+        &mut self,
+        name: &str,
+        parameters: &[&str],
+        given: Vec<Given>,
+        span: Span,
+    ) -> Option<Vec<Option<Given>>> {
+        let plain = |p: &str| p.trim_end_matches('?').to_owned();
+        let listed = parameters.iter().map(|p| plain(p)).collect::<Vec<_>>();
+        let signature = format!("{name}({})", listed.join(", "));
+        let mut slots: Vec<Option<Given>> = vec![None; parameters.len()];
+        for (position, argument) in given.into_iter().enumerate() {
+            let at = match &argument.name {
+                None => position,
+                Some(n) => match listed.iter().position(|p| *p == n.text) {
+                    Some(at) => at,
+                    None => {
+                        let error = Diagnostic::error(
+                            "E0403",
+                            format!("`{name}` has no argument called `{}`", n.text),
+                            n.span,
+                            "no such argument",
+                        )
+                        .note(format!("its signature is `{signature}`"));
+                        let near = nearest(&n.text, listed.iter().map(String::as_str));
+                        self.report(match near {
+                            Some(near) => error.help(format!("did you mean `{near}`?")),
+                            None => error.help("remove it"),
+                        });
+                        return None;
+                    }
+                },
+            };
+            if at >= slots.len() {
+                self.report(
+                    Diagnostic::error("E0402", format!("too many arguments for `{name}`"), argument.span, "")
+                        .note(format!("its signature is `{signature}`"))
+                        .help("remove it"),
+                );
+                return None;
+            }
+            if let Some(first) = &slots[at] {
+                let first = first.span;
+                self.report(
+                    Diagnostic::error("E0404", format!("`{}` is given twice", listed[at]), argument.span, "")
+                        .label(first, "the first time")
+                        .help("remove one of them"),
+                );
+                return None;
+            }
+            slots[at] = Some(argument);
+        }
+        for (parameter, slot) in parameters.iter().zip(&slots) {
+            if slot.is_none() && !parameter.ends_with('?') {
+                self.report(
+                    Diagnostic::error("E0401", format!("`{name}` needs `{parameter}`"), span, "it is missing")
+                        .help(format!("its signature is `{signature}`")),
+                );
+                return None;
+            }
+        }
+        Some(slots)
+    }
+
+    fn run_intrinsic(&mut self, name: &str, slots: &[Option<Given>], span: Span) -> Value {
+        let first = slots[0].as_ref().expect("the first argument is required");
+        let (value, at) = (first.value.clone(), first.span);
+        let second = slots.get(1).and_then(Option::as_ref);
+        let third = slots.get(2).and_then(Option::as_ref);
+        match name {
+            "sum" | "mean" | "max" | "min" | "prod" => self.reduction(name, &value, at, second, third, span),
+            "argmax" => self.with_axis(&value, at, second, |e, x, axis| e.graph.argmax(x, axis), span),
+            "flip" => self.with_axis(&value, at, second, |e, x, axis| e.graph.flip(x, &[axis]), span),
+            "reshape" | "broadcast" => {
+                let Some(x) = self.tensor(&value, at) else { return Value::Error };
+                let Some(shape) = second.and_then(|g| self.shape_of(g)) else { return Value::Error };
+                if name == "reshape" { self.reshape(x, shape, span) } else { self.broadcast_value(x, shape, span) }
+            }
+            "flatten" => {
+                let Some(x) = self.tensor(&value, at) else { return Value::Error };
+                let ty = self.graph.ty(x).clone();
+                let Some((lead, rest)) = ty.shape.split_first() else {
+                    return self.error("E0306", "`flatten` needs a tensor with axes", at, "this is one number");
+                };
+                let size = rest.iter().fold(Dim::from(1), |n, d| n * d.clone());
+                let built = self.graph.reshape(x, vec![lead.clone(), size]);
+                self.built(built, span)
+            }
+            "transpose" => {
+                let Some(x) = self.tensor(&value, at) else { return Value::Error };
+                if self.graph.ty(x).rank() < 2 {
+                    let found = show(self.graph.ty(x));
+                    return self.error(
+                        "E0306",
+                        "`transpose` exchanges the last two axes, and this has fewer",
+                        at,
+                        format!("this is `{found}`"),
+                    );
+                }
+                let built = self.graph.transpose(x);
+                self.built(built, span)
+            }
+            "permute" => {
+                let Some(x) = self.tensor(&value, at) else { return Value::Error };
+                let rank = self.graph.ty(x).rank();
+                let Some(axes) = second.and_then(|g| self.axes(x, g)) else { return Value::Error };
+                let mut sorted = axes.clone();
+                sorted.sort_unstable();
+                if sorted != (0..rank).collect::<Vec<_>>() {
+                    let place = second.map_or(span, |g| g.span);
+                    return self.error("E0306", format!("`permute` needs each of the {rank} axes once"), place, "");
+                }
+                let built = self.graph.permute(x, &axes);
+                self.built(built, span)
+            }
+            "concat" => self.concat(&value, at, second, span),
+            "split" => self.split(&value, at, second, third, span),
+            "pad" => self.pad(&value, at, second, span),
+            "one_hot" => self.one_hot(&value, at, second, span),
+            "iota" => {
+                let Some(shape) = self.shape_of(first) else { return Value::Error };
+                let built = self.graph.iota(shape, 0);
+                self.built(built, span)
+            }
+            "zeros" | "ones" | "full" => {
+                let Some(shape) = self.shape_of(first) else { return Value::Error };
+                let fill = match (name, second) {
+                    ("full", Some(g)) => g.value.clone(),
+                    ("ones", _) => Value::Number(1.0),
+                    _ => Value::Number(0.0),
+                };
+                let Some(x) = self.tensor(&fill, span) else { return Value::Error };
+                self.broadcast_value(x, shape, span)
+            }
+            "random_uniform" | "random_normal" => {
+                let Some(shape) = self.shape_of(first) else { return Value::Error };
+                let distribution =
+                    if name == "random_uniform" { Distribution::Uniform } else { Distribution::Normal };
+                let site = self.n_sites;
+                self.n_sites += 1;
+                Value::Tensor(self.graph.random(distribution, site, shape))
+            }
+            "where" => {
+                let Some(condition) = self.tensor(&value, at) else { return Value::Error };
+                if self.graph.dtype(condition) != DType::Bool {
+                    let found = show(self.graph.ty(condition));
+                    return self.report(
+                        Diagnostic::error("E0305", "`where` needs a condition of truth values (bool)", at, format!("this is `{found}`"))
+                            .help("compare: `where(x > 0, a, b)`"),
+                    );
+                }
+                let operands: Vec<(Value, Span)> =
+                    slots.iter().flatten().map(|g| (g.value.clone(), g.span)).collect();
+                self.map(Func::Select, &operands, span)
+            }
+            "f32" | "i32" | "u8" | "bool" => {
+                if let (Some(x), "f32") = (value.as_number(), name) {
+                    return Value::Number(x);
+                }
+                let Some(x) = self.tensor(&value, at) else { return Value::Error };
+                let built = self.graph.cast(x, DType::from_name(name).unwrap_or(DType::F32));
+                self.built(built, span)
+            }
+            "detach" => {
+                let Some(x) = self.tensor(&value, at) else { return Value::Error };
+                let built = self.graph.detach(x);
+                self.built(built, span)
+            }
+            "grad" => self.gradient(&value, at, second, span),
+            "shape" => {
+                let Some(x) = self.tensor(&value, at) else { return Value::Error };
+                Value::List(self.graph.ty(x).shape.iter().cloned().map(Value::Dim).collect())
+            }
+            _ => {
+                let Some(x) = self.tensor(&value, at) else { return Value::Error };
+                match second.and_then(|g| self.axis(x, g)) {
+                    Some(axis) => Value::Dim(self.graph.ty(x).shape[axis].clone()),
+                    None => Value::Error,
+                }
+            }
+        }
+    }
+
+    /// A built node, or a message for what no earlier check has caught.
+    pub(super) fn built(&mut self, built: Built, span: Span) -> Value {
+        match built {
+            Ok(id) => Value::Tensor(id),
+            Err(error) => self.error("E0314", format!("this cannot be computed: {error}"), span, ""),
+        }
+    }
+
+    fn reduction(
+        &mut self,
+        name: &str,
+        value: &Value,
+        at: Span,
+        axes: Option<&Given>,
+        keep: Option<&Given>,
+        span: Span,
+    ) -> Value {
+        let Some(mut x) = self.tensor(value, at) else { return Value::Error };
+        let mut axes = match axes {
+            Some(given) => match self.axes(x, given) {
+                Some(axes) => axes,
+                None => return Value::Error,
+            },
+            None => (0..self.graph.ty(x).rank()).collect(),
+        };
+        axes.sort_unstable();
+        axes.dedup();
+        if matches!(self.graph.dtype(x), DType::Bool | DType::U8) {
+            match self.graph.cast(x, DType::F32) {
+                Ok(cast) => x = cast,
+                Err(error) => return self.built(Err(error), span),
+            }
+        }
+        if name == "mean" && self.graph.dtype(x) == DType::I32 {
+            return self.report(
+                Diagnostic::error("E0305", "`mean` takes real numbers (f32)", at, "these are whole numbers")
+                    .help("convert them: `mean(f32(…))`"),
+            );
+        }
+        let shape = self.graph.ty(x).shape.clone();
+        let built = match name {
+            "sum" => self.graph.reduce(ReduceOp::Sum, x, &axes),
+            "prod" => self.graph.reduce(ReduceOp::Prod, x, &axes),
+            "max" => self.graph.reduce(ReduceOp::Max, x, &axes),
+            "min" => self.graph.reduce(ReduceOp::Min, x, &axes),
+            _ => self.graph.mean(x, &axes),
+        };
+        let keep = keep.is_some_and(|g| matches!(g.value, Value::Bool(true)));
+        match built {
+            Ok(id) if keep => {
+                let size = |(i, d): (usize, &Dim)| if axes.contains(&i) { Dim::from(1) } else { d.clone() };
+                let kept: Vec<Dim> = shape.iter().enumerate().map(size).collect();
+                let built = self.graph.reshape(id, kept);
+                self.built(built, span)
+            }
+            other => self.built(other, span),
+        }
+    }
+
+    fn with_axis(
+        &mut self,
+        value: &Value,
+        at: Span,
+        axis: Option<&Given>,
+        build: impl Fn(&mut Self, NodeId, usize) -> Built,
+        span: Span,
+    ) -> Value {
+        let Some(x) = self.tensor(value, at) else { return Value::Error };
+        let last = Given::positional(Value::Dim(Dim::from(-1)), span);
+        match self.axis(x, axis.unwrap_or(&last)) {
+            Some(axis) => {
+                let built = build(self, x, axis);
+                self.built(built, span)
+            }
+            None => Value::Error,
+        }
+    }
+
+    /// An axis by number (negative: from the end), or by the name of its size.
+    pub(super) fn axis(&mut self, x: NodeId, given: &Given) -> Option<usize> {
+        let ty = self.graph.ty(x).clone();
+        let value = match &given.value {
+            Value::List(items) if items.len() == 1 => items[0].clone(),
+            other => other.clone(),
+        };
+        match value {
+            Value::Dim(d) => match d.as_const() {
+                Some(n) => {
+                    let rank = ty.rank() as i64;
+                    let axis = if n < 0 { n + rank } else { n };
+                    if (0..rank).contains(&axis) {
+                        return Some(axis as usize);
+                    }
+                    self.report(
+                        Diagnostic::error("E0306", format!("there is no axis {n}"), given.span, format!("of `{}`", show(&ty)))
+                            .help(if rank == 0 {
+                                "this is one number, without axes".to_owned()
+                            } else {
+                                format!("its axes are 0 to {}, or -1 for the last", rank - 1)
+                            }),
+                    );
+                    None
+                }
+                None => {
+                    let found = ty.shape.iter().position(|s| *s == d);
+                    if found.is_none() {
+                        self.report(
+                            Diagnostic::error("E0306", format!("no axis has the size {d}"), given.span, format!("of `{}`", show(&ty)))
+                                .help("name one of its axes, or count from 0"),
+                        );
+                    }
+                    found
+                }
+            },
+            Value::Opaque => Some(0),
+            Value::Error => None,
+            other => {
+                let found = self.describe(&other);
+                self.error("E0312", format!("an axis is a whole number, not {found}"), given.span, "");
+                None
+            }
+        }
+    }
+
+    pub(super) fn axes(&mut self, x: NodeId, given: &Given) -> Option<Vec<usize>> {
+        match &given.value {
+            Value::List(items) => items
+                .iter()
+                .map(|item| self.axis(x, &Given::positional(item.clone(), given.span)))
+                .collect(),
+            _ => self.axis(x, given).map(|axis| vec![axis]),
+        }
+    }
+
+    /// A shape: a list of sizes, or one size.
+    pub(super) fn shape_of(&mut self, given: &Given) -> Option<Vec<Dim>> {
+        let items = match &given.value {
+            Value::List(items) | Value::Tuple(items) => items.clone(),
+            other => vec![other.clone()],
+        };
+        let mut shape = Vec::new();
+        for item in items {
+            match item {
+                Value::Dim(d) => {
+                    if !self.check_size(&d, given.span) {
+                        return None;
+                    }
+                    shape.push(d);
+                }
+                Value::Opaque => shape.push(Dim::symbol("(unknown)")),
+                Value::Error => return None,
+                other => {
+                    let found = self.describe(&other);
+                    self.report(
+                        Diagnostic::error("E0313", format!("a shape is a list of sizes, not {found}"), given.span, "")
+                            .help("write `[batch, 28, 28]`"),
+                    );
+                    return None;
+                }
+            }
+        }
+        Some(shape)
+    }
+
+    fn reshape(&mut self, x: NodeId, shape: Vec<Dim>, span: Span) -> Value {
+        let ty = self.graph.ty(x).clone();
+        let to = TensorType::new(ty.dtype, shape);
+        let (from, into) = (ty.n_elements(), to.n_elements());
+        if from == into {
+            let built = self.graph.reshape(x, to.shape);
+            return self.built(built, span);
+        }
+        if self.mode == Mode::Generic && self.same_size(&from, &into) {
+            return self.opaque(to);
+        }
+        self.report(
+            Diagnostic::error(
+                "E0308",
+                format!("{from} numbers cannot be arranged as {}, which holds {into}", show_shape(&to.shape)),
+                span,
+                format!("from `{}` to `{}`", show(&ty), show(&to)),
+            )
+            .help("the sizes of both shapes must have the same product"),
+        )
+    }
+
+    fn broadcast_value(&mut self, x: NodeId, shape: Vec<Dim>, span: Span) -> Value {
+        let ty = self.graph.ty(x).clone();
+        match self.graph.broadcast_to(x, &shape) {
+            Ok(id) => Value::Tensor(id),
+            Err(_) => self.report(
+                Diagnostic::error(
+                    "E0301",
+                    format!("`{}` cannot be repeated to {}", show(&ty), show_shape(&shape)),
+                    span,
+                    "",
+                )
+                .help("axes are matched from the last one backwards; they must be equal, or 1"),
+            ),
+        }
+    }
+
+    fn concat(&mut self, value: &Value, at: Span, axis: Option<&Given>, span: Span) -> Value {
+        let (Value::List(items) | Value::Tuple(items)) = value else {
+            let found = self.describe(value);
+            return self.report(
+                Diagnostic::error("E0312", format!("`concat` takes a list of tensors, not {found}"), at, "")
+                    .help("write `concat([a, b], axis = 1)`"),
+            );
+        };
+        let mut ids = Vec::new();
+        for item in items {
+            match self.tensor(item, at) {
+                Some(id) => ids.push(id),
+                None => return Value::Error,
+            }
+        }
+        let Some(first) = ids.first().copied() else {
+            return self.error("E0312", "`concat` needs at least one tensor", at, "");
+        };
+        let last = Given::positional(Value::Dim(Dim::from(-1)), span);
+        let Some(axis) = self.axis(first, axis.unwrap_or(&last)) else { return Value::Error };
+        match self.graph.concat(&ids, axis) {
+            Ok(id) => Value::Tensor(id),
+            Err(_) => {
+                let types: Vec<String> =
+                    ids.iter().map(|id| format!("`{}`", show(self.graph.ty(*id)))).collect();
+                self.report(
+                    Diagnostic::error(
+                        "E0314",
+                        format!("{} cannot be joined along axis {axis}", types.join(" and ")),
+                        at,
+                        "",
+                    )
+                    .help(format!("all axes except axis {axis} must be equal, and the element types too")),
+                )
+            }
+        }
+    }
+
+    fn split(&mut self, value: &Value, at: Span, n: Option<&Given>, axis: Option<&Given>, span: Span) -> Value {
+        let Some(x) = self.tensor(value, at) else { return Value::Error };
+        let last = Given::positional(Value::Dim(Dim::from(-1)), span);
+        let Some(axis) = self.axis(x, axis.unwrap_or(&last)) else { return Value::Error };
+        let place = n.map_or(span, |g| g.span);
+        let parts = match n.map(|g| &g.value) {
+            Some(Value::Dim(d)) => d.as_const(),
+            _ => None,
+        };
+        let Some(parts) = parts.filter(|p| (1..=10_000).contains(p)) else {
+            return self.error("E0313", "the number of parts must be a whole number, known here", place, "");
+        };
+        let ty = self.graph.ty(x).clone();
+        let Some(size) = ty.shape[axis].exact_div(&Dim::from(parts)) else {
+            if ty.shape[axis].as_const().is_none() && self.mode == Mode::Generic {
+                let mut part = ty.clone();
+                part.shape[axis] = Dim::symbol(format!("({} / {parts})", ty.shape[axis]));
+                return Value::Tuple((0..parts).map(|_| self.opaque(part.clone())).collect());
+            }
+            return self.report(
+                Diagnostic::error(
+                    "E0307",
+                    format!("{} does not divide into {parts} equal parts", ty.shape[axis]),
+                    place,
+                    format!("{parts} parts"),
+                )
+                .label(at, format!("this is `{}`; axis {axis} is split", show(&ty)))
+                .help("choose a number of parts that divides the size"),
+            );
+        };
+        let mut items = Vec::new();
+        for part in 0..parts {
+            let mut start = vec![Dim::from(0); ty.rank()];
+            start[axis] = size.clone() * Dim::from(part);
+            let mut shape = ty.shape.clone();
+            shape[axis] = size.clone();
+            let built = self.graph.slice(x, start, &vec![1; ty.rank()], shape);
+            items.push(self.built(built, span));
+        }
+        Value::Tuple(items)
+    }
+
+    /// `pad(x, n)` on all axes, `pad(x, [[low, high], …])` on each.
+    fn pad(&mut self, value: &Value, at: Span, n: Option<&Given>, span: Span) -> Value {
+        let Some(x) = self.tensor(value, at) else { return Value::Error };
+        let ty = self.graph.ty(x).clone();
+        let place = n.map_or(span, |g| g.span);
+        let amount = |v: &Value| match v {
+            Value::Dim(d) => d.as_const().filter(|n| (0..=1 << 20).contains(n)),
+            _ => None,
+        };
+        let pairs: Option<Vec<(i64, i64)>> = match n.map(|g| &g.value) {
+            Some(Value::List(items)) => items
+                .iter()
+                .map(|item| match item {
+                    Value::List(pair) if pair.len() == 2 => Some((amount(&pair[0])?, amount(&pair[1])?)),
+                    _ => None,
+                })
+                .collect(),
+            Some(one) => amount(one).map(|n| vec![(n, n); ty.rank()]),
+            None => None,
+        };
+        let Some(pairs) = pairs.filter(|p| p.len() == ty.rank()) else {
+            return self.report(
+                Diagnostic::error("E0312", format!("`pad` needs one number, or {} pairs", ty.rank()), place, "")
+                    .help("write `pad(x, 1)` or `pad(x, [[0, 0], [1, 1]])`"),
+            );
+        };
+        let start: Vec<Dim> = pairs.iter().map(|(low, _)| Dim::from(*low)).collect();
+        let shape: Vec<Dim> =
+            ty.shape.iter().zip(&pairs).map(|(d, (low, high))| d.clone() + Dim::from(low + high)).collect();
+        let built = self.graph.pad(x, start, &vec![1; ty.rank()], shape);
+        self.built(built, span)
+    }
+
+    fn one_hot(&mut self, value: &Value, at: Span, n: Option<&Given>, span: Span) -> Value {
+        let Some(x) = self.tensor(value, at) else { return Value::Error };
+        let dtype = self.graph.dtype(x);
+        if !matches!(dtype, DType::I32 | DType::U8) {
+            let found = show(self.graph.ty(x));
+            return self.report(
+                Diagnostic::error("E0305", "`one_hot` takes whole numbers (i32)", at, format!("this is `{found}`"))
+                    .help("convert them: `i32(…)`"),
+            );
+        }
+        let Some(sizes) = n.and_then(|g| self.shape_of(g)) else { return Value::Error };
+        let mut shape = self.graph.ty(x).shape.clone();
+        let axes: Vec<usize> = (0..shape.len()).collect();
+        shape.extend(sizes);
+        let last = shape.len() - 1;
+        let built = self.graph.cast(x, DType::I32).and_then(|x| {
+            let labels = self.graph.broadcast(x, &axes, shape.clone())?;
+            let classes = self.graph.iota(shape, last)?;
+            let equal = self.graph.map(Func::Eq, &[labels, classes])?;
+            self.graph.cast(equal, DType::F32)
+        });
+        self.built(built, span)
+    }
+
+    fn gradient(&mut self, value: &Value, at: Span, wrt: Option<&Given>, span: Span) -> Value {
+        let Some(wrt) = wrt else { return Value::Error };
+        let (Some(loss), Some(x)) = (self.tensor(value, at), self.tensor(&wrt.value, wrt.span)) else {
+            return Value::Error;
+        };
+        let ty = self.graph.ty(loss).clone();
+        if ty.rank() != 0 || ty.dtype != DType::F32 {
+            return self.report(
+                Diagnostic::error(
+                    "E0317",
+                    "`grad` differentiates one real number, not a tensor",
+                    at,
+                    format!("this is `{}`", show(&ty)),
+                )
+                .help("make one number of it first: `grad(sum(…), wrt = x)`"),
+            );
+        }
+        if self.graph.dtype(x) != DType::F32 {
+            let found = show(self.graph.ty(x));
+            return self.error(
+                "E0305",
+                "a gradient is with respect to real numbers (f32)",
+                wrt.span,
+                format!("this is `{found}`"),
+            );
+        }
+        let built = self.graph.grad(loss, x);
+        self.built(built, span)
+    }
+}
+
+/// The function's value when all operands are known.
+fn known(func: Func, operands: &[(Value, Span)]) -> Option<f64> {
+    let x: Vec<f64> = operands.iter().map(|(v, _)| v.as_number()).collect::<Option<_>>()?;
+    Some(match func {
+        Func::Abs => x[0].abs(),
+        Func::Sqrt => x[0].sqrt(),
+        Func::Exp => x[0].exp(),
+        Func::Log => x[0].ln(),
+        Func::Sin => x[0].sin(),
+        Func::Cos => x[0].cos(),
+        Func::Tanh => x[0].tanh(),
+        Func::Floor => x[0].floor(),
+        Func::Ceil => x[0].ceil(),
+        Func::Round => x[0].round_ties_even(),
+        Func::Max => x[0].max(x[1]),
+        Func::Min => x[0].min(x[1]),
+        Func::Pow => x[0].powf(x[1]),
+        _ => return None,
+    })
+}

@@ -1,0 +1,288 @@
+//! Train blocks: settings, data, losses, optimizers, metrics, predictions.
+//!
+//! What enters: a train block, the catalog of data sources, overrides. What leaves: a `Model`, or messages.
+//! The block's statements are elaborated three times, into the train, eval and predict graphs, so that what
+//! depends on `training` differs by construction.
+
+use super::elaborate::{Elaborator, Mode, show};
+use super::settings::TrainSettings;
+use super::value::Value;
+use crate::base::{DType, Dim, TensorType};
+use crate::graph::rewrite::{copy_node, reachable};
+use crate::graph::{Graph, NodeId, Op};
+use gradc_dsl::ast::{ArgumentValue, Expr, ExprKind, Name, Pattern, Train, TrainStatement};
+use gradc_dsl::nearest::nearest;
+use gradc_dsl::{Diagnostic, Span};
+use indexmap::IndexMap;
+use smol_str::SmolStr;
+
+/// What one elaboration of a train block gave.
+pub(super) struct Elaborated {
+    pub losses: Vec<(NodeId, Span)>,
+    pub reports: Vec<(SmolStr, NodeId)>,
+    pub predictions: Vec<(SmolStr, NodeId)>,
+}
+
+impl<'a> Elaborator<'a> {
+    /// Elaborates the block's statements.
+    pub(super) fn train_block(&mut self, train: &'a Train, settings: &TrainSettings<'a>) -> Elaborated {
+        let mut fields = IndexMap::new();
+        for (name, ty) in &settings.fields {
+            let mut shape = vec![Dim::symbol("batch")];
+            shape.extend(ty.shape.iter().cloned());
+            fields.insert(name.clone(), TensorType::new(ty.dtype, shape));
+        }
+        self.fields = Some(fields);
+        self.steps = settings.total_steps;
+        self.epochs = Some(settings.epochs);
+        let mut found = Elaborated { losses: Vec::new(), reports: Vec::new(), predictions: Vec::new() };
+        let mut minimized = Vec::new();
+        for statement in &train.statements {
+            match statement {
+                TrainStatement::Let(binding) => {
+                    let overridden = match &binding.pattern {
+                        Pattern::Name(name) => settings.lets.get(&name.text).cloned().map(|v| (name, v)),
+                        _ => None,
+                    };
+                    match overridden {
+                        Some((name, value)) => self.bind(&name.text, value, name.span),
+                        None => self.let_statement(binding),
+                    }
+                }
+                TrainStatement::Setting { name, value, .. } => {
+                    if let Some(number) = settings.value(&name.text) {
+                        self.bind(&name.text, number, name.span);
+                    } else if !super::settings::NAMES.contains(&name.text.as_str()) {
+                        let value = self.expr(value);
+                        self.bind(&name.text, value, name.span);
+                    }
+                }
+                TrainStatement::Minimize { loss, over, optimizer, span } => {
+                    let value = self.expr(loss);
+                    let Some(id) = self.scalar_loss(&value, loss) else { continue };
+                    found.losses.push((id, loss.span));
+                    minimized.push((id, loss.span, over, optimizer, *span));
+                    if found.predictions.is_empty() && !has_predict(train) {
+                        found.predictions.extend(self.default_prediction(loss));
+                    }
+                }
+                TrainStatement::Report { name, value, .. } => {
+                    let Some(id) = self.report_value(value) else { continue };
+                    let name = self.unique(name_of(name.as_ref(), value, "metric"), &found.reports);
+                    found.reports.push((name, id));
+                }
+                TrainStatement::Predict { name, value, .. } => {
+                    let result = self.expr(value);
+                    let Some(id) = self.tensor(&result, value.span) else { continue };
+                    let name = self.unique(name_of(name.as_ref(), value, "prediction"), &found.predictions);
+                    found.predictions.push((name, id));
+                }
+            }
+        }
+        if self.mode == Mode::Train && self.n_errors() == 0 {
+            self.minimize_all(minimized);
+        }
+        found
+    }
+
+    fn scalar_loss(&mut self, value: &Value, loss: &Expr) -> Option<NodeId> {
+        let id = self.tensor(value, loss.span)?;
+        let ty = self.graph.ty(id).clone();
+        if ty.rank() != 0 || ty.dtype != DType::F32 {
+            self.report(
+                Diagnostic::error(
+                    "E0505",
+                    "a loss is one real number, so that it can be made smaller",
+                    loss.span,
+                    format!("this is `{}`", show(&ty)),
+                )
+                .help("take the mean, `minimize mean(…)`, or use a loss such as `cross_entropy(guess, label)`"),
+            );
+            return None;
+        }
+        Some(id)
+    }
+
+    fn report_value(&mut self, value: &'a Expr) -> Option<NodeId> {
+        let result = self.expr(value);
+        let id = self.tensor(&result, value.span)?;
+        let ty = self.graph.ty(id).clone();
+        if ty.rank() != 0 {
+            self.report(
+                Diagnostic::error("E0513", "what is reported is one number", value.span, format!("this is `{}`", show(&ty)))
+                    .help("take the mean: `report mean(…)`"),
+            );
+            return None;
+        }
+        self.graph.cast(id, DType::F32).ok()
+    }
+
+    fn unique(&self, name: SmolStr, taken: &[(SmolStr, NodeId)]) -> SmolStr {
+        let used = |n: &str| n == "loss" || taken.iter().any(|(t, _)| t == n);
+        if !used(&name) {
+            return name;
+        }
+        let candidates = (2..).map(|i| SmolStr::from(format!("{name}{i}")));
+        candidates.into_iter().find(|n| !used(n)).unwrap_or(name)
+    }
+
+    /// Without `predict`: the loss's first argument, if it is a real tensor.
+    fn default_prediction(&mut self, loss: &'a Expr) -> Option<(SmolStr, NodeId)> {
+        let first = match &loss.kind {
+            ExprKind::Call { arguments, .. } => match arguments.first().map(|a| &a.value) {
+                Some(ArgumentValue::Expr(e)) => e,
+                _ => return None,
+            },
+            ExprKind::Pipe(left, _) => left,
+            _ => return None,
+        };
+        let Value::Tensor(id) = self.expr(first) else { return None };
+        (self.graph.dtype(id) == DType::F32).then(|| (name_of(None, first, "prediction"), id))
+    }
+
+    fn minimize_all(&mut self, minimized: Vec<(NodeId, Span, &'a Vec<Name>, &'a Expr, Span)>) {
+        let parameters: Vec<(SmolStr, NodeId, Span)> = self
+            .leaves
+            .iter()
+            .filter(|(_, leaf)| leaf.variable.trained)
+            .map(|(path, leaf)| (path.clone(), leaf.node, leaf.variable.span))
+            .collect();
+        let mut trained_by: IndexMap<SmolStr, Span> = IndexMap::new();
+        let mut reached_by_any: Vec<SmolStr> = Vec::new();
+        let mut work = Vec::new();
+        for (loss, at, over, optimizer, span) in minimized {
+            let differentiable = differentiable_from(&self.graph, loss);
+            for name in over {
+                let known = parameters.iter().any(|(path, ..)| under(path, &name.text));
+                if !known {
+                    let heads: Vec<&str> = parameters.iter().map(|(p, ..)| p.split('.').next().unwrap_or(p)).collect();
+                    let error = Diagnostic::error(
+                        "E0511",
+                        format!("there are no parameters of `{}`", name.text),
+                        name.span,
+                        "not known",
+                    );
+                    self.report(match nearest(&name.text, heads.iter().copied()) {
+                        Some(near) => error.help(format!("did you mean `{near}`?")),
+                        None => error.help("name a function of this train block that has parameters"),
+                    });
+                }
+            }
+            let mut chosen = Vec::new();
+            for (path, leaf, _) in &parameters {
+                let named = over.is_empty() || over.iter().any(|n| under(path, &n.text));
+                if !named || !differentiable[leaf.index()] {
+                    continue;
+                }
+                reached_by_any.push(path.clone());
+                if let Some(first) = trained_by.get(path).copied() {
+                    self.report(
+                        Diagnostic::error("E0508", format!("`{path}` is optimized twice in one step"), span, "here again")
+                            .label(first, "and here")
+                            .help("add the losses, `minimize a + b with …`, or divide the parameters: `over params(NAME)`"),
+                    );
+                    break;
+                }
+                chosen.push((path.clone(), *leaf));
+            }
+            for (path, _) in &chosen {
+                trained_by.insert(path.clone(), span);
+            }
+            if chosen.is_empty() && parameters.is_empty() {
+                self.report(
+                    Diagnostic::error("E0507", "there is nothing to train", at, "no `param` is used here")
+                        .help("use a layer with parameters, such as `dense(10)`, or declare a `param`"),
+                );
+            }
+            work.push((loss, chosen, optimizer));
+        }
+        for (path, _, span) in &parameters {
+            if !reached_by_any.contains(path) {
+                self.report(
+                    Diagnostic::error("E0506", format!("no loss reaches the parameter `{path}`"), *span, "it would never change")
+                        .note("no gradient flows through `detach`, `argmax`, comparisons and whole numbers")
+                        .help("use it in what is minimized; or make it a `state`, if it is not to be trained"),
+                );
+            }
+        }
+        if self.n_errors() > 0 {
+            return;
+        }
+        for (loss, chosen, optimizer) in work {
+            self.graph_origin(optimizer.span);
+            let mut with_gradients = Vec::new();
+            for (path, leaf) in chosen {
+                if let Ok(gradient) = self.graph.grad(loss, leaf) {
+                    with_gradients.push((path, leaf, gradient));
+                }
+            }
+            self.optimize(optimizer, with_gradients);
+        }
+    }
+
+    /// Sets the graph's outputs: `loss` and the reports.
+    pub(super) fn finish(&mut self, found: &Elaborated) {
+        let mut total = None;
+        for (loss, _) in &found.losses {
+            total = match total {
+                None => Some(*loss),
+                Some(sum) => self.graph.map(crate::scalar::Func::Add, &[sum, *loss]).ok(),
+            };
+        }
+        let outputs = total.map(|id| (SmolStr::new_static("loss"), id)).into_iter();
+        self.graph.outputs = outputs.chain(found.reports.iter().cloned()).collect();
+    }
+}
+
+/// Whether `path` is the parameter or group called `name`.
+fn under(path: &str, name: &str) -> bool {
+    path == name || path.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'))
+}
+
+fn has_predict(train: &Train) -> bool {
+    train.statements.iter().any(|s| matches!(s, TrainStatement::Predict { .. }))
+}
+
+/// What an unnamed output is called: by the name, or the function that makes it.
+fn name_of(name: Option<&Name>, value: &Expr, otherwise: &str) -> SmolStr {
+    match (name, &value.kind) {
+        (Some(name), _) => name.text.clone(),
+        (None, ExprKind::Name(name)) => name.clone(),
+        (None, ExprKind::Call { callee, .. }) => name_of(None, callee, otherwise),
+        (None, ExprKind::Pipe(_, right)) => name_of(None, right, otherwise),
+        _ => SmolStr::new(otherwise),
+    }
+}
+
+/// Nodes through which a gradient flows from `loss`.
+fn differentiable_from(graph: &Graph, loss: NodeId) -> Vec<bool> {
+    let mut reached = vec![false; graph.len()];
+    reached[loss.index()] = true;
+    for id in graph.ids().rev() {
+        if !reached[id.index()] || matches!(graph.node(id).op, Op::Detach) {
+            continue;
+        }
+        for operand in &graph.node(id).operands {
+            if graph.dtype(*operand) == DType::F32 && graph.dtype(id) == DType::F32 {
+                reached[operand.index()] = true;
+            }
+        }
+    }
+    reached
+}
+
+/// The nodes that outputs and updates need, and no others.
+pub(super) fn prune(graph: &Graph) -> Graph {
+    let live = reachable(graph, graph.roots());
+    let mut new = Graph::new();
+    let mut image: Vec<Option<NodeId>> = vec![None; graph.len()];
+    for id in graph.ids().filter(|id| live[id.index()]) {
+        let node = graph.node(id);
+        let operands: Vec<NodeId> = node.operands.iter().filter_map(|o| image[o.index()]).collect();
+        image[id.index()] = Some(copy_node(&mut new, node, &operands));
+    }
+    let at = |id: &NodeId| image[id.index()].expect("roots are live");
+    new.outputs = graph.outputs.iter().map(|(name, id)| (name.clone(), at(id))).collect();
+    new.updates = graph.updates.iter().map(|(leaf, value)| (at(leaf), at(value))).collect();
+    new
+}

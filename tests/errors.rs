@@ -78,7 +78,8 @@ fn broken_models_are_explained() {
     let mut passed = Vec::new();
     for (name, bytes) in models("tests/errors") {
         let (text, codes, _) = messages(&load(&name, &bytes, &Folder));
-        for code in &codes {
+        // Codes of syntax are held by the tests of the `dsl` crate.
+        for code in codes.iter().filter(|code| !code.starts_with("E01")) {
             assert!(gradc_dsl::explain::explain(code).is_some(), "{code} has no explanation");
         }
         if codes.is_empty() {
@@ -95,14 +96,19 @@ fn broken_models_are_explained() {
 #[test]
 fn good_models_are_accepted() {
     let all = models("tests/golden").into_iter().chain(models("examples"));
+    let mut bad = String::new();
     for (name, bytes) in all {
         let program = load(&name, &bytes, &Folder);
         let checked = check(&program, &Fields, &Overrides::default());
         let (text, ..) = messages(&program);
-        assert!(checked.diagnostics.is_empty(), "{name}:\n{text}");
+        if !checked.diagnostics.is_empty() {
+            bad.push_str(&format!("{name}:\n{text}"));
+            continue;
+        }
         let model = checked.model.unwrap_or_else(|| panic!("{name} has no model"));
         for graph in [&model.train, &model.eval, &model.predict] {
             gradc::graph::verify::verify(graph).unwrap_or_else(|e| panic!("{name}: {e}"));
         }
     }
+    assert!(bad.is_empty(), "{bad}");
 }

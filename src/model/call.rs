@@ -151,16 +151,7 @@ impl<'a> Elaborator<'a> {
     /// Body and result of a function whose parameters are bound.
     pub(super) fn run_body(&mut self, function: &'a Function) -> Value {
         let value = self.block_here(&function.body, None);
-        if let Some(scope) = self.frame().scopes.pop() {
-            let parameters: Vec<&SmolStr> = function.parameters.iter().map(|p| &p.name.text).collect();
-            let (inputs, lets) = scope.into_iter().partition(|(name, _)| parameters.contains(&name));
-            if self.frames.len() == 2 {
-                self.warn_unused(inputs, "parameter");
-                self.warn_unused(lets, "let");
-            }
-            self.frame().scopes.push(Default::default());
-        }
-        match (&function.result, value) {
+        let result = match (&function.result, value) {
             (Some(ty), Some(value)) => {
                 let place = function.body.value.as_ref().map_or(function.body.span, |v| v.span);
                 self.check_result(function, ty, value, place)
@@ -176,7 +167,17 @@ impl<'a> Elaborator<'a> {
             ),
             (None, Some(value)) => value,
             (None, None) => Value::Tuple(Vec::new()),
+        };
+        if let Some(scope) = self.frame().scopes.pop() {
+            let parameters: Vec<&SmolStr> = function.parameters.iter().map(|p| &p.name.text).collect();
+            let (inputs, lets) = scope.into_iter().partition(|(name, _)| parameters.contains(&name));
+            if self.frames.len() == 2 {
+                self.warn_unused(inputs, "parameter");
+                self.warn_unused(lets, "let");
+            }
+            self.frame().scopes.push(Default::default());
         }
+        result
     }
 
     /// One argument for each parameter, `None` for a default.

@@ -34,8 +34,24 @@ impl Checked {
     }
 }
 
+/// For the deepest tree that the parser lets through inside the deepest chain of calls (bytes; touched only when
+/// needed).
+const STACK: usize = 512 << 20;
+
 /// Checks a program and elaborates its train block.
+///
+/// # Panics
+/// If the system gives no thread.
 pub fn check(program: &Program, catalog: &dyn Catalog, overrides: &Overrides) -> Checked {
+    std::thread::scope(|scope| {
+        let work = move || check_here(program, catalog, overrides);
+        let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work);
+        let thread = thread.expect("the system gives a thread");
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+fn check_here(program: &Program, catalog: &dyn Catalog, overrides: &Overrides) -> Checked {
     let mut checked = Checked { diagnostics: program.diagnostics.clone(), ..Checked::default() };
     let none = HashSet::new();
     let empty_functions = IndexMap::new();

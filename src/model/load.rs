@@ -87,7 +87,7 @@ impl Loading<'_> {
             }
         };
         let number = self.program.sources.add(name, text.clone());
-        let (file, errors) = parse(number, &text);
+        let (file, errors) = parse_deep(number, &text);
         self.program.diagnostics.extend(errors);
         let imports: Vec<Import> = file
             .items
@@ -175,6 +175,15 @@ impl Loading<'_> {
         self.add(&name, text.as_bytes());
         true
     }
+}
+
+/// Parses with room for the deepest nesting that the parser lets through, whatever thread this is.
+fn parse_deep(number: u32, text: &str) -> (File, Vec<Diagnostic>) {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(64 << 20).spawn_scoped(scope, || parse(number, text));
+        let thread = thread.expect("the system gives a thread");
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// The same path without `.` and `a/..`.

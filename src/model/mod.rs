@@ -129,6 +129,6 @@ pub struct DataInfo {
 
 /// Looks data sources up for the checker; the training room implements it. An error's text is for the user and
 /// stands under the call.
-pub trait Catalog {
+pub trait Catalog: Sync {
     fn info(&self, call: &DataCall) -> Result<DataInfo, String>;
 }

@@ -35,7 +35,7 @@ impl Overrides {
     }
 }
 
-pub(super) struct TrainSettings<'a> {
+pub(super) struct TrainSettings {
     pub data: Option<DataCall>,
     pub test: Option<DataCall>,
     pub valid: Option<DataCall>,
@@ -50,10 +50,9 @@ pub(super) struct TrainSettings<'a> {
     pub total_steps: Option<u64>,
     /// `let`s of the block that the command line replaces.
     pub lets: IndexMap<SmolStr, Value>,
-    pub name: &'a SmolStr,
 }
 
-impl TrainSettings<'_> {
+impl TrainSettings {
     /// A numeric setting as a value that expressions of the block can read. `batch` stays the symbol.
     pub(super) fn value(&self, name: &str) -> Option<Value> {
         match name {
@@ -83,7 +82,7 @@ impl<'a> Elaborator<'a> {
         train: &'a Train,
         catalog: &dyn Catalog,
         overrides: &Overrides,
-    ) -> TrainSettings<'a> {
+    ) -> TrainSettings {
         let mut settings = TrainSettings {
             data: None,
             test: None,
@@ -97,7 +96,6 @@ impl<'a> Elaborator<'a> {
             shuffle: true,
             total_steps: None,
             lets: IndexMap::new(),
-            name: &train.name.text,
         };
         let mut seen: IndexMap<SmolStr, Span> = IndexMap::new();
         for statement in &train.statements {
@@ -136,7 +134,7 @@ impl<'a> Elaborator<'a> {
 
     fn setting(
         &mut self,
-        settings: &mut TrainSettings<'a>,
+        settings: &mut TrainSettings,
         name: &gradc_dsl::ast::Name,
         value: &'a Expr,
         overrides: &Overrides,
@@ -165,7 +163,7 @@ impl<'a> Elaborator<'a> {
         }
     }
 
-    fn number_setting(&mut self, settings: &mut TrainSettings<'a>, name: &str, value: Value, span: Span) {
+    fn number_setting(&mut self, settings: &mut TrainSettings, name: &str, value: Value, span: Span) {
         let number = match &value {
             Value::Dim(d) => d.as_const(),
             Value::Number(x) if x.fract() == 0.0 && x.abs() < 1e15 => Some(*x as i64),
@@ -235,7 +233,7 @@ impl<'a> Elaborator<'a> {
         Some(DataCall { source: source.clone(), arguments: evaluated, span: expr.span })
     }
 
-    fn look_up(&mut self, train: &'a Train, settings: &mut TrainSettings<'a>, catalog: &dyn Catalog) {
+    fn look_up(&mut self, train: &'a Train, settings: &mut TrainSettings, catalog: &dyn Catalog) {
         let written = train
             .statements
             .iter()

@@ -25,7 +25,7 @@ pub(super) struct Elaborated {
 
 impl<'a> Elaborator<'a> {
     /// Elaborates the block's statements.
-    pub(super) fn train_block(&mut self, train: &'a Train, settings: &TrainSettings<'a>) -> Elaborated {
+    pub(super) fn train_block(&mut self, train: &'a Train, settings: &TrainSettings) -> Elaborated {
         let mut fields = IndexMap::new();
         for (name, ty) in &settings.fields {
             let mut shape = vec![Dim::symbol("batch")];

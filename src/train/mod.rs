@@ -8,8 +8,11 @@
 pub mod batches;
 pub mod checkpoint;
 pub mod data;
+pub mod engine;
+pub mod folder;
 pub mod init;
 mod philox;
+pub mod run;
 pub mod weights;
 
 /// The candidate that looks most like `name`, when one is close enough to be what was meant.

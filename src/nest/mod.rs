@@ -192,7 +192,7 @@ pub struct Fill {
     pub buffer: BufferRef,
     pub offset: Dim,
     pub count: Dim,
-    /// Number of the first element in the whole tensor: the Philox counter.
+    /// Number of the first element in the whole tensor; see `base::philox`.
     pub first: Dim,
     pub distribution: Distribution,
     pub site: u32,

@@ -67,18 +67,3 @@ impl Row for Func {
         }
     }
 }
-
-pub mod philox {
-    pub fn uniform(seed: u64, step: u64, site: u32, index: u64) -> f32 {
-        let mut z = seed
-            ^ step.rotate_left(20)
-            ^ u64::from(site).rotate_left(40)
-            ^ index.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 40) as f32 / 16_777_216.0
-    }
-    pub fn normal(seed: u64, step: u64, site: u32, index: u64) -> f32 {
-        (uniform(seed, step, site, index) - 0.5) * 3.46
-    }
-}

@@ -20,9 +20,8 @@ pub(crate) mod level {
     pub const COMPARE: u8 = 5;
     pub const SUM: u8 = 6;
     pub const PRODUCT: u8 = 7;
-    pub const NEGATE: u8 = 8;
-    pub const POWER: u8 = 9;
-    pub const POSTFIX: u8 = 10;
+    pub const POWER: u8 = 8;
+    pub const POSTFIX: u8 = 9;
 }
 
 impl BinaryOp {

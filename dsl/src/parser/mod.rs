@@ -11,6 +11,8 @@ mod items;
 mod statements;
 mod train;
 
+pub(crate) use expressions::level;
+
 use crate::ast::{Comment, Expr, ExprKind, File, Name, Span};
 use crate::diagnostic::Diagnostic;
 use crate::token::{self, Kind, Token};

@@ -5,8 +5,8 @@
 //! compare trees by it.
 
 use crate::ast::{
-    Argument, ArgumentValue, Block, Claim, Declaration, DimItem, Expr, ExprKind, File, Function, ImportPath, Index,
-    Item, Let, Name, Pattern, Statement, Test, Train, TrainStatement, Type, UnaryOp,
+    Argument, ArgumentValue, Block, Claim, Declaration, DimItem, Expr, ExprKind, File, Function, ImportPath,
+    Index, Item, Let, Name, Pattern, Statement, Test, Train, TrainStatement, Type, UnaryOp,
 };
 use crate::token::escape;
 

@@ -3,9 +3,9 @@
 //! What enters: an `Expr`. What leaves: a `Doc`, with parentheses wherever the tree needs them to be read back
 //! (a tree that was parsed carries its own as `Paren`).
 
+use super::Printer;
 use super::doc::Doc;
 use super::items::is_else_if;
-use super::Printer;
 use crate::ast::{Argument, ArgumentValue, BinaryOp, Expr, ExprKind, Index, Span, UnaryOp};
 use crate::parser::level;
 use crate::token::escape;

@@ -5,8 +5,8 @@
 use super::doc::Doc;
 use super::{Lines, Printer};
 use crate::ast::{
-    Block, Claim, Declaration, DimItem, Expr, ExprKind, File, Function, ImportPath, Item, Let, Name, Parameter,
-    Pattern, Span, Statement, Test, Train, TrainStatement, Type,
+    Block, Claim, Declaration, DimItem, Expr, ExprKind, File, Function, ImportPath, Item, Let, Name,
+    Parameter, Pattern, Span, Statement, Test, Train, TrainStatement, Type,
 };
 use crate::parser::level;
 use crate::token::escape;
@@ -145,7 +145,12 @@ impl Printer<'_> {
     fn declaration(&mut self, keyword: &str, declaration: &Declaration) -> Doc {
         let ty = self.ty(&declaration.ty);
         let initial = self.expr(&declaration.initial);
-        Doc::from(vec![Doc::text(format!("{keyword} {}: ", declaration.name.text)), ty, " = ".into(), initial])
+        Doc::from(vec![
+            Doc::text(format!("{keyword} {}: ", declaration.name.text)),
+            ty,
+            " = ".into(),
+            initial,
+        ])
     }
 
     fn train(&mut self, train: &Train) -> Doc {
@@ -270,7 +275,9 @@ impl Entry<'_> {
             Entry::Value(expr) => expr.span,
             Entry::Statement(Statement::Expr(expr)) => expr.span,
             Entry::Statement(Statement::Let(statement)) => statement.span,
-            Entry::Statement(Statement::Param(declaration) | Statement::State(declaration)) => declaration.span,
+            Entry::Statement(Statement::Param(declaration) | Statement::State(declaration)) => {
+                declaration.span
+            }
             Entry::Statement(Statement::Update { span, .. }) => *span,
         }
     }

@@ -64,9 +64,8 @@ impl<'a> Printer<'a> {
         match self.text {
             Some(text) if from < to => {
                 let between = &text.as_bytes()[from as usize..to as usize];
-                let line_end = |(i, &b): (usize, &u8)| {
-                    b == b'\n' || (b == b'\r' && between.get(i + 1) != Some(&b'\n'))
-                };
+                let line_end =
+                    |(i, &b): (usize, &u8)| b == b'\n' || (b == b'\r' && between.get(i + 1) != Some(&b'\n'));
                 between.iter().enumerate().filter(|&pair| line_end(pair)).count()
             }
             _ => 0,

@@ -3,7 +3,6 @@
 //! Operands have exactly the result's shape; stretching is an explicit `Broadcast` view. Element types are the
 //! scalar table's business.
 
-use super::shim::Row;
 use super::{Family, ShapeError, expect_operands, expect_same_shape};
 use crate::base::{DType, TensorType};
 use crate::graph::Op;
@@ -53,7 +52,7 @@ impl Family for Map {
         match keyword {
             "map" => {
                 let name = cursor.word()?;
-                match Func::from_name(name) {
+                match Func::named(name) {
                     Some(func) => Ok(Some(Op::Map(func))),
                     None => cursor.reject(format!("no scalar function is named `{name}`")),
                 }
@@ -81,21 +80,11 @@ fn cast(x: f64, to: DType) -> f64 {
 }
 
 fn infer_map(func: Func, operands: &[&TensorType]) -> Result<TensorType, ShapeError> {
-    use Func::*;
-    let expected = match func {
-        Select => 3,
-        Neg | Abs | Sign | Sqrt | Exp | Log | Log1p | Expm1 | Tanh | Sigmoid | Erf | Sin | Cos | Floor
-        | Ceil | Round | Not | IsFinite => 1,
-        _ => 2,
-    };
-    if operands.len() != expected {
-        return Err(ShapeError::OperandCount { expected, found: operands.len() });
+    if operands.len() != func.arity() {
+        return Err(ShapeError::OperandCount { expected: func.arity(), found: operands.len() });
     }
-    (1..expected).try_for_each(|i| expect_same_shape(operands, i))?;
-    let dtype = match func {
-        Eq | Ne | Lt | Le | Gt | Ge | And | Or | Not | IsFinite => DType::Bool,
-        Select => operands[1].dtype,
-        _ => operands[0].dtype,
-    };
+    (1..operands.len()).try_for_each(|i| expect_same_shape(operands, i))?;
+    let dtypes: Vec<DType> = operands.iter().map(|ty| ty.dtype).collect();
+    let dtype = func.result_dtype(&dtypes).map_err(|_| ShapeError::NoSuchFunction { name: func.name(), found: dtypes })?;
     Ok(TensorType::new(dtype, operands[0].shape.clone()))
 }

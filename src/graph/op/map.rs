@@ -85,6 +85,8 @@ fn infer_map(func: Func, operands: &[&TensorType]) -> Result<TensorType, ShapeEr
     }
     (1..operands.len()).try_for_each(|i| expect_same_shape(operands, i))?;
     let dtypes: Vec<DType> = operands.iter().map(|ty| ty.dtype).collect();
-    let dtype = func.result_dtype(&dtypes).map_err(|_| ShapeError::NoSuchFunction { name: func.name(), found: dtypes })?;
+    let dtype = func
+        .result_dtype(&dtypes)
+        .map_err(|_| ShapeError::NoSuchFunction { name: func.name(), found: dtypes })?;
     Ok(TensorType::new(dtype, operands[0].shape.clone()))
 }

@@ -194,10 +194,19 @@ impl Printer<'_> {
             docs.push(self.bracketed("(", &test.arguments, ")", end, |a| a.span, Self::argument));
         }
         let head = test.arguments.last().map_or(test.name.span.end, |argument| argument.span.end);
-        let claims = Claims { multi_line: self.line_ends(head, first) > 0 };
+        let open = self.open_brace(head, first);
+        let claims = Claims { multi_line: self.line_ends(open, first) > 0 };
         docs.push(" ".into());
         docs.push(self.braces(&test.claims, test.span.end.saturating_sub(1), &claims).group());
         Doc::from(docs)
+    }
+
+    /// The place of a test's `{`, which stands between its head and its first claim.
+    fn open_brace(&self, head: u32, first: u32) -> u32 {
+        let Some(text) = self.text else { return first };
+        let comment = self.comments.first().map_or(first, |comment| comment.span.start);
+        let end = comment.clamp(head, first) as usize;
+        text[head as usize..end].rfind('{').map_or(head, |at| head + at as u32)
     }
 
     fn claim(&mut self, claim: &Claim) -> Doc {

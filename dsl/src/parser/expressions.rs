@@ -314,7 +314,7 @@ impl Parser<'_> {
                     ExprKind::Bool(value)
                 }
                 "if" => self.condition()?,
-                "repeat" if self.ahead(1).kind != Kind::OpenParen && !self.repeat_is_name() => {
+                "repeat" => {
                     self.report(
                         Diagnostic::error("E0126", "`repeat` needs a value to work on", token.span, "")
                             .help("pipe one into it: `x |> repeat 4 { block(8) }`"),
@@ -331,12 +331,6 @@ impl Parser<'_> {
             _ => return self.missing_value(),
         };
         Ok(Expr { kind, span: self.span_from(start) })
-    }
-
-    /// `repeat` where no count can follow is an ordinary name.
-    fn repeat_is_name(&self) -> bool {
-        let next = self.ahead(1);
-        next.starts_line || !matches!(next.kind, Kind::Word | Kind::Number)
     }
 
     fn number(&mut self, token: Token) -> ExprKind {

@@ -28,8 +28,7 @@ pub const MAX_DEPTH: usize = 200;
 pub const MAX_ERRORS: usize = 100;
 
 /// Words that are never names.
-pub const RESERVED: [&str; 10] =
-    ["fn", "let", "if", "else", "repeat", "and", "or", "not", "true", "false"];
+pub const RESERVED: [&str; 10] = ["fn", "let", "if", "else", "repeat", "and", "or", "not", "true", "false"];
 
 /// Reads a whole source.
 ///

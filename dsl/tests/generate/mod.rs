@@ -12,7 +12,8 @@ const S: Span = Span { source: 0, start: 0, end: 0 };
 
 fn word() -> BoxedStrategy<SmolStr> {
     prop::sample::select(vec!["x", "y", "weight_1", "data", "train", "test", "over", "at", "state", "param"])
-        .prop_map(SmolStr::new).boxed()
+        .prop_map(SmolStr::new)
+        .boxed()
 }
 
 fn name() -> BoxedStrategy<Name> {
@@ -38,47 +39,64 @@ fn leaf() -> BoxedStrategy<Expr> {
         any::<bool>().prop_map(ExprKind::Bool),
         "[ -~\n\t]{0,8}".prop_map(ExprKind::Text),
     ]
-    .prop_map(expr).boxed()
+    .prop_map(expr)
+    .boxed()
 }
 
 fn operator() -> BoxedStrategy<BinaryOp> {
     use BinaryOp::*;
     prop::sample::select(vec![
-        Add, Subtract, Multiply, Divide, Remainder, MatMul, Power, Equal, NotEqual, Less, LessEqual, Greater,
-        GreaterEqual, And, Or,
-    ]).boxed()
+        Add,
+        Subtract,
+        Multiply,
+        Divide,
+        Remainder,
+        MatMul,
+        Power,
+        Equal,
+        NotEqual,
+        Less,
+        LessEqual,
+        Greater,
+        GreaterEqual,
+        And,
+        Or,
+    ])
+    .boxed()
 }
 
 pub fn expression() -> BoxedStrategy<Expr> {
-    leaf().prop_recursive(5, 40, 4, |inner| {
-        let boxed = inner.clone().prop_map(Box::new);
-        let items = prop::collection::vec(inner.clone(), 0..4);
-        prop_oneof![
-            (operator(), boxed.clone(), boxed.clone()).prop_map(|(op, a, b)| ExprKind::Binary(op, a, b)),
-            (operator(), boxed.clone(), boxed.clone()).prop_map(|(op, a, b)| ExprKind::Binary(op, a, b)),
-            (prop::bool::ANY, boxed.clone()).prop_map(|(not, a)| {
-                ExprKind::Unary(if not { UnaryOp::Not } else { UnaryOp::Negate }, a)
-            }),
-            (boxed.clone(), name()).prop_map(|(base, field)| ExprKind::Field(base, field)),
-            call(inner.clone()),
-            (boxed.clone(), prop::collection::vec(index(inner.clone()), 1..3))
-                .prop_map(|(base, indices)| ExprKind::Index { base, indices }),
-            (boxed.clone(), stage(inner.clone())).prop_map(|(a, b)| ExprKind::Pipe(a, Box::new(b))),
-            items.clone().prop_map(ExprKind::List),
-            prop::collection::vec(inner.clone(), 1..4).prop_map(ExprKind::Tuple),
-            (boxed.clone(), block(inner.clone()), prop::option::of(block(inner.clone())))
-                .prop_map(|(condition, then, otherwise)| ExprKind::If { condition, then, otherwise }),
-            (prop::sample::select(vec!["sum", "max", "mean"]), names(), boxed.clone()).prop_filter_map(
-                "an index reduction's body begins with a plain value",
-                |(op, indices, body)| {
-                    let op = Name { text: op.into(), span: S };
-                    begins_plainly(&body).then_some(ExprKind::IndexReduce { op, indices, body })
-                }
-            ),
-            block(inner.clone()).prop_map(ExprKind::Block),
-        ]
-        .prop_map(expr)
-    }).boxed()
+    leaf()
+        .prop_recursive(5, 40, 4, |inner| {
+            let boxed = inner.clone().prop_map(Box::new);
+            let items = prop::collection::vec(inner.clone(), 0..4);
+            prop_oneof![
+                (operator(), boxed.clone(), boxed.clone()).prop_map(|(op, a, b)| ExprKind::Binary(op, a, b)),
+                (operator(), boxed.clone(), boxed.clone()).prop_map(|(op, a, b)| ExprKind::Binary(op, a, b)),
+                (prop::bool::ANY, boxed.clone()).prop_map(|(not, a)| {
+                    ExprKind::Unary(if not { UnaryOp::Not } else { UnaryOp::Negate }, a)
+                }),
+                (boxed.clone(), name()).prop_map(|(base, field)| ExprKind::Field(base, field)),
+                call(inner.clone()),
+                (boxed.clone(), prop::collection::vec(index(inner.clone()), 1..3))
+                    .prop_map(|(base, indices)| ExprKind::Index { base, indices }),
+                (boxed.clone(), stage(inner.clone())).prop_map(|(a, b)| ExprKind::Pipe(a, Box::new(b))),
+                items.clone().prop_map(ExprKind::List),
+                prop::collection::vec(inner.clone(), 1..4).prop_map(ExprKind::Tuple),
+                (boxed.clone(), block(inner.clone()), prop::option::of(block(inner.clone())))
+                    .prop_map(|(condition, then, otherwise)| ExprKind::If { condition, then, otherwise }),
+                (prop::sample::select(vec!["sum", "max", "mean"]), names(), boxed.clone()).prop_filter_map(
+                    "an index reduction's body begins with a plain value",
+                    |(op, indices, body)| {
+                        let op = Name { text: op.into(), span: S };
+                        begins_plainly(&body).then_some(ExprKind::IndexReduce { op, indices, body })
+                    }
+                ),
+                block(inner.clone()).prop_map(ExprKind::Block),
+            ]
+            .prop_map(expr)
+        })
+        .boxed()
 }
 
 /// What `sum[i]` may stand before: not a list or a block, which would be read as an index or a body, and
@@ -98,15 +116,15 @@ fn call(inner: BoxedStrategy<Expr>) -> BoxedStrategy<ExprKind> {
         4 => inner.prop_map(ArgumentValue::Expr).prop_map(|value| (true, value)),
         1 => ty(leaf()).prop_map(|ty| (false, ArgumentValue::Type(ty))),
     ];
-    let argument = (prop::option::of(name()), name(), value).prop_map(|(named, always, (expr, value))| Argument {
-        name: if expr { named } else { Some(always) },
-        value,
-        span: S,
+    let argument = (prop::option::of(name()), name(), value).prop_map(|(named, always, (expr, value))| {
+        Argument { name: if expr { named } else { Some(always) }, value, span: S }
     });
-    (word(), prop::collection::vec(argument, 0..4)).prop_map(|(callee, arguments)| ExprKind::Call {
-        callee: Box::new(expr(ExprKind::Name(callee))),
-        arguments,
-    }).boxed()
+    (word(), prop::collection::vec(argument, 0..4))
+        .prop_map(|(callee, arguments)| ExprKind::Call {
+            callee: Box::new(expr(ExprKind::Name(callee))),
+            arguments,
+        })
+        .boxed()
 }
 
 /// What stands right of `|>`.
@@ -114,10 +132,12 @@ fn stage(inner: BoxedStrategy<Expr>) -> BoxedStrategy<Expr> {
     prop_oneof![
         prop::sample::select(vec!["relu", "softmax"]).prop_map(|name| ExprKind::Name(name.into())),
         call(inner.clone()),
-        (leaf().prop_map(Box::new), block(inner.clone())).prop_map(|(count, body)| ExprKind::Repeat { count, body }),
+        (leaf().prop_map(Box::new), block(inner.clone()))
+            .prop_map(|(count, body)| ExprKind::Repeat { count, body }),
         block(inner).prop_map(ExprKind::Block),
     ]
-    .prop_map(expr).boxed()
+    .prop_map(expr)
+    .boxed()
 }
 
 fn index(inner: BoxedStrategy<Expr>) -> BoxedStrategy<Index> {
@@ -125,23 +145,30 @@ fn index(inner: BoxedStrategy<Expr>) -> BoxedStrategy<Index> {
     prop_oneof![
         inner.prop_map(Index::Expr),
         Just(Index::Rest(S)),
-        (part.clone(), part.clone(), part).prop_map(|(start, end, step)| Index::Range { start, end, step, span: S }),
-    ].boxed()
+        (part.clone(), part.clone(), part).prop_map(|(start, end, step)| Index::Range {
+            start,
+            end,
+            step,
+            span: S
+        }),
+    ]
+    .boxed()
 }
 
 fn ty(size: BoxedStrategy<Expr>) -> BoxedStrategy<Type> {
     let dim = prop_oneof![Just(DimItem::Rest(S)), size.prop_map(DimItem::Dim)];
     let plain = prop_oneof![
-        (prop::sample::select(vec!["f32", "u8"]), prop::collection::vec(dim, 0..4)).prop_map(|(dtype, dims)| {
-            Type::Tensor { dtype: Name { text: dtype.into(), span: S }, dims, span: S }
-        }),
+        (prop::sample::select(vec!["f32", "u8"]), prop::collection::vec(dim, 0..4)).prop_map(
+            |(dtype, dims)| { Type::Tensor { dtype: Name { text: dtype.into(), span: S }, dims, span: S } }
+        ),
         Just(Type::Dim(S)),
         Just(Type::Constant { name: Name { text: "int".into(), span: S }, span: S }),
     ];
     prop_oneof![
         4 => plain.clone(),
         1 => prop::collection::vec(plain, 2..4).prop_map(|items| Type::Tuple { items, span: S }),
-    ].boxed()
+    ]
+    .boxed()
 }
 
 fn binding(value: BoxedStrategy<Expr>) -> BoxedStrategy<Let> {
@@ -150,12 +177,18 @@ fn binding(value: BoxedStrategy<Expr>) -> BoxedStrategy<Let> {
         names().prop_map(|names| Pattern::Tuple(names, S)),
         (name(), names()).prop_map(|(name, indices)| Pattern::Indexed { name, indices, span: S }),
     ];
-    (pattern, prop::option::of(ty(leaf())), value).prop_map(|(pattern, ty, value)| Let { pattern, ty, value, span: S }).boxed()
+    (pattern, prop::option::of(ty(leaf())), value)
+        .prop_map(|(pattern, ty, value)| Let { pattern, ty, value, span: S })
+        .boxed()
 }
 
 fn block(value: BoxedStrategy<Expr>) -> BoxedStrategy<Block> {
-    let declaration = (name(), ty(leaf()), value.clone())
-        .prop_map(|(name, ty, initial)| Declaration { name, ty, initial, span: S });
+    let declaration = (name(), ty(leaf()), value.clone()).prop_map(|(name, ty, initial)| Declaration {
+        name,
+        ty,
+        initial,
+        span: S,
+    });
     let statement = prop_oneof![
         binding(value.clone()).prop_map(Statement::Let),
         declaration.clone().prop_map(Statement::Param),
@@ -163,27 +196,29 @@ fn block(value: BoxedStrategy<Expr>) -> BoxedStrategy<Block> {
         (name(), value.clone()).prop_map(|(target, value)| Statement::Update { target, value, span: S }),
         value.clone().prop_map(Statement::Expr),
     ];
-    (prop::collection::vec(statement, 0..3), prop::option::of(value)).prop_map(|(mut statements, value)| {
-        // The last expression of a block is its value.
-        if value.is_none() && matches!(statements.last(), Some(Statement::Expr(_))) {
-            statements.pop();
-        }
-        while value.is_none() && matches!(statements.last(), Some(Statement::Expr(_))) {
-            statements.pop();
-        }
-        Block { statements, value: value.map(Box::new), span: S }
-    }).boxed()
+    (prop::collection::vec(statement, 0..3), prop::option::of(value))
+        .prop_map(|(mut statements, value)| {
+            // The last expression of a block is its value.
+            if value.is_none() && matches!(statements.last(), Some(Statement::Expr(_))) {
+                statements.pop();
+            }
+            while value.is_none() && matches!(statements.last(), Some(Statement::Expr(_))) {
+                statements.pop();
+            }
+            Block { statements, value: value.map(Box::new), span: S }
+        })
+        .boxed()
 }
 
 fn function() -> BoxedStrategy<Item> {
     let parameter = (name(), prop::option::of(ty(leaf())), prop::option::of(expression()))
         .prop_map(|(name, ty, default)| Parameter { name, ty, default, span: S });
     let doc = prop::collection::vec("[a-z]{1,5}( [a-z]{1,5}){0,3}", 0..3);
-    (doc, name(), prop::collection::vec(parameter, 0..4), prop::option::of(ty(leaf())), block(expression())).prop_map(
-        |(doc, name, parameters, result, body)| {
+    (doc, name(), prop::collection::vec(parameter, 0..4), prop::option::of(ty(leaf())), block(expression()))
+        .prop_map(|(doc, name, parameters, result, body)| {
             Item::Function(Function { doc, name, parameters, result, body, span: S })
-        },
-    ).boxed()
+        })
+        .boxed()
 }
 
 fn train() -> BoxedStrategy<Item> {
@@ -197,14 +232,20 @@ fn train() -> BoxedStrategy<Item> {
         named.prop_map(|(name, value)| TrainStatement::Predict { name, value, span: S }),
     ];
     (name(), prop::collection::vec(statement, 0..5))
-        .prop_map(|(name, statements)| Item::Train(Train { name, statements, span: S })).boxed()
+        .prop_map(|(name, statements)| Item::Train(Train { name, statements, span: S }))
+        .boxed()
 }
 
 fn test() -> BoxedStrategy<Item> {
     let comparison = prop::sample::select(vec![BinaryOp::Equal, BinaryOp::Less, BinaryOp::GreaterEqual]);
     let claim = prop_oneof![
         Just(Claim::GradCheck(S)),
-        (leaf(), comparison, expression()).prop_map(|(left, op, right)| Claim::Compare { left, op, right, span: S }),
+        (leaf(), comparison, expression()).prop_map(|(left, op, right)| Claim::Compare {
+            left,
+            op,
+            right,
+            span: S
+        }),
         (name(), leaf(), leaf(), leaf()).prop_map(|(metric, at, low, high)| Claim::InRange {
             metric,
             at,
@@ -214,7 +255,8 @@ fn test() -> BoxedStrategy<Item> {
         }),
     ];
     (name(), prop::collection::vec(claim, 0..4))
-        .prop_map(|(name, claims)| Item::Test(Test { name, arguments: Vec::new(), claims, span: S })).boxed()
+        .prop_map(|(name, claims)| Item::Test(Test { name, arguments: Vec::new(), claims, span: S }))
+        .boxed()
 }
 
 pub fn file() -> BoxedStrategy<File> {

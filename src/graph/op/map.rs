@@ -65,8 +65,14 @@ impl Family for Map {
 
 /// The value of `func` on numbers of an element type; i32 results wrap.
 pub(super) fn evaluate(func: Func, dtype: DType, arguments: &[f64]) -> f64 {
-    let value = func.eval(arguments);
-    if dtype == DType::I32 { f64::from(value as i64 as i32) } else { value }
+    if dtype != DType::I32 {
+        return func.eval(arguments);
+    }
+    // An f64 holds every sum of two i32, but not the low digits of every product.
+    match (func, arguments) {
+        (Func::Mul, [a, b]) => f64::from((*a as i32).wrapping_mul(*b as i32)),
+        _ => f64::from(func.eval(arguments) as i64 as i32),
+    }
 }
 
 /// To integers toward zero, saturating, NaN to 0; to bool as `!= 0`.
@@ -85,8 +91,8 @@ fn infer_map(func: Func, operands: &[&TensorType]) -> Result<TensorType, ShapeEr
     }
     (1..operands.len()).try_for_each(|i| expect_same_shape(operands, i))?;
     let dtypes: Vec<DType> = operands.iter().map(|ty| ty.dtype).collect();
-    let dtype = func
-        .result_dtype(&dtypes)
-        .map_err(|_| ShapeError::NoSuchFunction { name: func.name(), found: dtypes })?;
-    Ok(TensorType::new(dtype, operands[0].shape.clone()))
+    match func.result_dtype(&dtypes) {
+        Ok(dtype) => Ok(TensorType::new(dtype, operands[0].shape.clone())),
+        Err(expected) => Err(ShapeError::NoSuchFunction { name: func.name(), found: dtypes, expected }),
+    }
 }

@@ -72,7 +72,9 @@ impl Sweep<'_> {
         debug_assert_eq!(self.graph.ty(to), self.graph.ty(cotangent), "the cotangent of {to}");
         let sum = match self.cotangents[to.index()] {
             None => cotangent,
-            Some(before) => self.graph.map(Func::Add, &[before, cotangent]).expect("cotangents of one node agree"),
+            Some(before) => {
+                self.graph.map(Func::Add, &[before, cotangent]).expect("cotangents of one node agree")
+            }
         };
         self.cotangents[to.index()] = Some(sum);
     }

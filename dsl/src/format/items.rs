@@ -190,23 +190,33 @@ impl Printer<'_> {
         let mut docs = vec![Doc::text(format!("test {}", test.name.text))];
         let first = test.claims.first().map_or(test.span.end, |claim| claim_span(claim).start);
         if let Some(last) = test.arguments.last() {
-            let end = if self.text.is_some() { last.span.end + 1 } else { 0 };
+            let end = self.find(b')', last.span.end);
             docs.push(self.bracketed("(", &test.arguments, ")", end, |a| a.span, Self::argument));
         }
         let head = test.arguments.last().map_or(test.name.span.end, |argument| argument.span.end);
-        let open = self.open_brace(head, first);
+        let open = self.find(b'{', head);
         let claims = Claims { multi_line: self.line_ends(open, first) > 0 };
         docs.push(" ".into());
         docs.push(self.braces(&test.claims, test.span.end.saturating_sub(1), &claims).group());
         Doc::from(docs)
     }
 
-    /// The place of a test's `{`, which stands between its head and its first claim.
-    fn open_brace(&self, head: u32, first: u32) -> u32 {
-        let Some(text) = self.text else { return first };
-        let comment = self.comments.first().map_or(first, |comment| comment.span.start);
-        let end = comment.clamp(head, first) as usize;
-        text[head as usize..end].rfind('{').map_or(head, |at| head + at as u32)
+    /// The first place from `from` on where `wanted` stands outside of the comments not printed yet.
+    fn find(&self, wanted: u8, from: u32) -> u32 {
+        let Some(text) = self.text else { return 0 };
+        let mut at = from as usize;
+        let mut comments = self.comments.iter().map(|comment| comment.span).skip_while(|span| span.end <= from);
+        let mut comment = comments.next();
+        while at < text.len() && text.as_bytes()[at] != wanted {
+            match comment {
+                Some(span) if span.start as usize <= at => {
+                    at = span.end as usize;
+                    comment = comments.next();
+                }
+                _ => at += 1,
+            }
+        }
+        at as u32
     }
 
     fn claim(&mut self, claim: &Claim) -> Doc {

@@ -26,6 +26,11 @@ pub enum Kind {
     Comment,
     #[token("/*")]
     BlockComment,
+    /// Python's comment and typographic quotes: reported, and then read as what was meant.
+    #[regex(r"#[^\n\r]*", allow_greedy = true)]
+    HashComment,
+    #[regex(r"[“”„][^“”\n\r]*[“”]?")]
+    CurlyString,
     #[regex(r"[A-Za-z_][A-Za-z0-9_]*")]
     Word,
     #[regex(r"[0-9][0-9_]*(\.[0-9][0-9_]*)?([eE][+-]?[0-9]+)?")]
@@ -209,6 +214,20 @@ pub fn lex(source: u32, text: &str) -> Lexed {
                         .help("begin each line of the comment with `//`"),
                 );
             }
+            Kind::HashComment => {
+                let hash = Span { end: span.start + 1, ..span };
+                lexed.diagnostics.push(
+                    Diagnostic::error("E0102", "the character `#` has no meaning here", hash, "")
+                        .help("a comment begins with `//`"),
+                );
+            }
+            Kind::CurlyString => {
+                lexed.diagnostics.push(
+                    Diagnostic::error("E0102", "this text stands in curly quotes", span, "")
+                        .help("texts stand in straight double quotes: \"…\""),
+                );
+                push(Kind::OpenString, span);
+            }
             Kind::OpenString => {
                 lexed.diagnostics.push(
                     Diagnostic::error("E0103", "this text has no closing quote", span, "begins here")
@@ -284,8 +303,7 @@ fn flush_unknown(unknown: &mut Option<Span>, text: &str, diagnostics: &mut Vec<D
     };
     let message = format!("{shown} has no meaning here");
     let help = match first {
-        '#' => "a comment begins with `//`",
-        '“' | '”' | '„' | '«' | '»' | '\'' | '‘' | '’' | '`' => {
+        '«' | '»' | '\'' | '‘' | '’' | '`' => {
             "texts stand in straight double quotes: \"…\""
         }
         '×' | '·' | '∙' | '⋅' => "multiplication is written `*`",

@@ -535,6 +535,10 @@ impl Parser<'_> {
         let ended =
             token.kind == Kind::Eof || token.kind.is_closer() || (token.starts_line && !self.in_brackets);
         let diagnostic = match after {
+            _ if token.kind == Kind::Pipe || self.binary_operator().is_some() => {
+                let message = format!("there is no value before {}", self.describe(token));
+                Diagnostic::error("E0116", message, token.span, "")
+            }
             Some(previous) if ended || token.kind == Kind::Comma => {
                 let message = format!("a value is missing after {}", self.describe(previous));
                 Diagnostic::error("E0116", message, previous.span, "here")

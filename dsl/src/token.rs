@@ -303,9 +303,7 @@ fn flush_unknown(unknown: &mut Option<Span>, text: &str, diagnostics: &mut Vec<D
     };
     let message = format!("{shown} has no meaning here");
     let help = match first {
-        '«' | '»' | '\'' | '‘' | '’' | '`' => {
-            "texts stand in straight double quotes: \"…\""
-        }
+        '«' | '»' | '\'' | '‘' | '’' | '`' => "texts stand in straight double quotes: \"…\"",
         '×' | '·' | '∙' | '⋅' => "multiplication is written `*`",
         '÷' => "division is written `/`",
         '−' | '–' | '—' => "minus is written `-`",

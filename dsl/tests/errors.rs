@@ -9,7 +9,10 @@ const CASES: &[(&str, &str)] = &[
     ("empty file", ""),
     ("only comments", "// nothing\n"),
     ("unclosed brace", "fn f(x: f32) {\n    x\n\nfn g(x: f32) {\n    x\n}\n"),
-    ("unclosed inner brace", "fn f(x: f32) {\n    x |> repeat 3 {\n        dense(4)\n}\n\nfn g(x: f32) { x }\n"),
+    (
+        "unclosed inner brace",
+        "fn f(x: f32) {\n    x |> repeat 3 {\n        dense(4)\n}\n\nfn g(x: f32) { x }\n",
+    ),
     ("unclosed parenthesis", "fn f(x: f32) {\n    let y = dense(x, 64\n    relu(y)\n}\n"),
     ("unclosed square bracket", "fn f(x: f32[n, m) -> f32 {\n    x\n}\n"),
     ("stray brace", "fn f(x: f32) {\n    x\n}\n}\nfn g(x: f32) { x }\n"),
@@ -76,7 +79,10 @@ const CASES: &[(&str, &str)] = &[
     ("a range without in", "test f { loss at 0 2.0..3.0 }\n"),
     ("argument with colon", "let a = adam(lr: 1e-3)\n"),
     ("import without quotes", "import blocks\n"),
-    ("several errors in one file", "fn f(x: f32) {\n    let = 3\n    dense(x,, 3)\n    x ** 2\n}\n\nfn g(x f32) { x }\n"),
+    (
+        "several errors in one file",
+        "fn f(x: f32) {\n    let = 3\n    dense(x,, 3)\n    x ** 2\n}\n\nfn g(x f32) { x }\n",
+    ),
     ("a stage on its own", "fn f(x: f32) {\n    |> relu\n}\n"),
     ("parentheses around nothing", "fn f(x: f32) { x + () }\n"),
     ("point before digits", "let a = .5\n"),
@@ -143,7 +149,11 @@ fn every_code_is_explained() {
     assert_eq!(codes, sorted, "codes rise and are unique");
     for (name, text) in CASES {
         for diagnostic in parse(0, text).1 {
-            assert!(explain::explain(diagnostic.code).is_some(), "{name}: {} is not explained", diagnostic.code);
+            assert!(
+                explain::explain(diagnostic.code).is_some(),
+                "{name}: {} is not explained",
+                diagnostic.code
+            );
         }
     }
     for row in explain::all() {

@@ -205,7 +205,8 @@ impl Printer<'_> {
     fn find(&self, wanted: u8, from: u32) -> u32 {
         let Some(text) = self.text else { return 0 };
         let mut at = from as usize;
-        let mut comments = self.comments.iter().map(|comment| comment.span).skip_while(|span| span.end <= from);
+        let mut comments =
+            self.comments.iter().map(|comment| comment.span).skip_while(|span| span.end <= from);
         let mut comment = comments.next();
         while at < text.len() && text.as_bytes()[at] != wanted {
             match comment {

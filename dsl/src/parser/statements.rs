@@ -21,7 +21,9 @@ impl Parser<'_> {
             let message = format!("expected `{{` before {what}, {found}");
             let diagnostic = Diagnostic::error("E0130", message, place, "");
             return self.fail(match self.kind() {
-                Kind::Update => diagnostic.help("to compare with a negative number write `x < -1`, with a space"),
+                Kind::Update => {
+                    diagnostic.help("to compare with a negative number write `x < -1`, with a space")
+                }
                 Kind::Colon => diagnostic.help("blocks stand in braces: `{ … }`"),
                 _ => diagnostic,
             });

@@ -14,9 +14,13 @@ pub enum Program {
 }
 
 pub trait Engine {
-    /// The inputs `run` takes, in order: the data's fields, and `step` when the program reads it.
-    fn inputs(&self, program: Program) -> Vec<SmolStr>;
-    /// One step over `n_rows` examples.
+    /// Compiles `program`, if that was not done before, and gives the inputs that `run` takes, in order: the
+    /// data's fields, and `step` when the program reads it.
+    ///
+    /// # Errors
+    /// The machine cannot run it, in words for the user.
+    fn prepare(&mut self, program: Program) -> Result<Vec<SmolStr>, String>;
+    /// One step of a prepared program over `n_rows` examples.
     fn run(&mut self, program: Program, n_rows: usize, step: u64, inputs: &[&[u8]]);
     /// An output of the last run of `program`, native byte order.
     fn output(&self, program: Program, name: &str) -> &[u8];

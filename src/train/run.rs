@@ -36,8 +36,12 @@ pub enum TrainError {
     Data(#[from] DataError),
     #[error(transparent)]
     Weights(#[from] WeightsError),
+    /// The run's folder cannot be used.
     #[error("{0}")]
     Folder(String),
+    /// The model cannot run on this machine.
+    #[error("{0}")]
+    Engine(String),
 }
 
 /// What happens during a run.
@@ -126,7 +130,7 @@ impl<'a, E: Engine> Trainer<'a, E> {
             first_step: self.position.step,
             end_step: n_steps,
         };
-        let inputs = Inputs::of(&self.engine, Program::Train, &self.data)?;
+        let inputs = Inputs::of(&mut self.engine, Program::Train, &self.data)?;
         let mut batches = Batches::start(self.data.clone(), inputs.fields.clone(), schedule);
         let mut folder = folder;
         let mut last_checkpoint = Instant::now();
@@ -174,6 +178,42 @@ impl<'a, E: Engine> Trainer<'a, E> {
             weights::write(&folder.weights(), &self.weights(), None)?;
         }
         Ok(true)
+    }
+
+    /// Runs `n_warm` training steps, then more until `seconds` have passed and `n_least` are timed; the seconds of
+    /// each timed step. Batches follow the schedule of an endless run.
+    ///
+    /// # Errors
+    /// The data lack a field the model reads, or the model cannot be compiled.
+    pub fn time_steps(&mut self, n_warm: u64, n_least: usize, seconds: f64) -> Result<Vec<f64>, TrainError> {
+        let inputs = Inputs::of(&mut self.engine, Program::Train, &self.data)?;
+        let settings = &self.model.settings;
+        let schedule = Schedule {
+            batch: self.batch(),
+            seed: settings.seed,
+            shuffle: settings.shuffle,
+            first_step: self.position.step,
+            end_step: u64::MAX,
+        };
+        let mut batches = Batches::start(self.data.clone(), inputs.fields.clone(), schedule);
+        let mut times = Vec::new();
+        let mut started = Instant::now();
+        while let Some(batch) = batches.next_batch() {
+            let before = Instant::now();
+            inputs.run(&mut self.engine, Program::Train, batch.n_rows, batch.step, &|i| batch.field(i));
+            let time = before.elapsed().as_secs_f64();
+            let n_done = batch.step + 1 - self.position.step;
+            if n_done <= n_warm {
+                started = Instant::now();
+                continue;
+            }
+            times.push(time);
+            if times.len() >= n_least && started.elapsed().as_secs_f64() >= seconds {
+                self.position.step = batch.step + 1;
+                break;
+            }
+        }
+        Ok(times)
     }
 
     /// Every variable, optimizer states too.
@@ -323,9 +363,9 @@ struct Inputs {
 }
 
 impl Inputs {
-    fn of<E: Engine>(engine: &E, program: Program, data: &Dataset) -> Result<Inputs, DataError> {
+    fn of<E: Engine>(engine: &mut E, program: Program, data: &Dataset) -> Result<Inputs, TrainError> {
         let mut inputs = Inputs { sources: Vec::new(), fields: Vec::new() };
-        for name in engine.inputs(program) {
+        for name in engine.prepare(program).map_err(TrainError::Engine)? {
             let field = data.fields.iter().position(|f| f.name == name);
             match field {
                 Some(field) => {
@@ -336,7 +376,8 @@ impl Inputs {
                 None => {
                     return Err(DataError::new(format!(
                         "the data have no field `{name}`, which the model reads"
-                    )));
+                    ))
+                    .into());
                 }
             }
         }

@@ -17,10 +17,10 @@ struct Line {
 }
 
 impl Engine for Line {
-    fn inputs(&self, program: Program) -> Vec<SmolStr> {
+    fn prepare(&mut self, program: Program) -> Result<Vec<SmolStr>, String> {
         match program {
-            Program::Predict => vec!["x".into()],
-            _ => vec!["y".into(), "step".into(), "x".into()],
+            Program::Predict => Ok(vec!["x".into()]),
+            _ => Ok(vec!["y".into(), "step".into(), "x".into()]),
         }
     }
 

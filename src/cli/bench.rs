@@ -3,8 +3,7 @@
 use super::output::{Failure, say};
 use super::project::{ModelArguments, Project, n_parameters};
 use super::{devices, format};
-use crate::train::compiled::Compiled;
-use crate::train::engine::Program;
+use crate::train::compiled::{Compiled, Cost};
 use crate::train::run::Trainer;
 use serde_json::json;
 use std::time::Instant;
@@ -39,8 +38,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let n_rows = data.n_examples.min(model.settings.batch as usize);
     // Reading or making the data is no part of compiling.
     let data_ready = begun.elapsed();
-    let engine = Compiled::new(model, project.threads)?;
-    let (memory, flops) = (engine.peak_bytes(Program::Train)?, engine.plan(Program::Train)?.flops);
+    let mut engine = Compiled::new(model, project.threads);
+    let Cost { peak_bytes: memory, flops } = engine.prepare_to_train().map_err(Failure::Error)?;
     let n_threads = engine.n_threads();
     let mut trainer = Trainer::new(model, engine, data, None);
     trainer.time_steps(0, 1, 0.0)?;
@@ -57,7 +56,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             "parameters": n_parameters(model), "flops": flops, "peak_bytes": memory, "steps": times.len(),
             "step_ms_min": least * 1e3, "step_ms_median": median * 1e3, "gflop_per_s": gflops,
             "examples_per_s": n_rows as f64 / median,
-        }).to_string());
+        })
+        .to_string());
     }
     say(format!(
         "{} · batch {} · {n_threads} threads\n\

@@ -35,12 +35,13 @@ pub fn json(arguments: &Arguments) -> bool {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let project = Project::open(&arguments.model)?;
     let data = project.part(arguments.on)?;
-    let engine = Compiled::new(&project.model, project.threads)?;
+    let engine = Compiled::new(&project.model, project.threads);
     let mut trainer = Trainer::new(&project.model, engine, data.clone(), None);
     trainer.load_weights(&project.weights(arguments.weights.as_deref())?)?;
     let metrics = trainer.evaluate(data)?;
     if arguments.model.json {
-        let object: Map<_, _> = metrics.iter().map(|(name, value)| (name.to_string(), json!(value))).collect();
+        let object: Map<_, _> =
+            metrics.iter().map(|(name, value)| (name.to_string(), json!(value))).collect();
         return say(serde_json::Value::Object(object).to_string());
     }
     say(super::progress::metrics(&metrics))

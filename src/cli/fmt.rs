@@ -30,7 +30,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         };
         let bytes = bytes.map_err(|e| Failure::Error(format!("cannot read `{}`: {e}", file.display())))?;
         let name = if stdin { "<stdin>".to_string() } else { file.display().to_string() };
-        let formatted = decode(0, &bytes).map_err(|e| vec![e]).and_then(|text| Ok((format::format(&text)?, text)));
+        let formatted =
+            decode(0, &bytes).map_err(|e| vec![e]).and_then(|text| Ok((format::format(&text)?, text)));
         match formatted {
             Err(errors) => {
                 let mut sources = SourceMap::default();

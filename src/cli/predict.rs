@@ -37,7 +37,7 @@ struct Prediction {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let project = Project::open(&arguments.model)?;
     let data = project.part(arguments.on)?;
-    let engine = Compiled::new(&project.model, project.threads)?;
+    let engine = Compiled::new(&project.model, project.threads);
     let mut trainer = Trainer::new(&project.model, engine, data.clone(), None);
     trainer.load_weights(&project.weights(arguments.weights.as_deref())?)?;
     let graph = &project.model.predict;
@@ -63,7 +63,11 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         "csv" => csv(&predictions, data.n_examples).into_bytes(),
         "jsonl" => json_lines(&predictions, data.n_examples).into_bytes(),
         "npy" => npy(&predictions, data.n_examples)?,
-        other => return Err(Failure::Usage(format!("`.{other}` is not a kind of file that predict writes: .csv, .jsonl or .npy"))),
+        other => {
+            return Err(Failure::Usage(format!(
+                "`.{other}` is not a kind of file that predict writes: .csv, .jsonl or .npy"
+            )));
+        }
     };
     write(arguments.out.as_deref(), &bytes)
 }
@@ -93,7 +97,12 @@ impl Prediction {
             DType::F32 => {
                 let value = f32::from_ne_bytes([b[0], b[1], b[2], b[3]]);
                 // Through its shortest text, so that 0.1f32 is 0.1 and not 0.10000000149011612.
-                value.to_string().parse::<f64>().ok().filter(|v| v.is_finite()).map_or(Value::Null, |v| json!(v))
+                value
+                    .to_string()
+                    .parse::<f64>()
+                    .ok()
+                    .filter(|v| v.is_finite())
+                    .map_or(Value::Null, |v| json!(v))
             }
             DType::I32 => json!(i32::from_ne_bytes([b[0], b[1], b[2], b[3]])),
             DType::U8 => json!(b[0]),
@@ -119,7 +128,9 @@ fn csv(predictions: &[Prediction], n_rows: usize) -> String {
     }
     let mut text = header.join(",") + "\n";
     for row in 0..n_rows {
-        let cells = predictions.iter().flat_map(|p| (0..p.row_len()).map(move |i| p.element(row * p.row_len() + i).to_string()));
+        let cells = predictions
+            .iter()
+            .flat_map(|p| (0..p.row_len()).map(move |i| p.element(row * p.row_len() + i).to_string()));
         text += &(cells.collect::<Vec<_>>().join(",") + "\n");
     }
     text
@@ -136,7 +147,10 @@ fn json_lines(predictions: &[Prediction], n_rows: usize) -> String {
 /// NumPy's format 1.0.
 fn npy(predictions: &[Prediction], n_rows: usize) -> Result<Vec<u8>, Failure> {
     let [p] = predictions else {
-        return Err(Failure::Usage(format!("an npy file holds one output, but the model predicts {}", predictions.len())));
+        return Err(Failure::Usage(format!(
+            "an npy file holds one output, but the model predicts {}",
+            predictions.len()
+        )));
     };
     let descr = match p.dtype {
         DType::F32 => "<f4",
@@ -145,7 +159,8 @@ fn npy(predictions: &[Prediction], n_rows: usize) -> Result<Vec<u8>, Failure> {
         DType::Bool => "|b1",
     };
     let sizes: String = std::iter::once(&n_rows).chain(&p.shape).map(|n| format!("{n}, ")).collect();
-    let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({}), }}", sizes.trim_end());
+    let mut header =
+        format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({}), }}", sizes.trim_end());
     // Magic, version, length and header together fill whole blocks of 64 bytes.
     while (header.len() + 11) % 64 != 0 {
         header.push(' ');
@@ -165,14 +180,22 @@ mod tests {
     #[test]
     fn the_three_kinds_say_the_same() {
         let bytes = |values: &[f32]| bytemuck::cast_slice(values).to_vec();
-        let guess = Prediction { name: "guess".into(), dtype: DType::F32, shape: vec![2], bytes: bytes(&[0.1, 2.0, f32::NAN, -3.5]) };
+        let guess = Prediction {
+            name: "guess".into(),
+            dtype: DType::F32,
+            shape: vec![2],
+            bytes: bytes(&[0.1, 2.0, f32::NAN, -3.5]),
+        };
         let class = Prediction { name: "class".into(), dtype: DType::U8, shape: vec![], bytes: vec![1, 9] };
         let file = npy(std::slice::from_ref(&class), 2).unwrap();
         assert_eq!((file.len(), &file[128..]), (130, &[1, 9][..]));
         assert!(String::from_utf8_lossy(&file).contains("'shape': (2,), }"));
         let both = [guess, class];
         assert_eq!(csv(&both, 2), "guess.0,guess.1,class\n0.1,2.0,1\nnull,-3.5,9\n");
-        assert_eq!(json_lines(&both, 2), "{\"guess\":[0.1,2.0],\"class\":1}\n{\"guess\":[null,-3.5],\"class\":9}\n");
+        assert_eq!(
+            json_lines(&both, 2),
+            "{\"guess\":[0.1,2.0],\"class\":1}\n{\"guess\":[null,-3.5],\"class\":9}\n"
+        );
         assert!(npy(&both, 2).is_err());
     }
 }

@@ -21,11 +21,17 @@ impl Progress {
     pub fn new(json: bool, n_steps: u64, steps_per_epoch: u64) -> Progress {
         let bar = (!json && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::with_draw_target(Some(n_steps), ProgressDrawTarget::stderr());
-            let style = ProgressStyle::with_template("{prefix:<12}{bar:30.cyan/dim} {pos}/{len}  {msg}  {eta}");
+            let style =
+                ProgressStyle::with_template("{prefix:<12}{bar:30.cyan/dim} {pos}/{len}  {msg}  {eta}");
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─"));
             bar
         });
-        Progress { visible: !json, bar, n_epochs: n_steps.div_ceil(steps_per_epoch.max(1)), drawn: Instant::now() }
+        Progress {
+            visible: !json,
+            bar,
+            n_epochs: n_steps.div_ceil(steps_per_epoch.max(1)),
+            drawn: Instant::now(),
+        }
     }
 
     /// A line of its own, above the bar.
@@ -46,12 +52,15 @@ impl Progress {
 
     pub fn show(&mut self, event: &Event) {
         match event {
-            Event::Step { step, epoch, loss } => {
+            Event::Step { step, epoch, metrics } => {
                 let Some(bar) = &self.bar else { return };
                 if self.drawn.elapsed() >= BETWEEN_DRAWINGS {
                     self.drawn = Instant::now();
                     bar.set_prefix(format!("epoch {epoch}/{}", self.n_epochs));
-                    bar.set_message(format!("loss {}", format::metric(f64::from(*loss))));
+                    bar.set_message(format!(
+                        "loss {}",
+                        format::metric(f64::from(metrics.first().copied().unwrap_or(0.0)))
+                    ));
                     bar.set_position(step + 1);
                 }
             }
@@ -77,6 +86,7 @@ impl Progress {
 
 /// `loss 0.1234   accuracy 0.9500`
 pub fn metrics(metrics: &Metrics) -> String {
-    let parts: Vec<String> = metrics.iter().map(|(name, value)| format!("{name} {}", format::metric(*value))).collect();
+    let parts: Vec<String> =
+        metrics.iter().map(|(name, value)| format!("{name} {}", format::metric(*value))).collect();
     parts.join("   ")
 }

@@ -44,7 +44,8 @@ pub struct ModelArguments {
 impl ModelArguments {
     /// `NAME=VALUE` for every setting given, flags last.
     fn settings(&self) -> Vec<String> {
-        let flags = [("seed", self.seed), ("epochs", self.epochs), ("steps", self.steps), ("batch", self.batch)];
+        let flags =
+            [("seed", self.seed), ("epochs", self.epochs), ("steps", self.steps), ("batch", self.batch)];
         let flags = flags.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value?)));
         self.set.iter().cloned().chain(flags).collect()
     }
@@ -128,7 +129,10 @@ impl Project {
         let checked = model::check(&program, &data, &overrides);
         report(&checked.diagnostics, &program.sources, arguments.json)?;
         let Some(model) = checked.model else {
-            return Err(Failure::Error(format!("`{}` has no train block, so there is nothing to run", file.display())));
+            return Err(Failure::Error(format!(
+                "`{}` has no train block, so there is nothing to run",
+                file.display()
+            )));
         };
         let sources = program.sources.clone();
         Ok(Project { file: file.to_path_buf(), sources, program, model, data, settings, threads, run: None })
@@ -166,10 +170,20 @@ impl Project {
                 run.path.display()
             ))),
             (None, None) => Err(Failure::Usage(
-                "which weights? Name the folder of a run instead of the model, or give `--weights FILE`".to_string(),
+                "which weights? Name the folder of a run instead of the model, or give `--weights FILE`"
+                    .to_string(),
             )),
         }
     }
+}
+
+/// The bytes of the model that the arguments name, and what to call it.
+pub fn text(arguments: &ModelArguments) -> Result<(String, Vec<u8>), Failure> {
+    let Some(file) = &arguments.file else {
+        return Err(Failure::Usage("name a model, such as `mnist.model`".to_string()));
+    };
+    let file = if file.is_dir() { RunFolder::open(file)?.model() } else { file.clone() };
+    Ok((file.display().to_string(), read(&file)?))
 }
 
 /// Numbers in all trained variables.

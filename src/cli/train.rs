@@ -5,7 +5,6 @@ use super::progress::Progress;
 use super::project::{ModelArguments, Project};
 use super::{devices, format};
 use crate::train::compiled::Compiled;
-use crate::train::engine::Program;
 use crate::train::folder::{RunFolder, RunInfo};
 use crate::train::run::{Event, Flow, Trainer};
 use serde_json::{Map, Value, json};
@@ -92,9 +91,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         None => None,
     };
     let mut events = Events { json: arguments.model.json, log };
-    let engine = Compiled::new(model, project.threads)?;
+    let mut engine = Compiled::new(model, project.threads);
     let n_threads = engine.n_threads();
-    let memory = engine.peak_bytes(Program::Train)?;
+    let memory = engine.prepare_to_train().map_err(Failure::Error)?.peak_bytes;
     let mut trainer = Trainer::new(model, engine, data, valid);
     if let Some(weights) = &arguments.weights {
         trainer.load_weights(weights)?;
@@ -172,10 +171,18 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     if let Some(test) = test {
         let metrics = trainer.evaluate(test)?;
         progress.say(&format!("{:<12}{}", "test", super::progress::metrics(&metrics)));
-        end["test"] = metrics.iter().map(|(name, value)| (name.to_string(), json!(value))).collect::<Map<_, _>>().into();
+        end["test"] = metrics
+            .iter()
+            .map(|(name, value)| (name.to_string(), json!(value)))
+            .collect::<Map<_, _>>()
+            .into();
     }
     events.write("end", end);
-    progress.say(&format!("saved to {} in {}", folder.path.display(), format::seconds(begun.elapsed().as_secs_f64())));
+    progress.say(&format!(
+        "saved to {} in {}",
+        folder.path.display(),
+        format::seconds(begun.elapsed().as_secs_f64())
+    ));
     Ok(())
 }
 

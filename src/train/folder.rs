@@ -20,26 +20,25 @@ pub struct RunInfo {
     /// The compiler's version.
     pub gradc: String,
     pub name: String,
-    /// Which train block of the file.
+    /// The model's file as it was named, which messages and imports go by.
     pub model_file: PathBuf,
     /// What relative data paths are relative to.
     pub data_folder: PathBuf,
     /// `NAME=VALUE`, as given.
     pub settings: Vec<String>,
-    /// Imported files: as the import is written, and under `imports/`.
+    /// Imported files: the path they were found at, and the copy in this folder.
     pub imports: Vec<(String, String)>,
 }
 
 impl RunInfo {
     pub fn new(name: &str, model_file: &Path, settings: &[String]) -> RunInfo {
         let folder = model_file.parent().filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
         RunInfo {
             format: FORMAT,
             gradc: env!("CARGO_PKG_VERSION").to_string(),
             name: name.to_string(),
-            model_file: absolute(model_file),
-            data_folder: absolute(folder),
+            model_file: model_file.to_path_buf(),
+            data_folder: std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf()),
             settings: settings.to_vec(),
             imports: Vec::new(),
         }
@@ -55,7 +54,7 @@ pub struct RunFolder {
 
 impl RunFolder {
     /// Makes the folder `path`, or the first free `runs/NAME-N`, and writes the model into it. `sources` are the
-    /// texts: first the model's, then its imports as (path as written, text).
+    /// texts: first the model's, then its imports, as (path, text).
     ///
     /// # Errors
     /// The folder cannot be made or holds a run already.

@@ -7,9 +7,11 @@
 
 pub mod batches;
 pub mod checkpoint;
+pub mod compiled;
 pub mod data;
 pub mod engine;
 pub mod folder;
+pub mod gradcheck;
 pub mod init;
 mod philox;
 pub mod run;

@@ -46,10 +46,11 @@ pub enum TrainError {
 
 /// What happens during a run.
 pub enum Event<'a> {
+    /// `metrics` are this step's, the loss first.
     Step {
         step: u64,
         epoch: u64,
-        loss: f32,
+        metrics: &'a [f32],
     },
     /// `epoch` counts from 1; `valid` is empty without held-out data.
     Epoch {
@@ -134,17 +135,17 @@ impl<'a, E: Engine> Trainer<'a, E> {
         let mut batches = Batches::start(self.data.clone(), inputs.fields.clone(), schedule);
         let mut folder = folder;
         let mut last_checkpoint = Instant::now();
+        let mut values = Vec::with_capacity(self.model.metrics.len());
         while let Some(batch) = batches.next_batch() {
             let (step, epoch) = (batch.step, batch.epoch + 1);
             inputs.run(&mut self.engine, Program::Train, batch.n_rows, step, &|i| batch.field(i));
-            let values = || self.model.metrics.iter().map(|name| scalar(&self.engine, Program::Train, name));
-            if let Some((metric, value)) =
-                self.model.metrics.iter().zip(values()).find(|(_, v)| !v.is_finite())
-            {
-                return Err(TrainError::NotFinite { metric: metric.clone(), value, step, epoch });
+            values.clear();
+            values.extend(self.model.metrics.iter().map(|name| scalar(&self.engine, Program::Train, name)));
+            if let Some(bad) = values.iter().position(|v| !v.is_finite()) {
+                let metric = self.model.metrics[bad].clone();
+                return Err(TrainError::NotFinite { metric, value: values[bad], step, epoch });
             }
-            let loss = values().next().unwrap_or(0.0);
-            self.position.sums.add(batch.n_rows, values());
+            self.position.sums.add(batch.n_rows, values.iter().copied());
             self.position.step = step + 1;
             let done = self.position.step == n_steps;
             if batch.ends_epoch || done {
@@ -160,7 +161,7 @@ impl<'a, E: Engine> Trainer<'a, E> {
                 }
                 watch(Event::Epoch { epoch, step: step + 1, train: &train, valid: &valid, seconds });
             }
-            let flow = watch(Event::Step { step, epoch, loss });
+            let flow = watch(Event::Step { step, epoch, metrics: &values });
             if let Some(folder) = folder.as_deref()
                 && !done
                 && (flow == Flow::Stop || last_checkpoint.elapsed() >= checkpoint_every)

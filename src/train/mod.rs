@@ -7,11 +7,9 @@
 
 pub mod batches;
 pub mod checkpoint;
-pub mod compiled;
 pub mod data;
 pub mod engine;
 pub mod folder;
-pub mod gradcheck;
 pub mod init;
 mod philox;
 pub mod run;

@@ -136,3 +136,63 @@ fn direction(path: &str, n: usize) -> Vec<f64> {
     let norm = vector.iter().map(|v| v * v).sum::<f64>().sqrt().max(f64::MIN_POSITIVE);
     vector.into_iter().map(|v| v / norm).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::data::Field;
+    use super::super::weights::Tensor as Weights;
+    use super::*;
+    use crate::base::{Dim, ReduceOp, TensorType};
+    use crate::model::{DataCall, Settings};
+    use crate::scalar::Func;
+    use gradc_dsl::Span;
+
+    /// `sum(tanh(x @ w)^2)`; with `detached`, one factor is `detach(tanh(x @ w))`, whose gradient is half of the
+    /// difference quotient's.
+    fn model(detached: bool) -> Model {
+        let mut graph = Graph::new();
+        let x = graph.input("x", TensorType::new(DType::F32, [Dim::symbol("batch"), Dim::from(3)]));
+        let w = graph.param("net.w", TensorType::new(DType::F32, [Dim::from(3), Dim::from(2)]));
+        let y = graph.matmul(x, w).unwrap();
+        let y = graph.map(Func::Tanh, &[y]).unwrap();
+        let other = if detached { graph.detach(y).unwrap() } else { y };
+        let square = graph.map(Func::Mul, &[y, other]).unwrap();
+        let loss = graph.reduce(ReduceOp::Sum, square, &[0, 1]).unwrap();
+        let gradient = graph.grad(loss, w).unwrap();
+        graph.updates.push((w, gradient));
+        let data = DataCall { source: "memory".into(), arguments: Vec::new(), span: Span::default() };
+        let settings = Settings {
+            data,
+            test: None,
+            valid: None,
+            batch: 2,
+            epochs: 1,
+            steps: None,
+            seed: 1,
+            shuffle: false,
+        };
+        let (eval, predict) = (Graph::new(), Graph::new());
+        Model {
+            name: "net".into(),
+            train: graph,
+            eval,
+            predict,
+            variables: vec![],
+            metrics: vec![],
+            settings,
+        }
+    }
+
+    #[test]
+    fn a_right_gradient_agrees_and_a_wrong_one_does_not() {
+        let x = Field::f32("x", &[3], &[0.1, 0.2, 0.3, -0.4, 0.5, 0.6]);
+        let data = Dataset::new("test", vec![x]).unwrap();
+        let w = Weights { shape: vec![3, 2], values: vec![0.5, -0.25, 0.75, 1.0, -0.5, 0.125] };
+        let variables = Tensors::from([("net.w".into(), w)]);
+        for detached in [false, true] {
+            let checks = gradcheck(&model(detached), &data, &variables, 2).unwrap();
+            let [check] = &checks[..] else { panic!("{checks:?}") };
+            assert_eq!((check.path.as_str(), check.agrees), ("net.w", !detached), "{check:?}");
+        }
+    }
+}

@@ -10,6 +10,7 @@ pub mod checkpoint;
 pub mod data;
 pub mod engine;
 pub mod folder;
+pub mod gradcheck;
 pub mod init;
 mod philox;
 pub mod run;

@@ -113,7 +113,6 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// What messages call a token of this kind, where its text alone does not say it.
     pub fn is_opener(self) -> bool {
         matches!(self, Kind::OpenParen | Kind::OpenBracket | Kind::OpenBrace)
     }
@@ -265,7 +264,7 @@ pub fn lex(source: u32, text: &str) -> Lexed {
 
 /// Where a number really ends when letters, or a point and digits, are stuck to it.
 fn number_end(text: &str, end: usize) -> usize {
-    let rest = text[end..].as_bytes();
+    let rest = &text.as_bytes()[end..];
     let glued = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     let mut length = rest.iter().take_while(|&&b| glued(b)).count();
     if rest.get(length) == Some(&b'.') && rest.get(length + 1) != Some(&b'.') {

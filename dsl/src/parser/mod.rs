@@ -8,6 +8,7 @@
 mod brackets;
 mod expressions;
 mod items;
+mod primary;
 mod statements;
 mod train;
 

@@ -128,6 +128,15 @@ fn g() { 2 }
 }
 ",
     ),
+    (
+        "a long sum breaks before `+` and after `-`",
+        "let a = first_summand_that_is_long + second_summand_that_is_long - third_summand_that_is_long - fourth * b",
+        "let a = first_summand_that_is_long
+    + second_summand_that_is_long -
+    third_summand_that_is_long -
+    fourth * b
+",
+    ),
     ("tabs and carriage returns go", "fn f() {\r\n\tx\r\n}", "fn f() {\n    x\n}\n"),
     ("nothing", "", ""),
     ("only a comment", "\n\n// x", "// x\n"),

@@ -112,8 +112,8 @@ impl Printer<'_> {
         if bare { self.expr(expr) } else { parentheses(self.expr(expr)) }
     }
 
-    /// Operators of one level in a row: on one line, or a line each, which then begins with the operator.
-    /// `-` never begins a line, since there it would be a sign.
+    /// Operators of one level in a row: on one line, or a line each, which then begins with the operator; but
+    /// `-` ends the line before, since at the start of a line it would be a sign.
     fn chain(&mut self, expr: &Expr, op: BinaryOp, after: u8) -> Doc {
         let level = op.level();
         let mut links = Vec::new();
@@ -141,17 +141,18 @@ impl Printer<'_> {
                 continue;
             }
             if op == BinaryOp::Subtract {
-                rest.push(" ".into());
+                rest.push(" -".into());
+                self.line(&mut rest, right.span);
             } else {
                 self.line(&mut rest, right.span);
+                rest.push(Doc::text(format!("{} ", op.symbol())));
             }
-            rest.push(Doc::text(format!("{} ", op.symbol())));
             rest.push(self.operand(right, right_min, after));
         }
         Doc::from(vec![head, Doc::from(rest).indent()]).group()
     }
 
-    /// The possible line end before an operator, with the comments that stand there.
+    /// The possible line end at an operator, with the comments that stand there.
     fn line(&mut self, docs: &mut Vec<Doc>, right: Span) {
         let comments = self.comments_before(right.start);
         let own = comments.iter().position(|comment| comment.own_line).unwrap_or(comments.len());

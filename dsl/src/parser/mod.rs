@@ -139,10 +139,11 @@ impl<'a> Parser<'a> {
         if self.kind() == Kind::Word { self.slice(self.token().span) } else { "" }
     }
 
-    /// The next token is a word on the same line.
+    /// The next token is a word on the same line, and not one that joins two values.
     fn word_follows(&self) -> bool {
         let next = self.ahead(1);
-        next.kind == Kind::Word && !next.starts_line
+        let joins = matches!(self.slice(next.span), "and" | "or");
+        next.kind == Kind::Word && !next.starts_line && !joins
     }
 
     fn bump(&mut self) -> Token {

@@ -3,7 +3,6 @@
 use super::output::{Failure, say};
 use super::project::{ModelArguments, Project, n_parameters};
 use super::{devices, format};
-use crate::train::compiled::{Compiled, Cost};
 use crate::train::run::Trainer;
 use serde_json::json;
 use std::time::Instant;
@@ -30,7 +29,6 @@ pub fn json(arguments: &Arguments) -> bool {
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    devices::check(&arguments.device)?;
     let begun = Instant::now();
     let project = Project::open(&arguments.model)?;
     let model = &project.model;
@@ -38,9 +36,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let n_rows = data.n_examples.min(model.settings.batch as usize);
     // Reading or making the data is no part of compiling.
     let data_ready = begun.elapsed();
-    let mut engine = Compiled::new(model, project.threads);
-    let Cost { peak_bytes: memory, flops } = engine.prepare_to_train().map_err(Failure::Error)?;
-    let n_threads = engine.n_threads();
+    let (engine, cost) = devices::engine(&arguments.device, model, project.threads)?;
+    let (n_threads, memory, flops) = (project.threads, cost.peak_bytes, cost.flops);
     let mut trainer = Trainer::new(model, engine, data, None);
     trainer.time_steps(0, 1, 0.0)?;
     let first_step = begun.elapsed();

@@ -4,7 +4,6 @@ use super::output::{Failure, complain, say};
 use super::progress::Progress;
 use super::project::{ModelArguments, Project};
 use super::{devices, format};
-use crate::train::compiled::Compiled;
 use crate::train::folder::{RunFolder, RunInfo};
 use crate::train::run::{Event, Flow, Trainer};
 use serde_json::{Map, Value, json};
@@ -69,8 +68,7 @@ pub fn json(arguments: &Arguments) -> bool {
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let begun = Instant::now();
-    devices::check(&arguments.device)?;
-    if !(arguments.checkpoint >= 0.0) {
+    if arguments.checkpoint.is_nan() || arguments.checkpoint < 0.0 {
         return Err(Failure::Usage("`--checkpoint` takes a number of seconds from 0".to_string()));
     }
     let resumed = arguments.resume.as_deref().map(RunFolder::open).transpose()?;
@@ -91,9 +89,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         None => None,
     };
     let mut events = Events { json: arguments.model.json, log };
-    let mut engine = Compiled::new(model, project.threads);
-    let n_threads = engine.n_threads();
-    let memory = engine.prepare_to_train().map_err(Failure::Error)?.peak_bytes;
+    let (engine, cost) = devices::engine(&arguments.device, model, project.threads)?;
+    let (n_threads, memory) = (project.threads, cost.peak_bytes);
     let mut trainer = Trainer::new(model, engine, data, valid);
     if let Some(weights) = &arguments.weights {
         trainer.load_weights(weights)?;
@@ -137,7 +134,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             "compile_seconds": begun.elapsed().as_secs_f64(),
         }),
     );
-    super::interrupt::catch();
+    crate::runtime::interrupt::catch();
     let every = Duration::try_from_secs_f64(arguments.checkpoint).unwrap_or(Duration::MAX);
     let mut watch = |event: Event| {
         match &event {
@@ -149,7 +146,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             Event::Checkpoint { step } => events.write("checkpoint", json!({ "step": step })),
         }
         progress.show(&event);
-        if super::interrupt::asked() { Flow::Stop } else { Flow::Continue }
+        if crate::runtime::interrupt::asked() { Flow::Stop } else { Flow::Continue }
     };
     let outcome = trainer.train(Some(&mut folder), every, &mut watch);
     progress.clear();

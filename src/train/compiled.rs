@@ -4,8 +4,7 @@
 //! `Engine` that compiles each program when it is first asked for. Invariant: all programs share the variables by
 //! name, so what training changes, evaluation sees.
 
-use super::engine::{Engine, Program};
-use crate::graph::Graph;
+use super::engine::{Engine, Program, graph};
 use crate::model::Model;
 use crate::plan::{Place, Plan};
 use crate::runtime::{ProgramId, Session, StepEnv};
@@ -15,7 +14,6 @@ use smol_str::SmolStr;
 pub struct Compiled<'m> {
     model: &'m Model,
     session: Session,
-    n_threads: usize,
     /// In the order of `Program`'s variants.
     programs: [Option<ProgramId>; 3],
 }
@@ -23,11 +21,7 @@ pub struct Compiled<'m> {
 impl<'m> Compiled<'m> {
     /// Starts the threads; compiles nothing yet.
     pub fn new(model: &'m Model, n_threads: usize) -> Compiled<'m> {
-        Compiled { model, session: Session::new(n_threads), n_threads, programs: [None; 3] }
-    }
-
-    pub fn n_threads(&self) -> usize {
-        self.n_threads
+        Compiled { model, session: Session::new(n_threads), programs: [None; 3] }
     }
 
     /// Compiles the training program now and says what a step takes.
@@ -43,20 +37,11 @@ impl<'m> Compiled<'m> {
 }
 
 /// What a training step takes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Cost {
     pub peak_bytes: u64,
     /// Floating-point operations of a full batch.
     pub flops: u64,
-}
-
-/// The graph of a program, before differentiation.
-pub fn graph(model: &Model, program: Program) -> &Graph {
-    match program {
-        Program::Train => &model.train,
-        Program::Eval => &model.eval,
-        Program::Predict => &model.predict,
-    }
 }
 
 /// Differentiates, optimizes and plans a program for the model's batch.

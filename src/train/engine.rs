@@ -3,6 +3,8 @@
 //! What enters: bytes of a batch, by input. What leaves: outputs, and variables that change from step to step.
 //! Invariant: `run` is a function of (variables, inputs, seed, step) to the last bit.
 
+use crate::graph::Graph;
+use crate::model::Model;
 use smol_str::SmolStr;
 
 /// The compiled graphs of a model.
@@ -11,6 +13,15 @@ pub enum Program {
     Train,
     Eval,
     Predict,
+}
+
+/// The graph of a program, before differentiation.
+pub fn graph(model: &Model, program: Program) -> &Graph {
+    match program {
+        Program::Train => &model.train,
+        Program::Eval => &model.eval,
+        Program::Predict => &model.predict,
+    }
 }
 
 pub trait Engine {
@@ -27,4 +38,26 @@ pub trait Engine {
     /// A variable's elements, row-major.
     fn variable(&self, path: &str) -> Vec<f32>;
     fn set_variable(&mut self, path: &str, values: &[f32]);
+}
+
+impl<E: Engine + ?Sized> Engine for Box<E> {
+    fn prepare(&mut self, program: Program) -> Result<Vec<SmolStr>, String> {
+        (**self).prepare(program)
+    }
+
+    fn run(&mut self, program: Program, n_rows: usize, step: u64, inputs: &[&[u8]]) {
+        (**self).run(program, n_rows, step, inputs);
+    }
+
+    fn output(&self, program: Program, name: &str) -> &[u8] {
+        (**self).output(program, name)
+    }
+
+    fn variable(&self, path: &str) -> Vec<f32> {
+        (**self).variable(path)
+    }
+
+    fn set_variable(&mut self, path: &str, values: &[f32]) {
+        (**self).set_variable(path, values);
+    }
 }

@@ -120,7 +120,8 @@ fn environment(model: &Model, data: &Dataset, variables: &Tensors, n_rows: usize
     env
 }
 
-fn to_f64(dtype: DType, bytes: &[u8]) -> Vec<f64> {
+/// Elements in native byte order as numbers.
+pub(super) fn to_f64(dtype: DType, bytes: &[u8]) -> Vec<f64> {
     let four = |b: &[u8]| [b[0], b[1], b[2], b[3]];
     match dtype {
         DType::F32 => bytes.chunks_exact(4).map(|b| f64::from(f32::from_ne_bytes(four(b)))).collect(),

@@ -12,6 +12,7 @@ pub mod engine;
 pub mod folder;
 pub mod gradcheck;
 pub mod init;
+pub mod interpreted;
 mod philox;
 pub mod run;
 pub mod weights;

@@ -212,7 +212,8 @@ mod tests {
         let wanted = |list: &[(&str, &[usize])]| -> Vec<(SmolStr, Vec<usize>)> {
             list.iter().map(|(name, shape)| ((*name).into(), shape.to_vec())).collect()
         };
-        let cases: [(&[(&str, &[usize])], &str); 4] = [
+        type Names<'a> = &'a [(&'a str, &'a [usize])];
+        let cases: [(Names, &str); 4] = [
             (&[("net.dense.0.w", &[2, 2]), ("net.dense.0.b", &[2]), ("scale", &[])], ""),
             (
                 &[("net.dense.0.w", &[2, 3]), ("net.dense.0.b", &[2]), ("scale", &[])],

@@ -157,6 +157,6 @@ fn every_code_is_explained() {
         }
     }
     for row in explain::all() {
-        assert!(row.text.len() > 100 && !row.title.ends_with('.'), "{}", row.code);
+        assert!(row.text.len() > 40 && !row.title.ends_with('.'), "{}", row.code);
     }
 }

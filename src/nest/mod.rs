@@ -13,6 +13,8 @@
 //! This room does not know the tensor graph; primitives are lowered to it in `plan`. A backend
 //! (`codegen`) and the interpreter (`interpret.rs`) give it the same meaning.
 
+pub mod interpret;
+
 use crate::base::{DType, Dim, Distribution, ReduceOp};
 
 use crate::scalar::Func;

@@ -74,6 +74,7 @@ pub fn group(graph: &Graph, layouts: &[Layout]) -> Grouping {
 /// Scalars whose whole cone is constants, sizes and scalar inputs. Roots are left out, for they must be written.
 fn inline_scalars(graph: &Graph, layouts: &[Layout]) -> Vec<bool> {
     let mut inline = vec![false; graph.len()];
+    let roots: Vec<NodeId> = graph.roots().collect();
     for id in graph.ids() {
         let node = graph.node(id);
         let is_free = |operand: &NodeId| {
@@ -86,10 +87,7 @@ fn inline_scalars(graph: &Graph, layouts: &[Layout]) -> Vec<bool> {
             leaf || inline[base.index()]
         };
         let scalar = node.ty.rank() == 0 && matches!(node.op, Op::Map(_) | Op::Cast);
-        inline[id.index()] = scalar && node.operands.iter().all(is_free);
-    }
-    for root in graph.roots() {
-        inline[root.index()] = false;
+        inline[id.index()] = scalar && !roots.contains(&id) && node.operands.iter().all(is_free);
     }
     inline
 }

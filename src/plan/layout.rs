@@ -30,11 +30,6 @@ impl Layout {
         };
         Layout { base: id, offset: Dim::from(0), strides }
     }
-
-    /// Whether the layout is its base as a whole, in order.
-    pub fn is_whole(&self, graph: &Graph) -> bool {
-        self.offset.is_const(0) && self.strides == graph.ty(self.base).row_major_strides()
-    }
 }
 
 /// The layout of every node. A reshape that is no index map is its own base: see `is_copy`.

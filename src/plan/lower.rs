@@ -58,8 +58,9 @@ pub struct Lowerer<'a> {
 /// Lowers the clusters of one group, in order.
 pub fn lower(graph: &Graph, layouts: &[Layout], homes: Homes, tiled: bool, clusters: &[Cluster]) -> Lowered {
     let out = Lowered { arguments: Vec::new(), scratch: Vec::new(), ops: Vec::new() };
-    let shared = shared(graph, layouts, clusters);
     let late = late_updates(graph, layouts, &homes, clusters);
+    let mut shared = shared(graph, layouts, clusters);
+    shared.extend(&late);
     let variable_of: HashMap<NodeId, NodeId> =
         homes.variable_of.iter().filter(|(value, _)| !late.contains(value)).map(|(a, b)| (*a, *b)).collect();
     let global = homes.global;

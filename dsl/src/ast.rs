@@ -275,6 +275,7 @@ pub enum ArgumentValue {
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize)]
+#[expect(clippy::large_enum_variant, reason = "index lists are short; boxes would only obscure the tree")]
 pub enum Index {
     Expr(Expr),
     /// `a:b`, `:`, `a:`, `:b`, and `a:b:step`.

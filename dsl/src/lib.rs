@@ -5,16 +5,19 @@
 pub mod ast;
 pub mod diagnostic;
 pub mod explain;
+pub mod format;
 pub mod nearest;
 pub mod parser;
 pub mod source;
 pub mod token;
+pub mod tree;
 
 pub use ast::Span;
 pub use diagnostic::{Diagnostic, Label, Severity};
 pub use parser::parse;
 pub use source::{Source, SourceMap};
 pub use token::decode;
+pub use tree::tree;
 
 /// The parts of the standard library, for `import std.NAME`. `prelude` is always there.
 pub const STD_MODULES: [&str; 1] = ["prelude"];

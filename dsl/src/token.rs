@@ -26,6 +26,11 @@ pub enum Kind {
     Comment,
     #[token("/*")]
     BlockComment,
+    /// Python's comment and typographic quotes: reported, and then read as what was meant.
+    #[regex(r"#[^\n\r]*", allow_greedy = true)]
+    HashComment,
+    #[regex(r"[“”„][^“”\n\r]*[“”]?")]
+    CurlyString,
     #[regex(r"[A-Za-z_][A-Za-z0-9_]*")]
     Word,
     #[regex(r"[0-9][0-9_]*(\.[0-9][0-9_]*)?([eE][+-]?[0-9]+)?")]
@@ -108,7 +113,6 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// What messages call a token of this kind, where its text alone does not say it.
     pub fn is_opener(self) -> bool {
         matches!(self, Kind::OpenParen | Kind::OpenBracket | Kind::OpenBrace)
     }
@@ -209,6 +213,20 @@ pub fn lex(source: u32, text: &str) -> Lexed {
                         .help("begin each line of the comment with `//`"),
                 );
             }
+            Kind::HashComment => {
+                let hash = Span { end: span.start + 1, ..span };
+                lexed.diagnostics.push(
+                    Diagnostic::error("E0102", "the character `#` has no meaning here", hash, "")
+                        .help("a comment begins with `//`"),
+                );
+            }
+            Kind::CurlyString => {
+                lexed.diagnostics.push(
+                    Diagnostic::error("E0102", "this text stands in curly quotes", span, "")
+                        .help("texts stand in straight double quotes: \"…\""),
+                );
+                push(Kind::OpenString, span);
+            }
             Kind::OpenString => {
                 lexed.diagnostics.push(
                     Diagnostic::error("E0103", "this text has no closing quote", span, "begins here")
@@ -246,7 +264,7 @@ pub fn lex(source: u32, text: &str) -> Lexed {
 
 /// Where a number really ends when letters, or a point and digits, are stuck to it.
 fn number_end(text: &str, end: usize) -> usize {
-    let rest = text[end..].as_bytes();
+    let rest = &text.as_bytes()[end..];
     let glued = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     let mut length = rest.iter().take_while(|&&b| glued(b)).count();
     if rest.get(length) == Some(&b'.') && rest.get(length + 1) != Some(&b'.') {
@@ -284,10 +302,7 @@ fn flush_unknown(unknown: &mut Option<Span>, text: &str, diagnostics: &mut Vec<D
     };
     let message = format!("{shown} has no meaning here");
     let help = match first {
-        '#' => "a comment begins with `//`",
-        '“' | '”' | '„' | '«' | '»' | '\'' | '‘' | '’' | '`' => {
-            "texts stand in straight double quotes: \"…\""
-        }
+        '«' | '»' | '\'' | '‘' | '’' | '`' => "texts stand in straight double quotes: \"…\"",
         '×' | '·' | '∙' | '⋅' => "multiplication is written `*`",
         '÷' => "division is written `/`",
         '−' | '–' | '—' => "minus is written `-`",

@@ -6,6 +6,7 @@
 mod dim;
 mod dtype;
 mod kinds;
+pub mod philox;
 
 pub use dim::Dim;
 pub use dtype::DType;

@@ -114,7 +114,7 @@ pub enum Op {
     /// The transpose of `Gather`: operands (i32 indices, updates). Zeros, with each update added at its index
     /// along `axis` (whose size is in the output's type), in index order. An index out of range is dropped.
     ScatterAdd { axis: usize },
-    /// Fresh numbers in every step: Philox 4x32-10, counter = element number, key from (seed, step, site).
+    /// Fresh numbers in every step, by (seed, step, site, element number): `base::philox`.
     Random { distribution: Distribution, site: u32 },
     /// The identity, through which no gradient flows.
     Detach,

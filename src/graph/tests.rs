@@ -14,7 +14,7 @@ fn graph(lines: &str) -> Graph {
     parse(&text).unwrap_or_else(|error| panic!("{error} in\n{text}"))
 }
 
-/// `x` is [[1, 2, 3], [4, 5, 6]], `v` [10, 20, 30], `i` [2, 0, 7], `m` [-1.5, 0, 300, NaN]; `batch` is 2.
+/// `x` is [[1, 2, 3], [4, 5, 6]], `v` [10, 20, 30], `i` [2, 0, 7], `m` [-1.5, 0, 300, NaN], `big` the extremes of i32; `batch` is 2.
 fn env() -> Env {
     let mut env = Env { seed: 7, step: 3, ..Env::default() };
     env.symbols.insert("batch".into(), 2);
@@ -23,6 +23,7 @@ fn env() -> Env {
         ("v", vec![3], vec![10.0, 20.0, 30.0]),
         ("i", vec![3], vec![2.0, 0.0, 7.0]),
         ("m", vec![4], vec![-1.5, 0.0, 300.0, f64::NAN]),
+        ("big", vec![2], vec![f64::from(i32::MAX), f64::from(i32::MIN)]),
         ("none", vec![0, 2], vec![]),
     ];
     for (name, shape, data) in leaves {
@@ -35,6 +36,7 @@ const X: &str = "%x = input @x : f32[batch, 3]\n";
 const V: &str = "%v = param @v : f32[3]\n";
 const I: &str = "%i = input @i : i32[3]\n";
 const M: &str = "%m = input @m : f32[4]\n";
+const BIG: &str = "%b = input @big : i32[2]\n";
 const NONE: &str = "%n = input @none : f32[0, 2]\n";
 
 #[test]
@@ -47,6 +49,10 @@ fn primitives_mean_what_they_say() {
         (&[], "iota 0 : i32[batch, 2]", "[2, 2] 0 0 1 1"),
         (&[X], "map mul %x, %x : f32[batch, 3]", "[2, 3] 1 4 9 16 25 36"),
         (&[X], "map lt %x, %x : bool[batch, 3]", "[2, 3] 0 0 0 0 0 0"),
+        (&[I], "map add %i, %i : i32[3]", "[3] 4 0 14"),
+        (&[BIG], "map add %b, %b : i32[2]", "[2] -2 0"),
+        (&[BIG], "map mul %b, %b : i32[2]", "[2] 1 0"),
+        (&[BIG], "reduce sum [0] %b : i32[]", "[] -1"),
         (&[M], "cast %m : i32[4]", "[4] -1 0 300 0"),
         (&[M], "cast %m : u8[4]", "[4] 0 0 255 0"),
         (&[M], "cast %m : bool[4]", "[4] 1 0 1 1"),
@@ -126,6 +132,10 @@ fn the_verifier_names_node_and_rule() {
         (
             "%0 = input @a : f32[2]\n%1 = input @b : f32[3]\n%2 = map add %0, %1 : f32[2]",
             "rule 3: axis 0 of operand 0 (2) and axis 0 of operand 1 (3) differ",
+        ),
+        (
+            "%0 = input @a : f32[2]\n%1 = input @b : i32[2]\n%2 = map add %0, %1 : f32[2]",
+            "rule 3: add does not take (f32, i32): operands of one type, f32 or i32, are expected",
         ),
         ("%0 = input @a : f32[2]\n%1 = reduce sum [2] %0 : f32[2]", "rule 3: axis 2 is outside of rank 1"),
         (

@@ -302,9 +302,10 @@ impl<'a> Elaborator<'a> {
             return;
         }
         let (Value::Tensor(old), false) = (current, matches!(next, Value::Error)) else { return };
+        let known = next.as_number().is_some();
         let Some(next) = self.tensor(&next, value.span) else { return };
         let (from, to) = (self.graph.ty(next).clone(), self.graph.ty(old).clone());
-        let fitted = match from.rank() == 0 && from.dtype == to.dtype {
+        let fitted = match known && from.dtype == to.dtype {
             true => self.graph.broadcast_to(next, &to.shape).ok(),
             false => Some(next),
         };

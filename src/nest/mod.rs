@@ -13,6 +13,8 @@
 //! This room does not know the tensor graph; primitives are lowered to it in `plan`. A backend
 //! (`codegen`) and the interpreter (`interpret.rs`) give it the same meaning.
 
+pub mod interpret;
+
 use crate::base::{DType, Dim, Distribution, ReduceOp};
 
 use crate::scalar::Func;
@@ -192,7 +194,7 @@ pub struct Fill {
     pub buffer: BufferRef,
     pub offset: Dim,
     pub count: Dim,
-    /// Number of the first element in the whole tensor: the Philox counter.
+    /// Number of the first element in the whole tensor; see `base::philox`.
     pub first: Dim,
     pub distribution: Distribution,
     pub site: u32,

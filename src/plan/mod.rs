@@ -6,9 +6,34 @@
 //! overwritten only after its last reader; buffers whose lives meet do not overlap.
 //! Not here: machine code, threads.
 
+mod build;
+mod fuse;
+mod gemm;
+mod group;
+pub mod interpret;
+mod layout;
+mod lower;
+mod memory;
+mod prepare;
+mod report;
+mod space;
+#[cfg(test)]
+mod tests;
+mod tile;
+
+pub use build::plan;
+pub use report::report;
+
 use crate::base::{DType, Dim};
 use crate::nest::Kernel;
 use smol_str::SmolStr;
+
+/// What the planner may not decide by itself.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The greatest number of examples in a step.
+    pub max_batch: i64,
+}
 
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
@@ -57,4 +82,39 @@ pub enum Place {
     Variable,
     /// Given by the caller before each run, by name.
     Input,
+}
+
+impl Plan {
+    /// Bytes of scratch that each thread needs.
+    pub fn scratch_bytes(&self) -> u64 {
+        let end = |kernel: &Kernel| kernel.scratch.iter().map(|s| s.offset + s.bytes).max().unwrap_or(0);
+        self.kernels.iter().map(end).max().unwrap_or(0)
+    }
+
+    /// The size of a buffer at a batch, in bytes; `None` when it does not fit 64 bits.
+    pub fn buffer_bytes(&self, buffer: BufferId, batch: i64) -> Option<u64> {
+        let Buffer { dtype, shape, .. } = &self.buffers[buffer.0 as usize];
+        let size =
+            |dim: &Dim| dim.eval(&|s| (s == "batch").then_some(batch)).and_then(|n| u64::try_from(n).ok());
+        shape.iter().try_fold(dtype.bytes() as u64, |bytes, dim| bytes.checked_mul(size(dim)?))
+    }
+
+    /// Bytes of the variables that the plan reads or writes.
+    pub fn variable_bytes(&self) -> u64 {
+        let ids = (0..self.buffers.len() as u32).map(BufferId);
+        let variables = ids.filter(|id| self.buffers[id.0 as usize].place == Place::Variable);
+        variables
+            .map(|id| self.buffer_bytes(id, self.max_batch).unwrap_or(u64::MAX))
+            .fold(0, u64::saturating_add)
+    }
+
+    /// Bytes that a run takes at most: arena, variables, one batch of inputs, and scratch for each thread.
+    pub fn peak_bytes(&self, threads: usize) -> u64 {
+        let ids = (0..self.buffers.len() as u32).map(BufferId);
+        let inputs = ids.filter(|id| self.buffers[id.0 as usize].place == Place::Input);
+        let inputs = inputs.map(|id| self.buffer_bytes(id, self.max_batch).unwrap_or(u64::MAX));
+        let parts =
+            [self.arena_bytes, self.variable_bytes(), self.scratch_bytes().saturating_mul(threads as u64)];
+        inputs.chain(parts).fold(0, u64::saturating_add)
+    }
 }

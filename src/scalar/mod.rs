@@ -1,53 +1,84 @@
 //! Scalar functions: THE table. One row a function, and nothing about a function stands anywhere else.
 //!
-//! What enters: nothing. What leaves: for each function its name, arity, type rule, f64 meaning, derivative and
+//! What enters: nothing. What leaves: for each function its name, arity, type rule, f64 meaning, derivatives and
 //! identities (as algebra in text), f32 lowering in machine-independent steps, CUDA spelling, error bound and
 //! awkward points. Invariant: adding a function touches one row of `table.rs`.
 //! This room knows nothing of tensors.
 
-/// A scalar function: a row of the table.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
-pub enum Func {
-    Add,
-    Sub,
-    Mul,
-    Div,
-    /// Remainder with the divisor's sign.
-    Rem,
-    Neg,
-    Abs,
-    /// -1, 0 or 1.
-    Sign,
-    Max,
-    Min,
-    Pow,
-    Sqrt,
-    Exp,
-    Log,
-    /// `log(1 + a)`
-    Log1p,
-    /// `exp(a) - 1`
-    Expm1,
-    Tanh,
-    /// `1 / (1 + exp(-a))`
-    Sigmoid,
-    Erf,
-    Sin,
-    Cos,
-    Floor,
-    Ceil,
-    /// To nearest, ties to even.
-    Round,
-    Eq,
-    Ne,
-    Lt,
-    Le,
-    Gt,
-    Ge,
-    And,
-    Or,
-    Not,
-    /// `select(condition, a, b)`
-    Select,
-    IsFinite,
+mod expr;
+mod lower;
+pub mod machine;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use expr::Expr;
+pub use machine::{StepId, Steps};
+pub use table::{Func, Row, Types};
+
+use crate::base::DType;
+use std::sync::OnceLock;
+
+/// The algebra of a row, parsed once.
+struct Algebra {
+    derivatives: Vec<Expr>,
+    identities: Vec<(Expr, Expr)>,
+}
+
+fn algebra(func: Func) -> &'static Algebra {
+    static PARSED: OnceLock<Vec<Algebra>> = OnceLock::new();
+    let parse = |text: &str| Expr::parse(text).unwrap_or_else(|e| panic!("the table says {text:?}: {e}"));
+    let all = PARSED.get_or_init(|| {
+        let of_row = |row: &Row| Algebra {
+            derivatives: row.derivatives.iter().map(|d| parse(d)).collect(),
+            identities: row.identities.iter().map(|(from, to)| (parse(from), parse(to))).collect(),
+        };
+        Func::ALL.iter().map(|f| of_row(f.row())).collect()
+    });
+    &all[func as usize]
+}
+
+impl Func {
+    pub fn name(self) -> &'static str {
+        self.row().name
+    }
+
+    /// The function of that name in the language.
+    pub fn named(name: &str) -> Option<Func> {
+        Func::ALL.iter().copied().find(|f| f.name() == name)
+    }
+
+    pub fn arity(self) -> usize {
+        self.row().arity
+    }
+
+    /// The value in f64; bools are 0 and 1.
+    pub fn eval(self, arguments: &[f64]) -> f64 {
+        debug_assert_eq!(arguments.len(), self.arity());
+        (self.row().eval)(arguments)
+    }
+
+    /// The partial derivative by an operand, over `a`, `b`, `c` and the result `y`.
+    pub fn derivative(self, operand: usize) -> &'static Expr {
+        &algebra(self).derivatives[operand]
+    }
+
+    /// Equations, left to right, that hold for all numbers for which both sides are defined.
+    pub fn identities(self) -> &'static [(Expr, Expr)] {
+        &algebra(self).identities
+    }
+
+    /// The result's type, or what is expected instead.
+    pub fn result_dtype(self, operands: &[DType]) -> Result<DType, String> {
+        if operands.len() != self.arity() {
+            return Err(format!("{} takes {} operands, not {}", self.name(), self.arity(), operands.len()));
+        }
+        self.row().types.result(operands)
+    }
+
+    /// Appends the steps that compute the function on values of one of its operand types (`dtype`: that of the
+    /// last operand).
+    pub fn lower(self, steps: &mut Steps, arguments: &[StepId], dtype: DType) -> StepId {
+        (self.row().lower)(steps, arguments, dtype)
+    }
 }

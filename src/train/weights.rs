@@ -5,6 +5,7 @@
 //! final name is always whole (temporary file in the same folder, sync, rename, sync of the folder); what is
 //! loaded has exactly the names and shapes that the model wants, or an error says every difference.
 
+use gradc_dsl::nearest::nearest;
 use indexmap::IndexMap;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use smol_str::SmolStr;
@@ -137,7 +138,7 @@ pub fn match_names(
                 .push(format!("`{name}` is {:?} in the file, but {shape:?} in the model", tensor.shape)),
             None if optional(name) => {}
             None => {
-                let near = super::nearest(name, &there);
+                let near = nearest(name, there.iter().copied());
                 let near = near.map(|n| format!(" (the file has `{n}`)")).unwrap_or_default();
                 problems.push(format!("`{name}` is missing{near}"));
             }
@@ -145,7 +146,7 @@ pub fn match_names(
     }
     for name in there.iter().filter(|name| !optional(name)) {
         let missing: Vec<&str> = known.iter().copied().filter(|k| !tensors.contains_key(*k)).collect();
-        if super::nearest(name, &missing).is_none() {
+        if nearest(name, missing.iter().copied()).is_none() {
             problems.push(format!("`{name}` is not in the model"));
         }
     }
@@ -211,7 +212,8 @@ mod tests {
         let wanted = |list: &[(&str, &[usize])]| -> Vec<(SmolStr, Vec<usize>)> {
             list.iter().map(|(name, shape)| ((*name).into(), shape.to_vec())).collect()
         };
-        let cases: [(&[(&str, &[usize])], &str); 4] = [
+        type Names<'a> = &'a [(&'a str, &'a [usize])];
+        let cases: [(Names, &str); 4] = [
             (&[("net.dense.0.w", &[2, 2]), ("net.dense.0.b", &[2]), ("scale", &[])], ""),
             (
                 &[("net.dense.0.w", &[2, 3]), ("net.dense.0.b", &[2]), ("scale", &[])],

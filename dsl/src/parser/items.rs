@@ -79,15 +79,16 @@ impl Parser<'_> {
             word => nearest(word, ITEM_WORDS).filter(|_| self.word_follows() && word.len() > 1),
         };
         let Some(meant) = meant else {
-            let message = match token.kind {
-                Kind::Word if self.ahead(1).kind == Kind::Assign => {
-                    format!("`let` is missing before `{word} =`")
-                }
-                _ => format!("{described} cannot stand outside of functions and train blocks"),
-            };
-            let diagnostic = Diagnostic::error("E0127", message, token.span, "")
-                .help("at the top of a file stand `fn`, `let`, `train`, `test` and `import`");
-            return self.fail(diagnostic);
+            if token.kind == Kind::Word && self.ahead(1).kind == Kind::Assign {
+                let message = format!("`let` is missing before `{word} =`");
+                let help = format!("write `let {word} = …`");
+                return self.fail(Diagnostic::error("E0123", message, token.span, "").help(help));
+            }
+            let message = format!("{described} cannot stand outside of functions and train blocks");
+            return self.fail(
+                Diagnostic::error("E0127", message, token.span, "")
+                    .help("at the top of a file stand `fn`, `let`, `train`, `test` and `import`"),
+            );
         };
         self.report(
             Diagnostic::error("E0115", format!("there is no `{word}`"), token.span, "")
@@ -114,7 +115,7 @@ impl Parser<'_> {
             let (place, found) = (self.place(), self.found());
             return self.fail(
                 Diagnostic::error("E0122", format!("expected what to import, {found}"), place, "").help(
-                    "write `import \"blocks.model\"` for a file, `import std.vision` for a part of the standard library",
+                    "write `import \"blocks.model\"` for a file, `import std.prelude` for a part of the standard library",
                 ),
             );
         }
@@ -150,6 +151,12 @@ impl Parser<'_> {
         let token = self.token();
         match token.kind {
             Kind::Arrow => {}
+            Kind::Colon if self.ahead(1).starts_line => {
+                return self.fail(
+                    Diagnostic::error("E0130", "a function's body stands in braces", token.span, "")
+                        .help("write `{` here, and `}` after the last line of the body"),
+                );
+            }
             Kind::FatArrow | Kind::Colon | Kind::Update | Kind::Assign => {
                 let message =
                     format!("the result's type is written after `->`, not {}", self.describe(token));
@@ -176,7 +183,14 @@ impl Parser<'_> {
     fn parameter(&mut self) -> Parse<Parameter> {
         let start = self.here();
         let name = self.name("a parameter's name")?;
-        let ty = if self.eat(Kind::Colon) { Some(self.ty()?) } else { None };
+        let colon_missing = self.kind() == Kind::Word && self.on_line();
+        if colon_missing {
+            let span = self.token().span;
+            let message = format!("`:` is missing between `{}` and its type", name.text);
+            let help = format!("write `{}: {}`", name.text, self.word());
+            self.report(Diagnostic::error("E0121", message, span, "").help(help));
+        }
+        let ty = if self.eat(Kind::Colon) || colon_missing { Some(self.ty()?) } else { None };
         let default = if self.eat(Kind::Assign) { Some(self.expr()?) } else { None };
         Ok(Parameter { name, ty, default, span: self.span_from(start) })
     }

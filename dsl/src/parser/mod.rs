@@ -8,22 +8,28 @@
 mod brackets;
 mod expressions;
 mod items;
+mod primary;
 mod statements;
 mod train;
+
+pub(crate) use expressions::level;
 
 use crate::ast::{Comment, Expr, ExprKind, File, Name, Span};
 use crate::diagnostic::Diagnostic;
 use crate::token::{self, Kind, Token};
 use smol_str::SmolStr;
 
-/// How deep an expression or a block may be nested; every link of a chain (`a + b + c`) counts.
+/// How deep brackets, blocks and operands may be nested: what the parser's own recursion is limited to.
+pub const MAX_NESTING: usize = 80;
+
+/// How high a tree may be; every link of a chain (`a + b + c`, `x |> f |> g`) is a level of it.
 pub const MAX_DEPTH: usize = 200;
 
 /// After so many errors the rest is not told.
 pub const MAX_ERRORS: usize = 100;
 
 /// Words that are never names.
-pub const RESERVED: [&str; 9] = ["fn", "let", "if", "else", "and", "or", "not", "true", "false"];
+pub const RESERVED: [&str; 10] = ["fn", "let", "if", "else", "repeat", "and", "or", "not", "true", "false"];
 
 /// Reads a whole source.
 ///
@@ -133,10 +139,11 @@ impl<'a> Parser<'a> {
         if self.kind() == Kind::Word { self.slice(self.token().span) } else { "" }
     }
 
-    /// The next token is a word on the same line.
+    /// The next token is a word on the same line, and not one that joins two values.
     fn word_follows(&self) -> bool {
         let next = self.ahead(1);
-        next.kind == Kind::Word && !next.starts_line
+        let joins = matches!(self.slice(next.span), "and" | "or");
+        next.kind == Kind::Word && !next.starts_line && !joins
     }
 
     fn bump(&mut self) -> Token {
@@ -240,8 +247,8 @@ impl<'a> Parser<'a> {
 
     /// Runs `read` one level deeper; `height` is then that of what it read, plus one.
     fn nested<T>(&mut self, read: impl FnOnce(&mut Self) -> Parse<T>) -> Parse<T> {
-        if self.depth >= MAX_DEPTH {
-            return self.too_deep();
+        if self.depth >= MAX_NESTING {
+            return self.too_deep(MAX_NESTING);
         }
         self.depth += 1;
         let result = read(self);
@@ -249,8 +256,8 @@ impl<'a> Parser<'a> {
         result
     }
 
-    fn too_deep<T>(&mut self) -> Parse<T> {
-        let message = format!("this is nested more than {MAX_DEPTH} levels deep");
+    fn too_deep<T>(&mut self, limit: usize) -> Parse<T> {
+        let message = format!("this is nested more than {limit} levels deep");
         let span = self.token().span;
         self.fail(
             Diagnostic::error("E0118", message, span, "too deep here")
@@ -262,7 +269,7 @@ impl<'a> Parser<'a> {
     /// Sets the height of a tree over children of height `children`.
     fn set_height(&mut self, children: usize) -> Parse<()> {
         self.height = children + 1;
-        if self.height > MAX_DEPTH { self.too_deep() } else { Ok(()) }
+        if self.height > MAX_DEPTH { self.too_deep(MAX_DEPTH) } else { Ok(()) }
     }
 
     /// `( … )` or `[ … ]`: items with commas between them, the last one optional. The current token is the

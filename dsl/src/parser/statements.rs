@@ -19,7 +19,14 @@ impl Parser<'_> {
         if self.kind() != Kind::OpenBrace {
             let (place, found) = (self.place(), self.found());
             let message = format!("expected `{{` before {what}, {found}");
-            return self.fail(Diagnostic::error("E0130", message, place, ""));
+            let diagnostic = Diagnostic::error("E0130", message, place, "");
+            return self.fail(match self.kind() {
+                Kind::Update => {
+                    diagnostic.help("to compare with a negative number write `x < -1`, with a space")
+                }
+                Kind::Colon => diagnostic.help("blocks stand in braces: `{ … }`"),
+                _ => diagnostic,
+            });
         }
         let start = self.here();
         let (mut statements, height) = self.nested(|parser| parser.braced(Self::statement, |_| false))?;

@@ -33,8 +33,9 @@ pub enum ShapeError {
     DType { operand: usize, expected: Vec<DType>, found: DType },
     #[error("operand {} has element type {}, operand {} has {}", left.0, left.1, right.0, right.1)]
     DTypesDiffer { left: (usize, DType), right: (usize, DType) },
-    #[error("{name} does not take ({})", list(found))]
-    NoSuchFunction { name: &'static str, found: Vec<DType> },
+    /// `expected` is a sentence of the scalar table.
+    #[error("{name} does not take ({}): {expected}", list(found))]
+    NoSuchFunction { name: &'static str, found: Vec<DType>, expected: String },
     #[error("operand {operand} has rank {found}; expected {expected}")]
     Rank { operand: usize, expected: usize, found: usize },
     #[error("axis {axis} is outside of rank {rank}")]

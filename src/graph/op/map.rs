@@ -3,7 +3,6 @@
 //! Operands have exactly the result's shape; stretching is an explicit `Broadcast` view. Element types are the
 //! scalar table's business.
 
-use super::shim::Row;
 use super::{Family, ShapeError, expect_operands, expect_same_shape};
 use crate::base::{DType, TensorType};
 use crate::graph::Op;
@@ -53,7 +52,7 @@ impl Family for Map {
         match keyword {
             "map" => {
                 let name = cursor.word()?;
-                match Func::from_name(name) {
+                match Func::named(name) {
                     Some(func) => Ok(Some(Op::Map(func))),
                     None => cursor.reject(format!("no scalar function is named `{name}`")),
                 }
@@ -66,8 +65,14 @@ impl Family for Map {
 
 /// The value of `func` on numbers of an element type; i32 results wrap.
 pub(super) fn evaluate(func: Func, dtype: DType, arguments: &[f64]) -> f64 {
-    let value = func.eval(arguments);
-    if dtype == DType::I32 { f64::from(value as i64 as i32) } else { value }
+    if dtype != DType::I32 {
+        return func.eval(arguments);
+    }
+    // An f64 holds every sum of two i32, but not the low digits of every product.
+    match (func, arguments) {
+        (Func::Mul, [a, b]) => f64::from((*a as i32).wrapping_mul(*b as i32)),
+        _ => f64::from(func.eval(arguments) as i64 as i32),
+    }
 }
 
 /// To integers toward zero, saturating, NaN to 0; to bool as `!= 0`.
@@ -81,21 +86,13 @@ fn cast(x: f64, to: DType) -> f64 {
 }
 
 fn infer_map(func: Func, operands: &[&TensorType]) -> Result<TensorType, ShapeError> {
-    use Func::*;
-    let expected = match func {
-        Select => 3,
-        Neg | Abs | Sign | Sqrt | Exp | Log | Log1p | Expm1 | Tanh | Sigmoid | Erf | Sin | Cos | Floor
-        | Ceil | Round | Not | IsFinite => 1,
-        _ => 2,
-    };
-    if operands.len() != expected {
-        return Err(ShapeError::OperandCount { expected, found: operands.len() });
+    if operands.len() != func.arity() {
+        return Err(ShapeError::OperandCount { expected: func.arity(), found: operands.len() });
     }
-    (1..expected).try_for_each(|i| expect_same_shape(operands, i))?;
-    let dtype = match func {
-        Eq | Ne | Lt | Le | Gt | Ge | And | Or | Not | IsFinite => DType::Bool,
-        Select => operands[1].dtype,
-        _ => operands[0].dtype,
-    };
-    Ok(TensorType::new(dtype, operands[0].shape.clone()))
+    (1..operands.len()).try_for_each(|i| expect_same_shape(operands, i))?;
+    let dtypes: Vec<DType> = operands.iter().map(|ty| ty.dtype).collect();
+    match func.result_dtype(&dtypes) {
+        Ok(dtype) => Ok(TensorType::new(dtype, operands[0].shape.clone())),
+        Err(expected) => Err(ShapeError::NoSuchFunction { name: func.name(), found: dtypes, expected }),
+    }
 }

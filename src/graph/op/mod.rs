@@ -25,7 +25,6 @@ pub mod leaf;
 pub mod map;
 pub mod random;
 pub mod reduce;
-mod shim;
 pub mod view;
 
 pub use error::{AxisSize, ShapeError};

@@ -1,8 +1,8 @@
 //! `Random`: f32 numbers that depend on (seed, step, site, element number) and on nothing else, so they can be
 //! made again wherever they are needed.
 
-use super::shim::philox;
 use super::{Family, ShapeError, expect_operands};
+use crate::base::philox::Stream;
 use crate::base::{DType, Distribution, TensorType};
 use crate::graph::Op;
 use crate::graph::cursor::{Cursor, Read};
@@ -26,13 +26,11 @@ impl Family for Random {
 
     fn interpret(&self, op: &Op, _: &[&Tensor], cx: &Context) -> Result<Tensor, String> {
         let Op::Random { distribution, site } = op else { unreachable!("{op:?} is not of this family") };
-        let n_elements: usize = cx.shape.iter().product();
-        let (seed, step) = (cx.env.seed, cx.env.step);
-        let number = |i: usize| match distribution {
-            Distribution::Uniform => f64::from(philox::uniform(seed, step, *site, i as u64)),
-            Distribution::Normal => f64::from(philox::normal(seed, step, *site, i as u64)),
-        };
-        Ok(Tensor::new(cx.shape.clone(), (0..n_elements).map(number).collect::<Vec<_>>()))
+        let n_elements: u64 = cx.shape.iter().product::<usize>() as u64;
+        let stream =
+            Stream { seed: cx.env.seed, step: cx.env.step, site: *site, distribution: *distribution };
+        let data: Vec<f64> = (0..n_elements).map(|i| f64::from(stream.at(i))).collect();
+        Ok(Tensor::new(cx.shape.clone(), data))
     }
 
     fn print(&self, op: &Op) -> String {

@@ -1,5 +1,6 @@
 //! Reductions: `Reduce` folds the elements along some axes, `ArgMax` finds the first greatest along one. The
 //! axes disappear from the shape. Elements are f32 or i32.
+//! Where elements are NaN, it is not said which of them or of the others `max`, `min` and `argmax` give.
 
 use super::map::evaluate;
 use super::{Family, ShapeError, expect_axes, expect_axis, expect_dtype, expect_operands};

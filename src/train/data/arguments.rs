@@ -6,6 +6,7 @@
 use super::DataError;
 use crate::base::TensorType;
 use crate::model::{DataCall, DataValue};
+use gradc_dsl::nearest::nearest;
 use smol_str::SmolStr;
 use std::path::{Path, PathBuf};
 
@@ -115,7 +116,7 @@ impl<'a> Arguments<'a> {
         match self.rest.first() {
             None => Ok(()),
             Some((Some(name), _)) => {
-                let help = match crate::train::nearest(name, &self.asked) {
+                let help = match nearest(name, self.asked.iter().copied()) {
                     Some(near) => format!("; did you mean `{near}`?"),
                     None if self.asked.is_empty() => String::new(),
                     None => format!(" (it takes {})", self.asked.join(", ")),

@@ -7,6 +7,7 @@
 
 use super::arguments::Arguments;
 use super::{DataError, Dataset, Field, read_file};
+use gradc_dsl::nearest::nearest;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -114,7 +115,7 @@ impl Table {
     fn column(&self, path: &Path, name: &str) -> Result<usize, DataError> {
         self.header.iter().position(|h| h == name).ok_or_else(|| {
             let names: Vec<&str> = self.header.iter().map(String::as_str).collect();
-            let help = match crate::train::nearest(name, &names) {
+            let help = match nearest(name, names.iter().copied()) {
                 Some(near) => format!("; did you mean `{near}`?"),
                 None => format!(" (there are {})", names.join(", ")),
             };

@@ -6,6 +6,7 @@
 use super::arguments::Arguments;
 use super::{DataError, Dataset, Field, read_file};
 use crate::base::DType;
+use gradc_dsl::nearest::nearest;
 use std::path::{Path, PathBuf};
 
 /// `idx("PREFIX")` reads `PREFIX-images…` and `PREFIX-labels…`; `idx(image = "file", label = "file")` any files.
@@ -55,7 +56,7 @@ fn find(prefix: &Path, part: &str) -> Result<PathBuf, DataError> {
             let mut prefixes: Vec<&str> =
                 names.iter().filter_map(|n| n.split_once("-images").map(|(stem, _)| stem)).collect();
             prefixes.dedup();
-            let known = match crate::train::nearest(&stem, &prefixes) {
+            let known = match nearest(&stem, prefixes.iter().copied()) {
                 Some(near) => format!("; did you mean `{near}`?"),
                 None => String::new(),
             };

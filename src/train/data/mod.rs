@@ -15,6 +15,7 @@ mod synthetic;
 
 use crate::base::{DType, TensorType};
 use crate::model::{Catalog, DataCall, DataInfo};
+use gradc_dsl::nearest::nearest;
 use smol_str::SmolStr;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -195,7 +196,8 @@ impl Data {
             "synthetic" => Arc::new(synthetic::load(arguments)?),
             "memory" => synthetic::from_memory(arguments, &self.memory)?,
             unknown => {
-                let help = crate::train::nearest(unknown, SOURCES).map(|s| format!("; did you mean `{s}`?"));
+                let help =
+                    nearest(unknown, SOURCES.iter().copied()).map(|s| format!("; did you mean `{s}`?"));
                 return Err(DataError(format!(
                     "there is no data source `{unknown}`{}",
                     help.unwrap_or_else(|| format!(" (there are {})", SOURCES.join(", ")))

@@ -1,0 +1,118 @@
+//! Counter-based random numbers: Philox 4x32-10 (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3",
+//! SC 2011).
+//!
+//! What enters: (seed, step, site, element number). What leaves: that element's number, the same whoever asks, in
+//! whatever order. The seed is the key; the counter's words are the element's block (low, high), the site and the
+//! step. A block of four words serves four elements in a row: each word one uniform number, each pair of words a
+//! pair of normal ones.
+
+use super::Distribution;
+
+/// One block: four words that depend on counter and key alone.
+pub fn block(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
+    let mut x = counter;
+    let [mut k0, mut k1] = key;
+    for _ in 0..10 {
+        let a = 0xD251_1F53_u64 * u64::from(x[0]);
+        let b = 0xCD9E_8D57_u64 * u64::from(x[2]);
+        x = [(b >> 32) as u32 ^ x[1] ^ k0, b as u32, (a >> 32) as u32 ^ x[3] ^ k1, a as u32];
+        k0 = k0.wrapping_add(0x9E37_79B9);
+        k1 = k1.wrapping_add(0xBB67_AE85);
+    }
+    x
+}
+
+/// Which stream of numbers: one `Random` of a graph in one step of one run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stream {
+    pub seed: u64,
+    /// Modulo 2^32.
+    pub step: u64,
+    pub site: u32,
+    pub distribution: Distribution,
+}
+
+impl Stream {
+    /// The numbers of elements `4 * index` to `4 * index + 3`.
+    fn four(self, index: u64) -> [f32; 4] {
+        let counter = [index as u32, (index >> 32) as u32, self.site, self.step as u32];
+        let words = block(counter, [self.seed as u32, (self.seed >> 32) as u32]);
+        match self.distribution {
+            Distribution::Uniform => words.map(uniform),
+            Distribution::Normal => {
+                let [[a, b], [c, d]] = [normals(words[0], words[1]), normals(words[2], words[3])];
+                [a, b, c, d]
+            }
+        }
+    }
+
+    /// The number of one element.
+    pub fn at(self, element: u64) -> f32 {
+        self.four(element / 4)[(element % 4) as usize]
+    }
+
+    /// The numbers of elements `first`, `first + 1`, … .
+    pub fn fill(self, first: u64, out: &mut [f32]) {
+        let mut element = first;
+        let mut rest = out;
+        while !rest.is_empty() {
+            let skip = (element % 4) as usize;
+            let n = rest.len().min(4 - skip);
+            let (now, later) = rest.split_at_mut(n);
+            now.copy_from_slice(&self.four(element / 4)[skip..skip + n]);
+            element += n as u64;
+            rest = later;
+        }
+    }
+}
+
+/// `[0, 1)`, from the upper 24 bits.
+fn uniform(word: u32) -> f32 {
+    (word >> 8) as f32 / 16_777_216.0
+}
+
+/// Box and Muller (1958). The radius comes from `(0, 1]`, so its logarithm is finite.
+fn normals(a: u32, b: u32) -> [f32; 2] {
+    let radius = (-2.0 * ((f64::from(a) + 1.0) / 4_294_967_296.0).ln()).sqrt();
+    let (sin, cos) = (std::f64::consts::TAU * f64::from(b) / 4_294_967_296.0).sin_cos();
+    [(radius * cos) as f32, (radius * sin) as f32]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Known answers of the reference implementation (Random123, `kat_vectors`).
+    #[test]
+    fn known_answers() {
+        let cases = [
+            ([0; 4], [0; 2], [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]),
+            ([u32::MAX; 4], [u32::MAX; 2], [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]),
+        ];
+        for (counter, key, expected) in cases {
+            assert_eq!(block(counter, key), expected);
+        }
+    }
+
+    #[test]
+    fn streams_fill_as_they_are_read_and_have_their_moments() {
+        for (distribution, mean, variance) in
+            [(Distribution::Uniform, 0.5, 1.0 / 12.0), (Distribution::Normal, 0.0, 1.0)]
+        {
+            let stream = Stream { seed: 7, step: 3, site: 2, distribution };
+            let mut out = vec![0.0; 20_001];
+            stream.fill(3, &mut out);
+            assert!((0..out.len()).all(|i| stream.at(3 + i as u64) == out[i]));
+            let n = out.len() as f64;
+            let found = out.iter().map(|x| f64::from(*x)).sum::<f64>() / n;
+            assert!((found - mean).abs() < 0.03, "mean {found}");
+            let found = out.iter().map(|x| (f64::from(*x) - mean).powi(2)).sum::<f64>() / n;
+            assert!((found - variance).abs() < 0.05, "variance {found}");
+            for other in
+                [Stream { seed: 8, ..stream }, Stream { step: 4, ..stream }, Stream { site: 3, ..stream }]
+            {
+                assert_ne!(other.at(0), stream.at(0));
+            }
+        }
+    }
+}

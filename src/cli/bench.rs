@@ -1,0 +1,79 @@
+//! `gradc bench FILE`: how fast a model compiles and trains here.
+
+use super::output::{Failure, say};
+use super::project::{ModelArguments, Project, n_parameters};
+use super::{devices, format};
+use crate::train::run::Trainer;
+use serde_json::json;
+use std::time::Instant;
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    model: ModelArguments,
+    /// How long to measure
+    #[arg(long, default_value_t = 2.0)]
+    seconds: f64,
+    /// What to run on
+    #[arg(long, default_value = "cpu")]
+    device: String,
+}
+
+/// Steps before the clock starts: caches, page faults, the processor's clock.
+const N_WARM: u64 = 20;
+/// The least number of steps to measure.
+const N_LEAST: usize = 20;
+
+pub fn json(arguments: &Arguments) -> bool {
+    arguments.model.json
+}
+
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let begun = Instant::now();
+    let project = Project::open(&arguments.model)?;
+    let model = &project.model;
+    let data = project.data.load(&model.settings.data)?;
+    let n_rows = data.n_examples.min(model.settings.batch as usize);
+    // Reading or making the data is no part of compiling.
+    let data_ready = begun.elapsed();
+    let (engine, cost) = devices::engine(&arguments.device, model, project.threads)?;
+    let (n_threads, memory, flops) = (project.threads, cost.peak_bytes, cost.flops);
+    let mut trainer = Trainer::new(model, engine, data, None);
+    trainer.time_steps(0, 1, 0.0)?;
+    let first_step = begun.elapsed();
+    let mut times = trainer.time_steps(N_WARM, N_LEAST, arguments.seconds)?;
+    times.sort_by(f64::total_cmp);
+    let (least, median) = (times[0], times[times.len() / 2]);
+    let gflops = flops as f64 / median * 1e-9;
+    let compile_ms = first_step.as_secs_f64() * 1e3;
+    if arguments.model.json {
+        return say(json!({
+            "name": model.name, "threads": n_threads, "batch": model.settings.batch,
+            "compile_ms": compile_ms, "check_and_data_ms": data_ready.as_secs_f64() * 1e3,
+            "parameters": n_parameters(model), "flops": flops, "peak_bytes": memory, "steps": times.len(),
+            "step_ms_min": least * 1e3, "step_ms_median": median * 1e3, "gflop_per_s": gflops,
+            "examples_per_s": n_rows as f64 / median,
+        })
+        .to_string());
+    }
+    say(format!(
+        "{} · batch {} · {n_threads} threads\n\
+         text to first step  {}\n\
+         parameters          {}\n\
+         work a step         {:.3} MFLOP\n\
+         peak memory         {}\n\
+         step, least         {:.4} ms\n\
+         step, median        {:.4} ms   ({} steps)\n\
+         speed               {gflops:.1} GFLOP/s, {} examples/s",
+        model.name,
+        model.settings.batch,
+        format::seconds(first_step.as_secs_f64()),
+        format::count(n_parameters(model)),
+        flops as f64 * 1e-6,
+        format::bytes(memory),
+        least * 1e3,
+        median * 1e3,
+        times.len(),
+        format::count((n_rows as f64 / median) as u64),
+    ))
+}

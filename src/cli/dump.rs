@@ -1,0 +1,85 @@
+//! `gradc dump FILE --after STAGE`: the compiler's text forms, one for each stage.
+
+use super::output::{Failure, report, say};
+use super::project::{ModelArguments, Project};
+use crate::graph::text::print;
+use crate::train::compiled::plan_of;
+use crate::train::engine::{Program, graph};
+use crate::{autodiff, nest, passes};
+use clap::ValueEnum;
+use gradc_dsl::SourceMap;
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    model: ModelArguments,
+    /// syntax, graph, grad, a pass's name, optimized, plan, nest or clif
+    #[arg(long, default_value = "graph")]
+    after: String,
+    /// Which of the model's programs
+    #[arg(long, value_enum, default_value = "train")]
+    program: Which,
+    /// Add each node's place in the model as a comment
+    #[arg(long)]
+    scopes: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum Which {
+    Train,
+    Eval,
+    Predict,
+}
+
+pub fn json(arguments: &Arguments) -> bool {
+    arguments.model.json
+}
+
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    if arguments.after == "syntax" {
+        return syntax(&arguments.model);
+    }
+    let project = Project::open(&arguments.model)?;
+    let program = match arguments.program {
+        Which::Train => Program::Train,
+        Which::Eval => Program::Eval,
+        Which::Predict => Program::Predict,
+    };
+    let model = &project.model;
+    let graph = graph(model, program);
+    match arguments.after.as_str() {
+        "graph" => say(print(graph, arguments.scopes)),
+        "grad" => say(print(&autodiff::differentiate(graph), arguments.scopes)),
+        "optimized" => say(print(&passes::optimize(&autodiff::differentiate(graph)), arguments.scopes)),
+        "plan" => say(format!("{:#?}", plan_of(model, program))),
+        "nest" => say(plan_of(model, program).kernels.iter().map(nest::print).collect::<Vec<_>>().join("\n")),
+        pass => {
+            let mut graph = autodiff::differentiate(graph);
+            for (name, run) in passes::PASSES {
+                graph = run(&graph);
+                if *name == pass {
+                    return say(print(&graph, arguments.scopes));
+                }
+            }
+            let names: Vec<&str> = passes::PASSES.iter().map(|(name, _)| *name).collect();
+            Err(Failure::Usage(format!(
+                "there is no stage `{pass}`; there are syntax, graph, grad, {}, optimized, plan, nest",
+                names.join(", ")
+            )))
+        }
+    }
+}
+
+/// The tree of a file that need not be a sound model.
+fn syntax(arguments: &ModelArguments) -> Result<(), Failure> {
+    let (name, bytes) = super::project::text(arguments)?;
+    let mut sources = SourceMap::default();
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    sources.add(name, text.clone());
+    let (file, diagnostics) = match gradc_dsl::decode(0, &bytes) {
+        Ok(text) => gradc_dsl::parse(0, &text),
+        Err(error) => return report(&[error], &sources, arguments.json),
+    };
+    say(gradc_dsl::tree(&file))?;
+    report(&diagnostics, &sources, arguments.json)
+}

@@ -1,0 +1,48 @@
+//! `gradc eval RUN`: metrics of trained weights on data.
+
+use super::output::{Failure, say};
+use super::project::{ModelArguments, Project};
+use crate::train::compiled::Compiled;
+use crate::train::run::Trainer;
+use clap::ValueEnum;
+use serde_json::{Map, json};
+use std::path::PathBuf;
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    model: ModelArguments,
+    /// The weights [default: the run's, when FILE is a run's folder]
+    #[arg(long, value_name = "FILE.safetensors")]
+    weights: Option<PathBuf>,
+    /// Which of the model's data
+    #[arg(long, value_enum, default_value = "test")]
+    on: Part,
+}
+
+/// The data that a train block names.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Part {
+    Data,
+    Valid,
+    Test,
+}
+
+pub fn json(arguments: &Arguments) -> bool {
+    arguments.model.json
+}
+
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let project = Project::open(&arguments.model)?;
+    let data = project.part(arguments.on)?;
+    let engine = Compiled::new(&project.model, project.threads);
+    let mut trainer = Trainer::new(&project.model, engine, data.clone(), None);
+    trainer.load_weights(&project.weights(arguments.weights.as_deref())?)?;
+    let metrics = trainer.evaluate(data)?;
+    if arguments.model.json {
+        let object: Map<_, _> =
+            metrics.iter().map(|(name, value)| (name.to_string(), json!(value))).collect();
+        return say(serde_json::Value::Object(object).to_string());
+    }
+    say(super::progress::metrics(&metrics))
+}

@@ -1,0 +1,236 @@
+//! The planner, from graph to plan, as a recipe.
+
+use super::fuse::{Cluster, fuse};
+use super::group::{Grouping, group, reads};
+use super::layout::{Layout, layouts};
+use super::lower::{Homes, Lowered, lower};
+use super::memory::{Need, place};
+use super::prepare::prepare;
+use super::tile::{Sizes, choose, flops, scratch_offsets};
+use super::{Buffer, BufferId, Launch, Options, Place, Plan};
+use crate::base::Dim;
+use crate::graph::{Graph, NodeId, Op};
+use crate::nest::{
+    Access, Argument, ArgumentAccess, Axis, BufferRef, Inst, Kernel, Nest, Store, StoreKind, TileOp,
+};
+use std::collections::{BTreeMap, HashMap};
+
+/// See the module's documentation. The graph must satisfy `verify_compilable`.
+pub fn plan(graph: &Graph, options: &Options) -> Plan {
+    let graph = prepare(graph);
+    let layouts = layouts(&graph);
+    let grouping = group(&graph, &layouts);
+    let phases = grouping.phases();
+    let mut cx = Planner::new(&graph, &layouts, &grouping, options);
+    cx.give_buffers();
+    for (g, phase) in phases.iter().enumerate() {
+        cx.launch_group(g, *phase);
+    }
+    let n_phases = phases.iter().map(|p| p + 1).max().unwrap_or(0);
+    cx.launch_deferred(n_phases);
+    cx.place_buffers();
+    cx.plan
+}
+
+struct Planner<'a> {
+    graph: &'a Graph,
+    layouts: &'a [Layout],
+    grouping: &'a Grouping,
+    plan: Plan,
+    /// Buffers by the node that is stored there: leaves, and values seen by several launches or the caller.
+    global: HashMap<NodeId, BufferId>,
+    /// The variable that a node's value is written into at once.
+    variable_of: HashMap<NodeId, NodeId>,
+    /// Kernels by structure: the name left out.
+    known: HashMap<Kernel, usize>,
+    /// Phases in which each buffer is used, first and last.
+    live: Vec<Option<(usize, usize)>>,
+}
+
+impl<'a> Planner<'a> {
+    fn new(graph: &'a Graph, layouts: &'a [Layout], grouping: &'a Grouping, options: &Options) -> Self {
+        let plan = Plan { max_batch: options.max_batch, ..Plan::default() };
+        let (global, variable_of) = (HashMap::new(), HashMap::new());
+        Planner {
+            graph,
+            layouts,
+            grouping,
+            plan,
+            global,
+            variable_of,
+            known: HashMap::new(),
+            live: Vec::new(),
+        }
+    }
+
+    fn add_buffer(&mut self, id: NodeId, name: &str, place: Place) {
+        let ty = self.graph.ty(id);
+        let buffer = Buffer { name: name.into(), dtype: ty.dtype, shape: ty.shape.clone(), place };
+        self.global.insert(id, BufferId(self.plan.buffers.len() as u32));
+        self.plan.buffers.push(buffer);
+    }
+
+    /// Buffers for leaves, for what crosses from group to group, and for what the caller reads.
+    fn give_buffers(&mut self) {
+        let graph = self.graph;
+        for id in graph.ids() {
+            match &graph.node(id).op {
+                Op::Input(name) => self.add_buffer(id, name, Place::Input),
+                Op::Param(name) | Op::State(name) => self.add_buffer(id, name, Place::Variable),
+                _ => {}
+            }
+        }
+        for (i, (variable, value)) in graph.updates.iter().enumerate() {
+            if !self.grouping.deferred.contains(&i) {
+                self.variable_of.insert(*value, *variable);
+            } else if !self.global.contains_key(value) {
+                self.add_buffer(*value, &value.to_string(), Place::Arena { offset: 0 });
+            }
+        }
+        for (name, id) in &graph.outputs {
+            self.add_buffer(*id, name, Place::Arena { offset: 0 });
+            self.plan.outputs.push((name.clone(), self.global[id]));
+        }
+        for id in graph.ids() {
+            let Some(g) = self.grouping.group_of[id.index()] else { continue };
+            for read in reads(graph, self.layouts, id) {
+                let crosses = self.grouping.group_of[read.base.index()].is_some_and(|from| from != g);
+                if crosses
+                    && !self.global.contains_key(&read.base)
+                    && !self.variable_of.contains_key(&read.base)
+                {
+                    self.add_buffer(read.base, &read.base.to_string(), Place::Arena { offset: 0 });
+                }
+            }
+        }
+    }
+
+    fn launch_group(&mut self, g: usize, phase: usize) {
+        let group = &self.grouping.groups[g];
+        let clusters = fuse(self.graph, self.layouts, self.grouping, &group.nodes);
+        let homes = Homes { global: &self.global, variable_of: &self.variable_of };
+        let lowered = lower(self.graph, self.layouts, homes, group.rows.is_some(), &clusters);
+        let rows = group.rows.clone().unwrap_or(Dim::from(1));
+        let note = format!("{}; begun: {}", describe(self.graph, &clusters), group.reason);
+        let name = name(self.graph, &group.nodes);
+        self.launch(name, rows, lowered, note, phase);
+    }
+
+    fn launch(&mut self, name: String, rows: Dim, lowered: Lowered, note: String, phase: usize) {
+        let batch = self.plan.max_batch;
+        let n_rows = Sizes { batch, tile: 1 }.of(&rows);
+        let tile = choose(&lowered.ops, &lowered.scratch, n_rows, batch);
+        let (scratch, _) = scratch_offsets(&lowered.scratch, &Sizes { batch, tile: tile.into() });
+        let (arguments, types): (Vec<BufferId>, Vec<Argument>) = lowered.arguments.into_iter().unzip();
+        let all = Sizes { batch, tile: n_rows as i64 };
+        self.plan.flops += lowered.ops.iter().map(|op| flops(op, &all)).sum::<u64>();
+        let kernel = Kernel { name: String::new(), rows, tile, arguments: types, scratch, ops: lowered.ops };
+        for buffer in &arguments {
+            self.live.resize(self.plan.buffers.len(), None);
+            let live = &mut self.live[buffer.0 as usize];
+            *live = Some(live.map_or((phase, phase), |(first, last)| (first.min(phase), last.max(phase))));
+        }
+        let next = self.plan.kernels.len();
+        let index = *self.known.entry(kernel.clone()).or_insert(next);
+        if index == next {
+            self.plan.kernels.push(Kernel { name, ..kernel });
+        }
+        if self.plan.phases.len() <= phase {
+            self.plan.phases.resize(phase + 1, Vec::new());
+        }
+        self.plan.phases[phase].push(Launch { kernel: index, arguments, note });
+    }
+
+    /// Values that waited, to their variables, when all else is done.
+    fn launch_deferred(&mut self, phase: usize) {
+        for i in &self.grouping.deferred {
+            let (variable, value) = self.graph.updates[*i];
+            let ty = self.graph.ty(value).clone();
+            let tiled = ty.rank() > 0;
+            let strides = ty.row_major_strides();
+            let offset = match strides.first() {
+                Some(stride) => Dim::symbol("start") * stride.clone(),
+                None => Dim::from(0),
+            };
+            let access = |i: u32| Access {
+                buffer: BufferRef::Argument(i),
+                dtype: ty.dtype,
+                offset: offset.clone(),
+                strides: strides.clone(),
+            };
+            let extent = |(i, e): (usize, &Dim)| if i == 0 { Dim::symbol("tile") } else { e.clone() };
+            let axes = ty
+                .shape
+                .iter()
+                .enumerate()
+                .map(|axis| Axis { extent: extent(axis), reduce: false })
+                .collect();
+            let body = vec![Inst::Load { access: access(0) }];
+            let stores = vec![Store { value: 0, access: access(1), kind: StoreKind::Set }];
+            let argument = |access| Argument { dtype: ty.dtype, access };
+            let lowered = Lowered {
+                arguments: vec![
+                    (self.global[&value], argument(ArgumentAccess::Read)),
+                    (self.global[&variable], argument(ArgumentAccess::Write)),
+                ],
+                scratch: Vec::new(),
+                ops: vec![TileOp::Nest(Nest { axes, body, stores })],
+            };
+            let rows = if tiled { ty.shape[0].clone() } else { Dim::from(1) };
+            let name = self.graph.node(variable).op.leaf_name().expect("a variable has a name").to_string();
+            let note = format!("{name} takes its new value; begun: the old one was needed to the end");
+            self.launch(name, rows, lowered, note, phase);
+        }
+    }
+
+    /// Outputs live to the end.
+    fn place_buffers(&mut self) {
+        self.live.resize(self.plan.buffers.len(), None);
+        let end = self.plan.phases.len();
+        let outputs: Vec<BufferId> = self.plan.outputs.iter().map(|(_, id)| *id).collect();
+        let in_arena: Vec<usize> = (0..self.plan.buffers.len())
+            .filter(|i| matches!(self.plan.buffers[*i].place, Place::Arena { .. }))
+            .collect();
+        let need = |i: &usize| {
+            let id = BufferId(*i as u32);
+            let (first, last) = self.live[*i].unwrap_or((0, end));
+            let bytes = self.plan.buffer_bytes(id, self.plan.max_batch).unwrap_or(u64::MAX / 4);
+            Need { bytes, live: (first, if outputs.contains(&id) { end } else { last }) }
+        };
+        let needs: Vec<Need> = in_arena.iter().map(need).collect();
+        let (offsets, bytes) = place(&needs);
+        for (i, offset) in in_arena.into_iter().zip(offsets) {
+            self.plan.buffers[i].place = Place::Arena { offset };
+        }
+        self.plan.arena_bytes = bytes;
+    }
+}
+
+/// The scope that most of the nodes come from.
+fn name(graph: &Graph, nodes: &[NodeId]) -> String {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for id in nodes {
+        *counts.entry(&graph.node(*id).origin.scope).or_default() += 1;
+    }
+    let most = counts.into_iter().max_by_key(|(_, n)| *n).map_or("", |(scope, _)| scope);
+    if most.is_empty() { "kernel".into() } else { most.to_string() }
+}
+
+/// What a launch computes: its clusters, `[sub exp +sum] [div]`.
+fn describe(graph: &Graph, clusters: &[Cluster]) -> String {
+    let word = |id: &NodeId| match &graph.node(*id).op {
+        Op::Map(func) => func.name().to_string(),
+        Op::Cast => "cast".into(),
+        Op::Reduce { op, .. } => format!("+{}", format!("{op:?}").to_lowercase()),
+        Op::ArgMax { .. } => "+argmax".into(),
+        Op::Contract(c) => format!("contract {c}"),
+        Op::Gather { .. } => "gather".into(),
+        Op::ScatterAdd { .. } => "scatter".into(),
+        Op::Concat { .. } => "concat".into(),
+        Op::View(_) => "pad".into(),
+        Op::Random { .. } => "random".into(),
+        op => unreachable!("{op:?} has no storage"),
+    };
+    let words = |c: &Cluster| format!("[{}]", c.nodes().iter().map(word).collect::<Vec<_>>().join(" "));
+    clusters.iter().map(words).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,138 @@
+//! Inside a group: which nodes share a loop.
+//!
+//! What enters: a group's nodes, in order. What leaves: clusters in the order in which they run. A `Loop` cluster becomes
+//! one nest: elementwise nodes over the same axes, and reductions of what they make; values pass between them in
+//! registers. Everything else stands alone. Invariant: what a node needs is made in an earlier cluster, or at the same
+//! index of its own.
+//!
+//! A node goes into the last loop that it fits, so that chains stay together and independent nodes over the same axes share
+//! loads. Reductions of one loop run over the same axes.
+
+use super::group::{Grouping, reads};
+use super::layout::Layout;
+use super::space::Read;
+use crate::base::Dim;
+use crate::graph::{Graph, NodeId, Op};
+use std::collections::HashMap;
+
+#[derive(Clone, Debug)]
+pub enum Cluster {
+    Loop(Loop),
+    /// A contraction, concatenation, padding, scatter or fill.
+    Single(NodeId),
+}
+
+#[derive(Clone, Debug)]
+pub struct Loop {
+    pub nodes: Vec<NodeId>,
+    /// Extents of all axes, those that are reduced last.
+    pub extents: Vec<Dim>,
+    /// How many axes are parallel, once a reduction has joined.
+    pub n_parallel: Option<usize>,
+}
+
+impl Cluster {
+    pub fn nodes(&self) -> &[NodeId] {
+        match self {
+            Cluster::Loop(l) => &l.nodes,
+            Cluster::Single(id) => std::slice::from_ref(id),
+        }
+    }
+}
+
+/// Whether a node is computed index by index in a loop.
+fn is_loop(op: &Op) -> bool {
+    matches!(op, Op::Map(_) | Op::Cast | Op::Gather { .. } | Op::Reduce { .. } | Op::ArgMax { .. })
+}
+
+pub fn is_reduction(op: &Op) -> bool {
+    matches!(op, Op::Reduce { .. } | Op::ArgMax { .. })
+}
+
+/// Whether the reader's index is the base's index: the value can pass in a register.
+pub fn is_same_index(graph: &Graph, read: &Read) -> bool {
+    let base = graph.ty(read.base);
+    read.indexed.is_none()
+        && read.offset.is_const(0)
+        && read.extents == base.shape
+        && read.strides == base.row_major_strides()
+}
+
+pub fn fuse(graph: &Graph, layouts: &[Layout], grouping: &Grouping, nodes: &[NodeId]) -> Vec<Cluster> {
+    let mut clusters: Vec<Cluster> = Vec::new();
+    let mut place: HashMap<NodeId, usize> = HashMap::new();
+    for scalar in scalars_of(graph, layouts, grouping, nodes) {
+        place.insert(scalar, 0);
+        match clusters.first_mut() {
+            Some(Cluster::Loop(l)) => l.nodes.push(scalar),
+            _ => clusters.push(Cluster::Loop(Loop {
+                nodes: vec![scalar],
+                extents: Vec::new(),
+                n_parallel: None,
+            })),
+        }
+    }
+    for &id in nodes {
+        let op = &graph.node(id).op;
+        let reads = reads(graph, layouts, id);
+        let mut least = 0;
+        for read in &reads {
+            if let Some(at) = place.get(&read.base) {
+                let in_register = is_loop(op)
+                    && is_same_index(graph, read)
+                    && matches!(&clusters[*at], Cluster::Loop(_))
+                    && !is_reduction(&graph.node(read.base).op);
+                least = least.max(if in_register { *at } else { at + 1 });
+            }
+        }
+        let extents_and_parallel = is_loop(op).then(|| match reads.first() {
+            Some(read) if is_reduction(op) => (read.extents.clone(), Some(read.n_parallel)),
+            _ => (graph.ty(id).shape.clone(), None),
+        });
+        let at = match &extents_and_parallel {
+            None => None,
+            Some((extents, n_parallel)) => (least..clusters.len()).rev().find(|at| match &clusters[*at] {
+                Cluster::Single(_) => false,
+                Cluster::Loop(l) => {
+                    let same_axes =
+                        n_parallel.is_none() || l.n_parallel.is_none() || l.n_parallel == *n_parallel;
+                    l.extents == *extents && same_axes
+                }
+            }),
+        };
+        match (at, extents_and_parallel) {
+            (Some(at), Some((_, n_parallel))) => {
+                let Cluster::Loop(l) = &mut clusters[at] else { unreachable!("only loops were looked for") };
+                l.nodes.push(id);
+                l.n_parallel = l.n_parallel.or(n_parallel);
+                place.insert(id, at);
+            }
+            (_, Some((extents, n_parallel))) => {
+                clusters.push(Cluster::Loop(Loop { nodes: vec![id], extents, n_parallel }));
+                place.insert(id, clusters.len() - 1);
+            }
+            _ => {
+                clusters.push(Cluster::Single(id));
+                place.insert(id, clusters.len() - 1);
+            }
+        }
+    }
+    clusters
+}
+
+/// The inline scalars that the nodes need, in order.
+fn scalars_of(graph: &Graph, layouts: &[Layout], grouping: &Grouping, nodes: &[NodeId]) -> Vec<NodeId> {
+    let mut found: Vec<NodeId> = Vec::new();
+    let mut todo: Vec<NodeId> = nodes.to_vec();
+    while let Some(id) = todo.pop() {
+        for operand in &graph.node(id).operands {
+            let base = layouts[operand.index()].base;
+            if grouping.inline[base.index()] && !found.contains(&base) {
+                found.push(base);
+                todo.push(base);
+            }
+        }
+    }
+    found.sort();
+    found
+}

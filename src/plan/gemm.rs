@@ -1,0 +1,90 @@
+//! From a contraction to a matrix product with loops around it.
+//!
+//! What enters: labels, their extents, and for each of left, right and output a stride a label. What leaves: a `Gemm`.
+//! Labels in all three are loops; those in the left and the output are rows, in the right and the output columns,
+//! in left and right the sum. Labels of one kind whose strides follow one another evenly become one axis; of several
+//! axes left, the longest is the product's and the others are loops.
+
+use crate::base::Dim;
+use crate::graph::Contraction;
+use crate::nest::{Gemm, GemmAxis, Matrix};
+
+/// One label, or several that became one: strides in left, right and output.
+#[derive(Clone)]
+struct Label {
+    extent: Dim,
+    strides: [Dim; 3],
+}
+
+/// `extents`: of the output's labels, then of the summed ones; so are the strides ordered.
+pub fn gemm(contraction: &Contraction, extents: &[Dim], sides: [(Matrix, Vec<Dim>); 3]) -> Gemm {
+    let all = [&contraction.out[..], &contraction.summed()].concat();
+    let label = |i: usize| Label {
+        extent: extents[i].clone(),
+        strides: [sides[0].1[i].clone(), sides[1].1[i].clone(), sides[2].1[i].clone()],
+    };
+    let kind = |left: bool, right: bool, out: bool| -> Vec<Label> {
+        let has = |labels: &[u8], label: u8| labels.contains(&label);
+        let of_kind = |i: &usize| {
+            has(&contraction.lhs, all[*i]) == left
+                && has(&contraction.rhs, all[*i]) == right
+                && has(&contraction.out, all[*i]) == out
+        };
+        merge((0..all.len()).filter(of_kind).map(label).collect())
+    };
+    let mut loops: Vec<GemmAxis> =
+        kind(true, true, true).into_iter().map(|label| axis(label, false)).collect();
+    let m = product_axis(kind(true, false, true), false, &mut loops);
+    let n = product_axis(kind(false, true, true), false, &mut loops);
+    let k = product_axis(kind(true, true, false), true, &mut loops);
+    let [(lhs, _), (rhs, _), (out, _)] = sides;
+    let matrix = |m: Matrix, row: &Dim, column: &Dim| Matrix {
+        row_stride: row.clone(),
+        column_stride: column.clone(),
+        ..m
+    };
+    Gemm {
+        lhs: matrix(lhs, &m.strides[0], &k.strides[0]),
+        rhs: matrix(rhs, &k.strides[1], &n.strides[1]),
+        out: matrix(out, &m.strides[2], &n.strides[2]),
+        m: m.extent,
+        n: n.extent,
+        k: k.extent,
+        batch: loops,
+        accumulate: false,
+    }
+}
+
+fn axis(label: Label, reduce: bool) -> GemmAxis {
+    let [lhs, rhs, out] = label.strides;
+    GemmAxis { extent: label.extent, lhs, rhs, out, reduce }
+}
+
+/// Neighbours that step evenly in all three become one.
+fn merge(labels: Vec<Label>) -> Vec<Label> {
+    let mut merged: Vec<Label> = Vec::new();
+    for label in labels {
+        match merged.last_mut() {
+            Some(outer)
+                if (0..3).all(|s| outer.strides[s] == label.strides[s].clone() * label.extent.clone()) =>
+            {
+                *outer =
+                    Label { extent: outer.extent.clone() * label.extent.clone(), strides: label.strides };
+            }
+            _ => merged.push(label),
+        }
+    }
+    merged
+}
+
+/// The longest for the product (of those not known, the last); the others become loops.
+fn product_axis(mut labels: Vec<Label>, reduce: bool, loops: &mut Vec<GemmAxis>) -> Label {
+    let length = |label: &Label| label.extent.as_const().unwrap_or(i64::MAX);
+    let Some(longest) = (0..labels.len()).max_by_key(|i| length(&labels[*i])) else {
+        let zero = Dim::from(0);
+        return Label { extent: Dim::from(1), strides: [zero.clone(), zero.clone(), zero] };
+    };
+    let chosen = labels.remove(longest);
+    loops.extend(labels.into_iter().map(|label| axis(label, reduce)));
+    chosen
+}

@@ -1,0 +1,194 @@
+//! Which nodes are computed in one visit of a tile of rows.
+//!
+//! What enters: a prepared graph and its layouts. What leaves: groups of nodes, each with the number of rows that
+//! its kernel's tile loop covers, in an order in which they can run. Invariants: every node with storage is in one
+//! group (scalars that depend on constants, sizes and the step alone are in none: each kernel works them out for itself);
+//! what a node needs from its own group is its own row tile; a variable's new value comes after all reads of the
+//! old one.
+//!
+//! A node joins the group of an operand when it reads there, row by row, the rows that the group has at hand, and when
+//! the group does not have to wait for another of its operands. Of several groups the latest made is taken: it holds the
+//! longest chain. The rule saves a write and a read of memory for each edge inside of a group and repeats no work;
+//! what it gives up is width (a group has as many tiles as rows), which `tile.rs` takes into account. Nodes that are made
+//! as a whole (scalars, scatters) have one tile.
+
+use super::layout::Layout;
+use super::space::{Read, is_row_aligned, read, rows};
+use crate::base::Dim;
+use crate::graph::{Graph, NodeId, Op, View};
+
+#[derive(Clone, Debug)]
+pub struct Group {
+    pub nodes: Vec<NodeId>,
+    /// `None`: made as a whole, in one tile.
+    pub rows: Option<Dim>,
+    /// Why it was begun.
+    pub reason: String,
+}
+
+pub struct Grouping {
+    pub groups: Vec<Group>,
+    /// By node.
+    pub group_of: Vec<Option<usize>>,
+    /// Scalars that every kernel works out for itself, by node.
+    pub inline: Vec<bool>,
+    /// Groups that each group comes after.
+    pub after: Vec<Vec<usize>>,
+    /// Updates whose value cannot be written into the variable at once, for the old value is still needed.
+    pub deferred: Vec<usize>,
+}
+
+/// Whether the node's elements lie in memory of their own.
+pub fn has_storage(graph: &Graph, id: NodeId) -> bool {
+    match &graph.node(id).op {
+        Op::View(view) => matches!(view, View::Pad { .. }),
+        Op::Input(_) | Op::Param(_) | Op::State(_) => false,
+        Op::Const(_) | Op::Iota { .. } | Op::Size(_) | Op::Detach => false,
+        _ => true,
+    }
+}
+
+/// How each operand of a node is read.
+pub fn reads(graph: &Graph, layouts: &[Layout], id: NodeId) -> Vec<Read> {
+    (0..graph.node(id).operands.len()).map(|i| read(graph, layouts, id, i)).collect()
+}
+
+pub fn group(graph: &Graph, layouts: &[Layout]) -> Grouping {
+    let inline = inline_scalars(graph, layouts);
+    let mut cx = Grouping {
+        groups: Vec::new(),
+        group_of: vec![None; graph.len()],
+        inline,
+        after: Vec::new(),
+        deferred: Vec::new(),
+    };
+    for id in graph.ids() {
+        if has_storage(graph, id) && !cx.inline[id.index()] {
+            cx.place(graph, layouts, id);
+        }
+    }
+    cx.order_updates(graph, layouts);
+    cx
+}
+
+/// Scalars whose whole cone is constants, sizes and scalar inputs. Roots are left out, for they must be written.
+fn inline_scalars(graph: &Graph, layouts: &[Layout]) -> Vec<bool> {
+    let mut inline = vec![false; graph.len()];
+    let roots: Vec<NodeId> = graph.roots().collect();
+    for id in graph.ids() {
+        let node = graph.node(id);
+        let is_free = |operand: &NodeId| {
+            let base = layouts[operand.index()].base;
+            let leaf = match graph.node(base).op {
+                Op::Const(_) | Op::Size(_) => true,
+                Op::Input(_) => graph.ty(base).rank() == 0,
+                _ => false,
+            };
+            leaf || inline[base.index()]
+        };
+        let scalar = node.ty.rank() == 0 && matches!(node.op, Op::Map(_) | Op::Cast);
+        inline[id.index()] = scalar && !roots.contains(&id) && node.operands.iter().all(is_free);
+    }
+    inline
+}
+
+impl Grouping {
+    fn place(&mut self, graph: &Graph, layouts: &[Layout], id: NodeId) {
+        let rows = rows(graph.node(id), graph);
+        let reads = reads(graph, layouts, id);
+        let sources: Vec<(usize, &Read)> =
+            reads.iter().filter_map(|r| Some((self.group_of[r.base.index()]?, r))).collect();
+        let fits = |g: usize| {
+            let aligned =
+                |(from, read): &(usize, &Read)| *from != g || rows.is_none() || is_row_aligned(graph, read);
+            let waits = |(from, _): &(usize, &Read)| *from != g && self.comes_after(*from, g);
+            self.groups[g].rows == rows && sources.iter().all(aligned) && !sources.iter().any(waits)
+        };
+        let mut candidates: Vec<usize> = sources.iter().map(|(g, _)| *g).collect();
+        candidates.sort_unstable();
+        candidates.dedup();
+        let chosen = candidates.iter().copied().rev().find(|g| fits(*g));
+        let g = chosen.unwrap_or_else(|| {
+            let reason = self.reason(&rows, &candidates);
+            self.groups.push(Group { nodes: Vec::new(), rows: rows.clone(), reason });
+            self.after.push(Vec::new());
+            self.groups.len() - 1
+        });
+        self.groups[g].nodes.push(id);
+        self.group_of[id.index()] = Some(g);
+        for from in candidates {
+            self.comes_next(from, g);
+        }
+    }
+
+    fn reason(&self, rows: &Option<Dim>, sources: &[usize]) -> String {
+        let Some(last) = sources.last() else { return "reads inputs and variables".into() };
+        match (rows, &self.groups[*last].rows) {
+            (None, _) => "makes its result as a whole".into(),
+            (Some(rows), Some(others)) if rows != others => format!("its rows are {rows}, not {others}"),
+            (Some(_), None) => "needs a result made as a whole".into(),
+            _ => "needs other rows than its own, or waits for another group".into(),
+        }
+    }
+
+    fn comes_next(&mut self, before: usize, after: usize) {
+        if before != after && !self.after[after].contains(&before) {
+            self.after[after].push(before);
+        }
+    }
+
+    /// Whether `g` has to wait for `other`, by way of any groups.
+    fn comes_after(&self, g: usize, other: usize) -> bool {
+        let mut seen = vec![false; self.groups.len()];
+        let mut todo = vec![g];
+        while let Some(next) = todo.pop() {
+            if next == other {
+                return true;
+            }
+            if !std::mem::replace(&mut seen[next], true) {
+                todo.extend(&self.after[next]);
+            }
+        }
+        false
+    }
+
+    /// A variable is written by the group that makes its new value, after every other group that reads the old one. Where
+    /// that cannot be, the value waits in a buffer of its own until all is done.
+    fn order_updates(&mut self, graph: &Graph, layouts: &[Layout]) {
+        for (i, (variable, value)) in graph.updates.iter().enumerate() {
+            let writer = self.group_of[value.index()].expect("prepared: an update's value has storage");
+            let mut readers = Vec::new();
+            let mut clash = false;
+            for id in graph.ids() {
+                let Some(g) = self.group_of[id.index()] else { continue };
+                for read in reads(graph, layouts, id).iter().filter(|r| r.base == *variable) {
+                    readers.push(g);
+                    let as_whole = self.groups[g].rows.is_none();
+                    clash |= g == writer && (as_whole || !is_row_aligned(graph, read));
+                }
+            }
+            clash |= readers.iter().any(|g| *g != writer && self.comes_after(*g, writer));
+            if clash {
+                self.deferred.push(i);
+                continue;
+            }
+            for g in readers {
+                self.comes_next(g, writer);
+            }
+        }
+    }
+
+    /// The phase of each group: one more than the last of those it comes after.
+    pub fn phases(&self) -> Vec<usize> {
+        let mut phase: Vec<Option<usize>> = vec![None; self.groups.len()];
+        fn of(g: usize, after: &[Vec<usize>], phase: &mut [Option<usize>]) -> usize {
+            if let Some(known) = phase[g] {
+                return known;
+            }
+            let found = after[g].iter().map(|before| of(*before, after, phase) + 1).max().unwrap_or(0);
+            phase[g] = Some(found);
+            found
+        }
+        (0..self.groups.len()).map(|g| of(g, &self.after, &mut phase)).collect()
+    }
+}

@@ -1,0 +1,457 @@
+//! From a group's clusters to a kernel.
+//!
+//! What enters: clusters, where each value lives (`Homes`), and whether the group is tiled. What leaves: tile ops over
+//! arguments and scratch. Invariants: a global buffer is addressed from the tile's first row (`start`), scratch from 0;
+//! scratch is written before it is read; a variable that is overwritten is not read afterwards. Not here: the tile's size, and scratch
+//! offsets (`tile.rs`).
+
+use super::BufferId;
+use super::fuse::{Cluster, Loop, is_reduction, is_same_index};
+use super::group::reads;
+use super::layout::Layout;
+use super::space::Read;
+use crate::base::{DType, Dim};
+use crate::graph::{Graph, NodeId, Op, View};
+use crate::nest::{
+    Access, Argument, ArgumentAccess, Axis, BufferRef, Fill, Inst, Matrix, Nest, Store, StoreKind, TileOp,
+    Value,
+};
+use crate::scalar::Func;
+use std::collections::{HashMap, HashSet};
+
+/// Where values live, seen from one group.
+pub struct Homes<'a> {
+    /// Nodes with a buffer that other launches or the caller see.
+    pub global: &'a HashMap<NodeId, BufferId>,
+    /// Variables that each of the nodes is the next value of, if it is written there at once.
+    pub variable_of: &'a HashMap<NodeId, NodeId>,
+}
+
+/// A scratch buffer before its place is known.
+#[derive(Clone, Debug)]
+pub struct ScratchUse {
+    pub dtype: DType,
+    /// Elements, over `batch` and `tile`.
+    pub n_elements: Dim,
+    /// First and last op that touch it.
+    pub live: (usize, usize),
+}
+
+/// A kernel whose tile is not chosen yet.
+pub struct Lowered {
+    pub arguments: Vec<(BufferId, Argument)>,
+    pub scratch: Vec<ScratchUse>,
+    pub ops: Vec<TileOp>,
+}
+
+pub struct Lowerer<'a> {
+    graph: &'a Graph,
+    layouts: &'a [Layout],
+    homes: Homes<'a>,
+    tiled: bool,
+    out: Lowered,
+    scratch_of: HashMap<NodeId, u32>,
+    /// Nodes that are used by another cluster of this kernel.
+    shared: HashSet<NodeId>,
+}
+
+/// Lowers the clusters of one group, in order.
+pub fn lower(graph: &Graph, layouts: &[Layout], homes: Homes, tiled: bool, clusters: &[Cluster]) -> Lowered {
+    let out = Lowered { arguments: Vec::new(), scratch: Vec::new(), ops: Vec::new() };
+    let late = late_updates(graph, layouts, &homes, clusters);
+    let mut shared = shared(graph, layouts, clusters);
+    shared.extend(&late);
+    let variable_of: HashMap<NodeId, NodeId> =
+        homes.variable_of.iter().filter(|(value, _)| !late.contains(value)).map(|(a, b)| (*a, *b)).collect();
+    let global = homes.global;
+    let mut cx = Lowerer {
+        graph,
+        layouts,
+        homes: Homes { global, variable_of: &variable_of },
+        tiled,
+        out,
+        scratch_of: HashMap::new(),
+        shared,
+    };
+    for cluster in clusters {
+        match cluster {
+            Cluster::Loop(l) => cx.lower_loop(l),
+            Cluster::Single(id) => cx.lower_single(*id),
+        }
+    }
+    for value in late {
+        cx.copy_to_variable(value, homes.variable_of[&value]);
+    }
+    cx.out
+}
+
+/// Nodes that a later cluster reads, or that their own reads at another index.
+fn shared(graph: &Graph, layouts: &[Layout], clusters: &[Cluster]) -> HashSet<NodeId> {
+    let mut shared = HashSet::new();
+    for cluster in clusters {
+        for id in cluster.nodes() {
+            for read in reads(graph, layouts, *id) {
+                let in_register = matches!(cluster, Cluster::Loop(l) if l.nodes.contains(&read.base))
+                    && is_same_index(graph, &read);
+                if !in_register {
+                    shared.insert(read.base);
+                }
+            }
+        }
+    }
+    shared
+}
+
+/// New values that must wait for the end of the kernel, for the old ones are read at other indices or later on.
+fn late_updates(graph: &Graph, layouts: &[Layout], homes: &Homes, clusters: &[Cluster]) -> Vec<NodeId> {
+    let mut late: Vec<NodeId> = Vec::new();
+    for (at, cluster) in clusters.iter().enumerate() {
+        for value in cluster.nodes() {
+            let Some(variable) = homes.variable_of.get(value) else { continue };
+            let reads_old = |id: &NodeId, here: bool| {
+                let mut reads = reads(graph, layouts, *id).into_iter().filter(|r| r.base == *variable);
+                reads.any(|r| !here || !is_same_index(graph, &r) || is_reduction(&graph.node(*value).op))
+            };
+            let single = matches!(cluster, Cluster::Single(_));
+            let here = cluster.nodes().iter().any(|id| reads_old(id, !single));
+            let later = clusters[at + 1..].iter().flat_map(|c| c.nodes()).any(|id| reads_old(id, false));
+            if here || later {
+                late.push(*value);
+            }
+        }
+    }
+    late.sort();
+    late
+}
+
+impl Lowerer<'_> {
+    /// The row axis is `tile` rows long.
+    fn extent(&self, axis: usize, extent: &Dim) -> Dim {
+        if self.tiled && axis == 0 { Dim::symbol("tile") } else { extent.clone() }
+    }
+
+    fn axes(&self, extents: &[Dim], n_parallel: usize) -> Vec<Axis> {
+        let axis = |(i, e): (usize, &Dim)| Axis { extent: self.extent(i, e), reduce: i >= n_parallel };
+        extents.iter().enumerate().map(axis).collect()
+    }
+
+    /// The argument for a buffer.
+    fn argument(&mut self, buffer: BufferId, dtype: DType, write: bool) -> BufferRef {
+        let wanted = if write { ArgumentAccess::Write } else { ArgumentAccess::Read };
+        let known = self.out.arguments.iter().position(|(b, _)| *b == buffer);
+        let i = known.unwrap_or_else(|| {
+            self.out.arguments.push((buffer, Argument { dtype, access: wanted }));
+            self.out.arguments.len() - 1
+        });
+        let access = &mut self.out.arguments[i].1.access;
+        if *access != wanted {
+            *access = ArgumentAccess::ReadWrite;
+        }
+        BufferRef::Argument(i as u32)
+    }
+
+    /// Where a base is read or written: its buffer, and whether rows count from the whole tensor's first.
+    fn home(&mut self, base: NodeId, write: bool) -> (BufferRef, bool) {
+        let dtype = self.graph.dtype(base);
+        if let Some(variable) = self.homes.variable_of.get(&base) {
+            let buffer = self.homes.global[variable];
+            return (self.argument(buffer, dtype, write), true);
+        }
+        // A value that waits for the end of the kernel, or that nobody else sees, lies in scratch.
+        let waits = self.homes.global.get(&base).is_none();
+        if !waits {
+            let buffer = self.homes.global[&base];
+            return (self.argument(buffer, dtype, write), true);
+        }
+        let now = self.out.ops.len();
+        let i = match self.scratch_of.get(&base) {
+            Some(i) => *i,
+            None => {
+                let shape = &self.graph.ty(base).shape;
+                let extents = shape.iter().enumerate().map(|(axis, e)| self.extent(axis, e));
+                let n_elements = extents.fold(Dim::from(1), |n, e| n * e);
+                let i = self.out.scratch.len() as u32;
+                self.out.scratch.push(ScratchUse { dtype, n_elements, live: (now, now) });
+                self.scratch_of.insert(base, i);
+                i
+            }
+        };
+        self.out.scratch[i as usize].live.1 = now;
+        (BufferRef::Scratch(i), false)
+    }
+
+    /// An access of a base's storage; the row axis of a global buffer is counted from the tile's first row.
+    fn access(&mut self, base: NodeId, offset: &Dim, strides: &[Dim], write: bool) -> Access {
+        let (buffer, is_global) = self.home(base, write);
+        let from = match strides.first() {
+            Some(stride) if self.tiled && is_global => Dim::symbol("start") * stride.clone(),
+            _ => Dim::from(0),
+        };
+        Access {
+            buffer,
+            dtype: self.graph.dtype(base),
+            offset: offset.clone() + from,
+            strides: strides.to_vec(),
+        }
+    }
+
+    /// A node's own storage along its own axes, followed by `n_reduce` axes that it does not have.
+    fn own_access(&mut self, id: NodeId, n_reduce: usize) -> Access {
+        let mut strides = self.graph.ty(id).row_major_strides();
+        strides.resize(strides.len() + n_reduce, Dim::from(0));
+        self.access(id, &Dim::from(0), &strides, true)
+    }
+
+    fn lower_loop(&mut self, l: &Loop) {
+        let n_parallel = l.n_parallel.unwrap_or(l.extents.len());
+        let mut body = Body::default();
+        for &id in &l.nodes {
+            let node = self.graph.node(id);
+            let reads = reads(self.graph, self.layouts, id);
+            let value = match &node.op {
+                Op::Gather { .. } => {
+                    let index = self.value(&mut body, &reads[1]);
+                    let access = self.access(reads[0].base, &reads[0].offset, &reads[0].strides, false);
+                    let (bound, stride) = reads[0].indexed.clone().expect("a gather reads by index");
+                    body.push(Inst::LoadAt { access, index, stride, bound })
+                }
+                op => {
+                    let arguments: Vec<Value> = reads.iter().map(|r| self.value(&mut body, r)).collect();
+                    match op {
+                        Op::Map(func) => body.push(Inst::Call { func: *func, arguments }),
+                        Op::Cast if self.graph.dtype(node.operands[0]) != node.ty.dtype => {
+                            body.push(Inst::Cast { to: node.ty.dtype, argument: arguments[0] })
+                        }
+                        _ => arguments[0],
+                    }
+                }
+            };
+            body.of_node.insert(id, value);
+        }
+        let mut stores = Vec::new();
+        for &id in &l.nodes {
+            let seen_outside =
+                self.homes.global.contains_key(&id) || self.homes.variable_of.contains_key(&id);
+            if !seen_outside && !self.shared.contains(&id) {
+                continue;
+            }
+            let (kind, n_reduce) = match &self.graph.node(id).op {
+                Op::Reduce { op, .. } => (StoreKind::Reduce(*op), l.extents.len() - n_parallel),
+                Op::ArgMax { .. } => (StoreKind::ArgMax, l.extents.len() - n_parallel),
+                _ => (StoreKind::Set, 0),
+            };
+            let access = self.own_access(id, n_reduce);
+            stores.push(Store { value: body.of_node[&id], access, kind });
+        }
+        let axes = self.axes(&l.extents, n_parallel);
+        self.out.ops.push(TileOp::Nest(Nest { axes, body: body.insts, stores }));
+    }
+
+    /// An operand's value at the loop's index.
+    fn value(&mut self, body: &mut Body, read: &Read) -> Value {
+        let base = self.graph.node(read.base);
+        match &base.op {
+            Op::Const(c) => body.push(Inst::Const { bits: c.to_bits(), dtype: base.ty.dtype }),
+            Op::Size(size) => body.push(Inst::Size { size: size.clone() }),
+            Op::Iota { .. } => self.index(body, read),
+            _ => match body.of_node.get(&read.base) {
+                Some(value) if is_same_index(self.graph, read) => *value,
+                _ => {
+                    let access = self.access(read.base, &read.offset, &read.strides, false);
+                    body.push(Inst::Load { access })
+                }
+            },
+        }
+    }
+
+    /// `offset + sum of index * stride`, i32.
+    fn index(&mut self, body: &mut Body, read: &Read) -> Value {
+        let mut sum: Option<Value> = None;
+        for (axis, stride) in read.strides.iter().enumerate().filter(|(_, s)| !s.is_const(0)) {
+            let first = if self.tiled && axis == 0 { Dim::symbol("start") } else { Dim::from(0) };
+            let mut term = body.push(Inst::Index { axis: axis as u32, offset: first });
+            if !stride.is_const(1) {
+                let factor = body.integer(stride);
+                term = body.push(Inst::Call { func: Func::Mul, arguments: vec![term, factor] });
+            }
+            sum = Some(match sum {
+                None => term,
+                Some(sum) => body.push(Inst::Call { func: Func::Add, arguments: vec![sum, term] }),
+            });
+        }
+        match sum {
+            None => body.integer(&read.offset),
+            Some(sum) if read.offset.is_const(0) => sum,
+            Some(sum) => {
+                let offset = body.integer(&read.offset);
+                body.push(Inst::Call { func: Func::Add, arguments: vec![sum, offset] })
+            }
+        }
+    }
+
+    fn lower_single(&mut self, id: NodeId) {
+        let node = self.graph.node(id).clone();
+        let reads = reads(self.graph, self.layouts, id);
+        match &node.op {
+            Op::Contract(contraction) => {
+                let matrix = |cx: &mut Self, base: NodeId, offset: &Dim, strides: &[Dim], write: bool| {
+                    let access = cx.access(base, offset, strides, write);
+                    let zero = Dim::from(0);
+                    let matrix = Matrix {
+                        buffer: access.buffer,
+                        offset: access.offset,
+                        row_stride: zero.clone(),
+                        column_stride: zero,
+                    };
+                    (matrix, access.strides)
+                };
+                let lhs = matrix(self, reads[0].base, &reads[0].offset, &reads[0].strides, false);
+                let rhs = matrix(self, reads[1].base, &reads[1].offset, &reads[1].strides, false);
+                let own = self.own_access(id, reads[0].extents.len() - reads[0].n_parallel);
+                let zero = Dim::from(0);
+                let out = Matrix {
+                    buffer: own.buffer,
+                    offset: own.offset,
+                    row_stride: zero.clone(),
+                    column_stride: zero,
+                };
+                let extents: Vec<Dim> =
+                    reads[0].extents.iter().enumerate().map(|(i, e)| self.extent(i, e)).collect();
+                let gemm = super::gemm::gemm(
+                    contraction,
+                    &extents,
+                    [(lhs.0, lhs.1), (rhs.0, rhs.1), (out, own.strides)],
+                );
+                self.out.ops.push(TileOp::Gemm(gemm));
+            }
+            Op::Concat { axis } => {
+                let mut at = Dim::from(0);
+                for read in &reads {
+                    let strides = node.ty.row_major_strides();
+                    self.copy(read, id, &(at.clone() * strides[*axis].clone()), &strides);
+                    at = at + read.extents[*axis].clone();
+                }
+            }
+            Op::View(View::Pad { start, step }) => {
+                self.zero(id);
+                let own = node.ty.row_major_strides();
+                let offset = start
+                    .iter()
+                    .zip(&own)
+                    .fold(Dim::from(0), |sum, (s, stride)| sum + s.clone() * stride.clone());
+                let strides: Vec<Dim> =
+                    own.iter().zip(step).map(|(s, step)| s.clone() * Dim::from(*step)).collect();
+                self.copy(&reads[0], id, &offset, &strides);
+            }
+            Op::ScatterAdd { axis } => {
+                self.zero(id);
+                let mut body = Body::default();
+                let index = self.value(&mut body, &reads[0]);
+                let value = self.value(&mut body, &reads[1]);
+                let own = node.ty.row_major_strides();
+                let n_index = self.graph.ty(node.operands[0]).rank();
+                let stride = |i: usize| match i {
+                    i if i < *axis => own[i].clone(),
+                    i if i < axis + n_index => Dim::from(0),
+                    i => own[i - n_index + 1].clone(),
+                };
+                let extents = &reads[1].extents;
+                let strides: Vec<Dim> = (0..extents.len()).map(stride).collect();
+                let access = self.access(id, &Dim::from(0), &strides, true);
+                let kind = StoreKind::AddAt {
+                    index,
+                    stride: own[*axis].clone(),
+                    bound: node.ty.shape[*axis].clone(),
+                };
+                let axes = self.axes(extents, extents.len());
+                self.out.ops.push(TileOp::Nest(Nest {
+                    axes,
+                    body: body.insts,
+                    stores: vec![Store { value, access, kind }],
+                }));
+            }
+            Op::Random { distribution, site } => {
+                let own = self.own_access(id, 0);
+                let extents = node.ty.shape.iter().enumerate().map(|(i, e)| self.extent(i, e));
+                let count = extents.fold(Dim::from(1), |n, e| n * e);
+                let row = node.ty.row_major_strides().first().cloned().unwrap_or(Dim::from(0));
+                let first = if self.tiled { Dim::symbol("start") * row } else { Dim::from(0) };
+                let fill = Fill {
+                    buffer: own.buffer,
+                    offset: own.offset,
+                    count,
+                    first,
+                    distribution: *distribution,
+                    site: *site,
+                };
+                self.out.ops.push(TileOp::Fill(fill));
+            }
+            op => unreachable!("{op:?} is computed in a loop"),
+        }
+    }
+
+    /// Zero everywhere.
+    fn zero(&mut self, id: NodeId) {
+        let ty = self.graph.ty(id).clone();
+        let mut body = Body::default();
+        let value = body.push(Inst::Const { bits: 0f64.to_bits(), dtype: ty.dtype });
+        let access = self.own_access(id, 0);
+        let axes = self.axes(&ty.shape, ty.rank());
+        let stores = vec![Store { value, access, kind: StoreKind::Set }];
+        self.out.ops.push(TileOp::Nest(Nest { axes, body: body.insts, stores }));
+    }
+
+    /// An operand's elements to a part of a node's storage.
+    fn copy(&mut self, read: &Read, id: NodeId, offset: &Dim, strides: &[Dim]) {
+        let mut body = Body::default();
+        let value = self.value(&mut body, read);
+        let access = self.access(id, offset, strides, true);
+        let axes = self.axes(&read.extents, read.extents.len());
+        let stores = vec![Store { value, access, kind: StoreKind::Set }];
+        self.out.ops.push(TileOp::Nest(Nest { axes, body: body.insts, stores }));
+    }
+
+    /// The value of a late update, from scratch to its variable.
+    fn copy_to_variable(&mut self, value: NodeId, variable: NodeId) {
+        let ty = self.graph.ty(value).clone();
+        let strides = ty.row_major_strides();
+        let from = self.access(value, &Dim::from(0), &strides, false);
+        let mut body = Body::default();
+        let loaded = body.push(Inst::Load { access: from });
+        let access = self.access(variable, &Dim::from(0), &strides, true);
+        let axes = self.axes(&ty.shape, ty.rank());
+        let stores = vec![Store { value: loaded, access, kind: StoreKind::Set }];
+        self.out.ops.push(TileOp::Nest(Nest { axes, body: body.insts, stores }));
+    }
+}
+
+/// A nest's body while it grows; equal instructions are one.
+#[derive(Default)]
+struct Body {
+    insts: Vec<Inst>,
+    known: HashMap<Inst, Value>,
+    of_node: HashMap<NodeId, Value>,
+}
+
+impl Body {
+    fn push(&mut self, inst: Inst) -> Value {
+        if let Some(value) = self.known.get(&inst) {
+            return *value;
+        }
+        let value = self.insts.len() as Value;
+        self.known.insert(inst.clone(), value);
+        self.insts.push(inst);
+        value
+    }
+
+    /// A size as i32.
+    fn integer(&mut self, size: &Dim) -> Value {
+        match size.as_const() {
+            Some(c) => self.push(Inst::Const { bits: (c as f64).to_bits(), dtype: DType::I32 }),
+            None => {
+                let float = self.push(Inst::Size { size: size.clone() });
+                self.push(Inst::Cast { to: DType::I32, argument: float })
+            }
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Small rewritings that leave the planner nothing special to do.
+//!
+//! What enters: an optimized graph. What leaves: an equal graph in which (1) nothing stands that no root needs; (2) every
+//! output and every update's value is a node with storage of its own; (3) a reshape is an index map; (4) operands that
+//! must lie in memory (of contractions, and gathered tables) do; (5) a sum over all axes is taken in two
+//! stages, rows first, so that the first stage can be split over threads and the result does not depend on how.
+//! A copy is a `Cast` to the type that its operand has already.
+
+use super::layout::{is_copy, layouts};
+use crate::graph::rewrite::{Rewriter, reachable};
+use crate::graph::{Graph, Node, NodeId, Op, View};
+
+pub fn prepare(graph: &Graph) -> Graph {
+    let graph = split_reductions(&live(graph));
+    copy_where_needed(&graph)
+}
+
+/// (1)
+fn live(graph: &Graph) -> Graph {
+    let needed = reachable(graph, graph.roots());
+    let mut rewriter = Rewriter::new(graph);
+    for id in graph.ids().filter(|id| needed[id.index()]) {
+        rewriter.enter(id);
+        rewriter.copy(id);
+    }
+    rewriter.finish()
+}
+
+/// (5)
+fn split_reductions(graph: &Graph) -> Graph {
+    let mut rewriter = Rewriter::new(graph);
+    for id in graph.ids() {
+        rewriter.enter(id);
+        let node = graph.node(id);
+        match &node.op {
+            Op::Reduce { op, axes } if axes.len() > 1 && axes.len() == graph.ty(node.operands[0]).rank() => {
+                let x = rewriter.operands(id)[0];
+                let rows = rewriter.new.reduce(*op, x, &axes[1..]).expect("fewer axes of the same operand");
+                let all = rewriter.new.reduce(*op, rows, &[0]).expect("rows remain");
+                rewriter.set(id, all);
+            }
+            _ => {
+                rewriter.copy(id);
+            }
+        }
+    }
+    rewriter.finish()
+}
+
+/// Whether a node has no storage: it is read through another, or written into the bodies of its users.
+fn is_virtual(op: &Op) -> bool {
+    let is_view = matches!(op, Op::View(view) if !matches!(view, View::Pad { .. }));
+    is_view
+        || matches!(op, Op::Detach | Op::Const(_) | Op::Iota { .. } | Op::Size(_))
+        || matches!(op, Op::Input(_) | Op::Param(_) | Op::State(_))
+}
+
+fn copy(graph: &mut Graph, x: NodeId) -> NodeId {
+    let ty = graph.ty(x).clone();
+    let origin = graph.node(x).origin.clone();
+    graph.push(Node { op: Op::Cast, ty, operands: vec![x], origin })
+}
+
+/// (2), (3) and (4)
+fn copy_where_needed(graph: &Graph) -> Graph {
+    let old_layouts = layouts(graph);
+    let mut rewriter = Rewriter::new(graph);
+    for id in graph.ids() {
+        rewriter.enter(id);
+        let node = graph.node(id);
+        let mut operands = rewriter.operands(id);
+        let in_body = |old: NodeId| {
+            let base = old_layouts[old.index()].base;
+            matches!(graph.node(base).op, Op::Const(_) | Op::Iota { .. } | Op::Size(_))
+        };
+        let must_lie_in_memory: &[usize] = match node.op {
+            Op::Contract(_) => &[0, 1],
+            Op::Gather { .. } => &[0],
+            _ => &[],
+        };
+        for &i in must_lie_in_memory {
+            if in_body(node.operands[i]) {
+                operands[i] = copy(&mut rewriter.new, operands[i]);
+            }
+        }
+        if is_copy(graph, &old_layouts, id) {
+            operands[0] = copy(&mut rewriter.new, operands[0]);
+        }
+        let image = rewriter.new.push(Node { operands, ..node.clone() });
+        rewriter.set(id, image);
+    }
+    let mut new = rewriter.finish();
+    // Each root gets a node of its own, so that no two share a buffer that one of them may be written into.
+    let mut taken: Vec<NodeId> = Vec::new();
+    let mut own = |new: &mut Graph, id: NodeId| {
+        let image = if is_virtual(&new.node(id).op) || taken.contains(&id) { copy(new, id) } else { id };
+        taken.push(image);
+        image
+    };
+    for i in 0..new.outputs.len() {
+        let root = new.outputs[i].1;
+        new.outputs[i].1 = own(&mut new, root);
+    }
+    for i in 0..new.updates.len() {
+        let root = new.updates[i].1;
+        new.updates[i].1 = own(&mut new, root);
+    }
+    new
+}

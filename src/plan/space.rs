@@ -1,0 +1,140 @@
+//! What a node iterates over, and how it reads each operand there.
+//!
+//! What enters: a node. What leaves: for each operand the axes of the loop that reads it (parallel ones first, in the
+//! order of the node's own axes, then the reducing ones), and the operand's layout along them. Grouping asks whether a
+//! tile of rows suffices, lowering makes accesses of it. Invariant: the row axis, if any, is axis 0.
+
+use super::layout::Layout;
+use crate::base::Dim;
+use crate::graph::{Graph, Node, NodeId, Op, View};
+
+/// One operand, as its reader's loop sees it.
+#[derive(Clone, Debug)]
+pub struct Read {
+    pub base: NodeId,
+    pub offset: Dim,
+    /// Extents of the loop: `n_parallel` parallel axes, then reducing ones.
+    pub extents: Vec<Dim>,
+    pub n_parallel: usize,
+    /// One for each extent.
+    pub strides: Vec<Dim>,
+    /// The axis that an index reads into: (size, stride).
+    pub indexed: Option<(Dim, Dim)>,
+}
+
+/// How operand `i` of a node with storage is read.
+pub fn read(graph: &Graph, layouts: &[Layout], id: NodeId, i: usize) -> Read {
+    let node = graph.node(id);
+    let operand = node.operands[i];
+    let layout = &layouts[operand.index()];
+    let shape = &graph.ty(operand).shape;
+    let mut indexed = None;
+    let (extents, n_parallel, strides) = match &node.op {
+        Op::Reduce { axes, .. } => split(shape, &layout.strides, axes),
+        Op::ArgMax { axis } => split(shape, &layout.strides, &[*axis]),
+        Op::Contract(contraction) => {
+            let labels = if i == 0 { &contraction.lhs } else { &contraction.rhs };
+            let size = |label: &u8| {
+                let of = |side: usize, labels: &[u8]| {
+                    let axis = labels.iter().position(|l| l == label)?;
+                    Some(graph.ty(node.operands[side]).shape[axis].clone())
+                };
+                of(0, &contraction.lhs)
+                    .or_else(|| of(1, &contraction.rhs))
+                    .expect("every label is in an operand")
+            };
+            let stride = |label: &u8| {
+                labels
+                    .iter()
+                    .position(|l| l == label)
+                    .map_or(Dim::from(0), |axis| layout.strides[axis].clone())
+            };
+            let all = [&contraction.out[..], &contraction.summed()].concat();
+            (all.iter().map(size).collect(), contraction.out.len(), all.iter().map(stride).collect())
+        }
+        Op::Gather { axis } => {
+            let n_index = graph.ty(node.operands[1]).rank();
+            let strides = (0..node.ty.rank()).map(|out| match (i, out) {
+                (0, out) if out < *axis => layout.strides[out].clone(),
+                (0, out) if out >= axis + n_index => layout.strides[out - n_index + 1].clone(),
+                (1, out) if out >= *axis && out < axis + n_index => layout.strides[out - axis].clone(),
+                _ => Dim::from(0),
+            });
+            if i == 0 {
+                indexed = Some((shape[*axis].clone(), layout.strides[*axis].clone()));
+            }
+            (node.ty.shape.clone(), node.ty.rank(), strides.collect())
+        }
+        Op::ScatterAdd { axis } => {
+            // The loop runs over the updates.
+            let updates = &graph.ty(node.operands[1]).shape;
+            let strides = match i {
+                1 => layout.strides.clone(),
+                _ => {
+                    let mut strides = vec![Dim::from(0); updates.len()];
+                    strides[*axis..axis + shape.len()].clone_from_slice(&layout.strides);
+                    strides
+                }
+            };
+            (updates.clone(), updates.len(), strides)
+        }
+        // Elementwise, and what moves each operand's elements to a place of their own.
+        _ => (shape.clone(), shape.len(), layout.strides.clone()),
+    };
+    Read { base: layout.base, offset: layout.offset.clone(), extents, n_parallel, strides, indexed }
+}
+
+type Split = (Vec<Dim>, usize, Vec<Dim>);
+
+/// Kept axes first, then `axes`.
+fn split(shape: &[Dim], strides: &[Dim], axes: &[usize]) -> Split {
+    let kept = (0..shape.len()).filter(|axis| !axes.contains(axis));
+    let order: Vec<usize> = kept.chain(axes.iter().copied()).collect();
+    let pick = |from: &[Dim]| order.iter().map(|axis| from[*axis].clone()).collect();
+    (pick(shape), shape.len() - axes.len(), pick(strides))
+}
+
+/// The number of rows that a node's result can be made of one by one; `None` when it is made as a whole.
+pub fn rows(node: &Node, graph: &Graph) -> Option<Dim> {
+    let rows = node.ty.shape.first()?.clone();
+    let by_row = match &node.op {
+        Op::ScatterAdd { .. } => false,
+        Op::Concat { axis } => *axis > 0,
+        Op::View(View::Pad { start, step }) => {
+            start[0].is_const(0) && step[0] == 1 && graph.ty(node.operands[0]).shape[0] == rows
+        }
+        _ => true,
+    };
+    by_row.then_some(rows)
+}
+
+/// Whether row `r` of the loop reads row `r` of the base's storage and nothing else of it.
+pub fn is_row_aligned(graph: &Graph, read: &Read) -> bool {
+    let base = graph.ty(read.base);
+    let (Some(rows), Some(extent)) = (base.shape.first(), read.extents.first()) else { return false };
+    let row_stride = base.row_major_strides()[0].clone();
+    if read.n_parallel == 0 || rows != extent || read.strides[0] != row_stride {
+        return false;
+    }
+    let rest_is_whole_row = read.offset.is_const(0)
+        && read.extents[1..] == base.shape[1..]
+        && read.strides == base.row_major_strides()
+        && read.indexed.is_none();
+    if rest_is_whole_row {
+        return true;
+    }
+    // Least and greatest element within the row.
+    let (Some(mut low), Some(n)) = (read.offset.as_const(), row_stride.as_const()) else { return false };
+    let mut high = low;
+    let inner = read.extents[1..].iter().zip(&read.strides[1..]);
+    for (extent, stride) in inner.chain(read.indexed.iter().map(|(size, stride)| (size, stride))) {
+        if stride.is_const(0) {
+            continue;
+        }
+        let (Some(extent), Some(stride)) = (extent.as_const(), stride.as_const()) else { return false };
+        let reach = (extent - 1).max(0).saturating_mul(stride);
+        low += reach.min(0);
+        high += reach.max(0);
+    }
+    low >= 0 && high < n
+}

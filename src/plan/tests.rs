@@ -1,0 +1,165 @@
+//! Plans held to the graph interpreter, through the nest interpreter; and what a plan must be.
+
+use super::interpret::{Values, interpret};
+use super::{Options, Place, Plan, plan, report};
+use crate::autodiff::differentiate;
+use crate::graph::arbitrary::{Wish, random_graph};
+use crate::graph::interpret::{Env, Tensor, interpret_step};
+use crate::graph::text::parse;
+use crate::graph::verify::verify;
+use crate::graph::{Graph, Op};
+use crate::nest::interpret::Run;
+
+fn close(a: f64, b: f64) -> bool {
+    a == b || a.is_nan() && b.is_nan() || (a - b).abs() <= 1e-9 * (1.0 + a.abs().max(b.abs()))
+}
+
+/// Outputs and updated variables agree, for the plan's greatest batch and below it.
+fn check(graph: &Graph, env: &Env) {
+    let batch = env.symbols.get("batch").copied().unwrap_or(1);
+    for max_batch in [batch, batch + 5] {
+        let plan = plan(graph, &Options { max_batch });
+        no_overlaps(&plan);
+        let (outputs, updates) = interpret_step(graph, env).unwrap_or_else(|e| panic!("{e} in\n{graph}"));
+        let leaves: Values = env.leaves.iter().map(|(name, t)| (name.clone(), t.data.clone())).collect();
+        let at = Run { batch, seed: env.seed, step: env.step };
+        let (found, variables) =
+            interpret(&plan, &leaves, at).unwrap_or_else(|e| panic!("{e} in\n{graph}\n{}", report(&plan)));
+        let expected = outputs
+            .iter()
+            .map(|(n, t)| (n, t, &found))
+            .chain(updates.iter().map(|(n, t)| (n, t, &variables)));
+        for (name, tensor, values) in expected {
+            let value = &values[name];
+            let same = value.len() == tensor.data.len()
+                && value.iter().zip(&tensor.data).all(|(a, b)| close(*a, *b));
+            assert!(same, "{name}: {value:?}, not {:?} in\n{graph}\n{}", tensor.data, report(&plan));
+        }
+    }
+}
+
+/// Buffers used in one phase share no bytes, and no two launches of a phase write one buffer or one writes what another reads.
+fn no_overlaps(plan: &Plan) {
+    for phase in &plan.phases {
+        let mut used: Vec<(u32, usize, bool)> = Vec::new();
+        for (n, launch) in phase.iter().enumerate() {
+            for (id, argument) in launch.arguments.iter().zip(&plan.kernels[launch.kernel].arguments) {
+                used.push((id.0, n, argument.access != crate::nest::ArgumentAccess::Read));
+            }
+        }
+        for (i, (a, first, a_writes)) in used.iter().enumerate() {
+            for (b, second, b_writes) in &used[..i] {
+                let clash = a == b && first != second && (*a_writes || *b_writes);
+                assert!(!clash, "buffer {a} in two launches of a phase:\n{}", report(plan));
+                let place = |id: u32| match plan.buffers[id as usize].place {
+                    Place::Arena { offset } => {
+                        let bytes = plan.buffer_bytes(super::BufferId(id), plan.max_batch).unwrap();
+                        Some((offset, offset + bytes))
+                    }
+                    _ => None,
+                };
+                if let (Some(x), Some(y)) = (place(*a), place(*b)) {
+                    assert!(
+                        a == b || x.1 <= y.0 || y.1 <= x.0,
+                        "buffers {a} and {b} overlap:\n{}",
+                        report(plan)
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn random_graphs() {
+    for seed in 0..400 {
+        let wish = Wish { n_steps: 4 + (seed % 12) as usize, smooth: seed % 3 == 0, empty: seed % 7 == 0 };
+        let (graph, env) = random_graph(seed, wish);
+        check(&graph, &env);
+    }
+}
+
+/// With gradients, and with updates that read what others overwrite.
+#[test]
+fn random_training_steps() {
+    for seed in 0..150 {
+        let (mut graph, mut env) = random_graph(seed, Wish { n_steps: 6, smooth: true, empty: false });
+        let loss = graph.outputs.iter().find(|(name, _)| name == "loss").unwrap().1;
+        let params: Vec<_> =
+            graph.ids().filter(|id| matches!(graph.node(*id).op, Op::Param(_) | Op::State(_))).collect();
+        let old = graph.updates.clone();
+        graph.updates.clear();
+        for leaf in params {
+            if !graph.dtype(leaf).is_float() || old.iter().any(|(l, _)| *l == leaf) {
+                continue;
+            }
+            let gradient = graph.grad(loss, leaf).unwrap();
+            let next = graph.map(crate::scalar::Func::Sub, &[leaf, gradient]).unwrap();
+            graph.updates.push((leaf, next));
+        }
+        graph.updates.extend(old);
+        let graph = differentiate(&graph);
+        verify(&graph).unwrap();
+        env.step = seed;
+        check(&graph, &env);
+    }
+}
+
+const UPDATES: &[(&str, &str)] = &[
+    (
+        "two variables change places",
+        "%a = state @a : f32[4]
+         %b = state @b : f32[4]
+         update %a <- %b
+         update %b <- %a",
+    ),
+    (
+        "a variable is turned about in place",
+        "%w = state @w : f32[4, 4]
+         %t = permute [1, 0] %w : f32[4, 4]
+         %m = map exp %t : f32[4, 4]
+         update %w <- %m",
+    ),
+    (
+        "a row is read backwards and overwritten",
+        "%w = state @w : f32[4, 4]
+         %t = flip [1] %w : f32[4, 4]
+         %m = map sin %t : f32[4, 4]
+         update %w <- %m",
+    ),
+    (
+        "the old value is read after the new one is known",
+        "%a = state @a : f32[4]
+         %n = map exp %a : f32[4]
+         %s = reduce sum [0] %n : f32[]
+         %r = reduce max [0] %a : f32[]
+         %p = map mul %s, %r : f32[]
+         update %a <- %n
+         output p = %p",
+    ),
+    (
+        "a count",
+        "%c = state @c : f32[]
+         %one = const 1 : f32[]
+         %n = map add %c, %one : f32[]
+         update %c <- %n
+         output n = %n
+         output c = %c",
+    ),
+];
+
+#[test]
+fn updates() {
+    let mut env = Env::default();
+    env.symbols.insert("batch".into(), 3);
+    let ramp = |n: usize| (0..n).map(|i| i as f64 / 5.0 - 0.4).collect::<Vec<_>>();
+    for (name, shape) in [("a", vec![4]), ("b", vec![4]), ("w", vec![4, 4]), ("c", vec![])] {
+        let n = shape.iter().product();
+        env.leaves.insert(name.into(), Tensor::new(shape, ramp(n)));
+    }
+    for (name, text) in UPDATES {
+        let graph = parse(&format!("graph {{\n{text}\n}}")).unwrap_or_else(|e| panic!("{name}: {e}"));
+        verify(&graph).unwrap_or_else(|e| panic!("{name}: {e}"));
+        check(&graph, &env);
+    }
+}

@@ -1,0 +1,98 @@
+//! How many rows a tile has, and where scratch lies.
+//!
+//! What enters: a kernel's ops, its number of rows, the greatest batch. What leaves: the tile, and an offset for each
+//! scratch buffer. Invariant: both follow from sizes alone, never from the machine, so results do not depend on it.
+//!
+//! The cost model: a tile should be long enough that starting it and packing the other side of its matrix products
+//! is little of its work (`TILE_FLOPS`), there should be enough tiles for some threads (`MOST_TILES` bounds them from
+//! above, for each repeats that packing), and what lies in scratch should stay in a core's second-level cache
+//! (`SCRATCH_BYTES`) unless that makes tiles shorter than `LEAST_ROWS`.
+
+use super::lower::ScratchUse;
+use crate::base::Dim;
+use crate::nest::{Nest, Scratch, TileOp};
+
+/// Work in a tile below which splitting further does not pay (some 2 µs of products).
+const TILE_FLOPS: u64 = 300_000;
+/// Tiles in a launch, at most, while scratch allows.
+const MOST_TILES: u64 = 16;
+/// Scratch of a thread.
+const SCRATCH_BYTES: u64 = 512 * 1024;
+/// Rows below which a tile is not split for the sake of scratch.
+const LEAST_ROWS: u64 = 8;
+/// Tiles have a multiple of so many rows, for the sake of products and vectors.
+const ROW_STEP: u64 = 4;
+
+/// Values of the symbols for an estimate.
+pub struct Sizes {
+    pub batch: i64,
+    pub tile: i64,
+}
+
+impl Sizes {
+    pub fn of(&self, dim: &Dim) -> u64 {
+        let value = dim.eval(&|symbol| match symbol {
+            "batch" => Some(self.batch),
+            "tile" | "rows" => Some(self.tile),
+            "start" => Some(0),
+            _ => None,
+        });
+        value.expect("a plan's sizes are over batch, rows, start and tile").max(0) as u64
+    }
+}
+
+/// Floating-point operations of an op: 2 for each multiply-add of a product, 1 for each call in a body.
+pub fn flops(op: &TileOp, sizes: &Sizes) -> u64 {
+    match op {
+        TileOp::Gemm(gemm) => {
+            let loops: u64 = gemm.batch.iter().map(|axis| sizes.of(&axis.extent)).product();
+            2 * loops * sizes.of(&gemm.m) * sizes.of(&gemm.n) * sizes.of(&gemm.k)
+        }
+        TileOp::Nest(nest) => iterations(nest, sizes) * calls(nest),
+        TileOp::Fill(fill) => 10 * sizes.of(&fill.count),
+    }
+}
+
+fn iterations(nest: &Nest, sizes: &Sizes) -> u64 {
+    nest.axes.iter().map(|axis| sizes.of(&axis.extent)).product()
+}
+
+fn calls(nest: &Nest) -> u64 {
+    let in_body = nest.body.iter().filter(|inst| matches!(inst, crate::nest::Inst::Call { .. })).count();
+    let reductions = nest.stores.iter().filter(|s| s.kind != crate::nest::StoreKind::Set).count();
+    (in_body + reductions) as u64
+}
+
+/// Rows in a tile, for a kernel of `rows` rows.
+pub fn choose(ops: &[TileOp], scratch: &[ScratchUse], rows: u64, batch: i64) -> u32 {
+    if rows <= 1 {
+        return 1;
+    }
+    let all = Sizes { batch, tile: rows as i64 };
+    // A call costs about as much as a few multiply-adds, for it moves an element.
+    let work: u64 =
+        ops.iter().map(|op| flops(op, &all) * if matches!(op, TileOp::Gemm(_)) { 1 } else { 8 }).sum();
+    let n_tiles = (work / TILE_FLOPS).clamp(1, MOST_TILES);
+    let mut tile = rows.div_ceil(n_tiles).next_multiple_of(ROW_STEP).min(rows);
+    let bytes = |tile: u64| scratch_offsets(scratch, &Sizes { batch, tile: tile as i64 }).1;
+    while tile > LEAST_ROWS && bytes(tile) > SCRATCH_BYTES {
+        tile = (tile / 2).next_multiple_of(ROW_STEP);
+    }
+    tile as u32
+}
+
+/// Places for scratch buffers, those whose lives do not meet sharing bytes; and how many bytes there are in all.
+pub fn scratch_offsets(scratch: &[ScratchUse], sizes: &Sizes) -> (Vec<Scratch>, u64) {
+    let mut placed: Vec<Scratch> = Vec::with_capacity(scratch.len());
+    let mut end = 0;
+    for (i, use_) in scratch.iter().enumerate() {
+        let bytes = sizes.of(&use_.n_elements) * use_.dtype.bytes() as u64;
+        let overlaps = |j: &usize| scratch[*j].live.0 <= use_.live.1 && use_.live.0 <= scratch[*j].live.1;
+        let taken: Vec<(u64, u64)> =
+            (0..i).filter(overlaps).map(|j| (placed[j].offset, placed[j].offset + placed[j].bytes)).collect();
+        let offset = super::memory::first_fit(bytes, taken);
+        end = end.max(offset + bytes);
+        placed.push(Scratch { dtype: use_.dtype, offset, bytes });
+    }
+    (placed, end)
+}

@@ -1,0 +1,234 @@
+//! The f32 forms of the transcendental functions: lean polynomials over `machine` steps.
+//!
+//! What enters: the operand's step. What leaves: the result's. Error bounds stand in the table and are tested
+//! there. Results below the least normal f32 (about 1.2e-38) may flush to zero. Sources: polynomials of exp, log,
+//! sin and cos from Cephes (Moshier, single precision: expf, logf, sinf); rational forms of tanh and erf as in Eigen's
+//! packet math; argument reduction after Cody and Waite, with fused multiply-adds.
+
+use super::machine::{Compare, Step, StepId, Steps};
+
+/// Polynomial of `(exp(r) - 1 - r) / r²` on `|r| <= ln(2) / 2`.
+const EXP: [f32; 6] =
+    [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_1e-1];
+
+/// `exp(r) - 1` for `|r| <= ln(2) / 2`.
+fn expm1_reduced(s: &mut Steps, r: StepId) -> StepId {
+    let p = s.polynomial(r, &EXP);
+    let r2 = s.mul(r, r);
+    s.fma(p, r2, r)
+}
+
+/// `exp(a) = 2^n * exp(r)`, `n` the nearest integer to `a / ln 2`.
+pub fn exp(s: &mut Steps, a: StepId) -> StepId {
+    let log2_e = s.f(std::f32::consts::LOG2_E);
+    let scaled = s.mul(a, log2_e);
+    let n = s.push(Step::NearestF(scaled));
+    // ln 2 in two parts, the first with few bits, so that n * high is exact.
+    let (high, low) = (s.f(-0.693_359_4), s.f(2.121_944_4e-4));
+    let r = s.fma(n, high, a);
+    let r = s.fma(n, low, r);
+    let m = expm1_reduced(s, r);
+    // 2^n in two factors: 2^(n - 1) has an exponent even for the greatest n, 128.
+    let two = s.f(2.0);
+    let y = s.fma(m, two, two);
+    let n = s.push(Step::TruncateF(n));
+    let bias = s.i(126);
+    let exponent = s.push(Step::AddI(n, bias));
+    let bits = s.push(Step::ShlI(exponent, 23));
+    let scale = s.push(Step::FOfBits(bits));
+    let y = s.mul(y, scale);
+    let (most, least) = (s.f(88.722_84), s.f(-87.0));
+    let (infinity, zero) = (s.f(f32::INFINITY), s.f(0.0));
+    let over = s.compare(Compare::Gt, a, most);
+    let under = s.compare(Compare::Lt, a, least);
+    let y = s.select(over, infinity, y);
+    s.select(under, zero, y)
+}
+
+pub fn expm1(s: &mut Steps, a: StepId) -> StepId {
+    let near = expm1_reduced(s, a);
+    let (one, limit) = (s.f(1.0), s.f(0.346_573_6));
+    let e = exp(s, a);
+    let far = s.sub(e, one);
+    let size = s.push(Step::AbsF(a));
+    let is_near = s.compare(Compare::Le, size, limit);
+    s.select(is_near, near, far)
+}
+
+/// `log(a) = e * ln 2 + log(m)`, `m` in `[sqrt(1/2), sqrt(2))`.
+pub fn log(s: &mut Steps, a: StepId) -> StepId {
+    let (least, up) = (s.f(f32::MIN_POSITIVE), s.f(8_388_608.0));
+    let is_small = s.compare(Compare::Lt, a, least);
+    let raised = s.mul(a, up);
+    let x = s.select(is_small, raised, a);
+    let bits = s.push(Step::BitsOfF(x));
+    let root_half = s.i(0x3f35_04f3);
+    let above = s.push(Step::SubI(bits, root_half));
+    let e = s.push(Step::ShrI(above, 23));
+    let e_bits = s.push(Step::ShlI(e, 23));
+    let m_bits = s.push(Step::SubI(bits, e_bits));
+    let m = s.push(Step::FOfBits(m_bits));
+    let e = s.push(Step::ToF(e));
+    let (shift, zero, one) = (s.f(-23.0), s.f(0.0), s.f(1.0));
+    let lowered = s.add(e, shift);
+    let e = s.select(is_small, lowered, e);
+    let t = s.sub(m, one);
+    let p = s.polynomial(
+        t,
+        &[
+            7.037_683_6e-2,
+            -1.151_461e-1,
+            1.167_699_9e-1,
+            -1.242_014_1e-1,
+            1.424_932_3e-1,
+            -1.666_805_8e-1,
+            2.000_071_5e-1,
+            -2.499_999_4e-1,
+            3.333_333_1e-1,
+        ],
+    );
+    let z = s.mul(t, t);
+    let tz = s.mul(t, z);
+    let (low, high, half) = (s.f(-2.121_944_4e-4), s.f(0.693_359_4), s.f(-0.5));
+    let y = s.mul(e, low);
+    let y = s.fma(tz, p, y);
+    let y = s.fma(z, half, y);
+    let y = s.add(t, y);
+    let y = s.fma(e, high, y);
+    let (infinity, minus_infinity, nan) = (s.f(f32::INFINITY), s.f(f32::NEG_INFINITY), s.f(f32::NAN));
+    let is_finite = s.compare(Compare::Lt, a, infinity);
+    let y = s.select(is_finite, y, a);
+    let is_zero = s.compare(Compare::Eq, a, zero);
+    let y = s.select(is_zero, minus_infinity, y);
+    let is_negative = s.compare(Compare::Lt, a, zero);
+    s.select(is_negative, nan, y)
+}
+
+/// With `u = 1 + a` rounded, `log(u) * a / (u - 1)` takes the rounding back (Goldberg, "What every computer
+/// scientist should know about floating-point arithmetic", theorem 4).
+pub fn log1p(s: &mut Steps, a: StepId) -> StepId {
+    let (one, infinity) = (s.f(1.0), s.f(f32::INFINITY));
+    let u = s.add(a, one);
+    let l = log(s, u);
+    let back = s.sub(u, one);
+    let ratio = s.div(a, back);
+    let y = s.mul(l, ratio);
+    let is_tiny = s.compare(Compare::Eq, u, one);
+    let y = s.select(is_tiny, a, y);
+    let is_infinite = s.compare(Compare::Eq, u, infinity);
+    let y = s.select(is_infinite, u, y);
+    let (minus_one, minus_infinity) = (s.f(-1.0), s.f(f32::NEG_INFINITY));
+    let is_pole = s.compare(Compare::Eq, a, minus_one);
+    s.select(is_pole, minus_infinity, y)
+}
+
+pub fn sigmoid(s: &mut Steps, a: StepId) -> StepId {
+    let one = s.f(1.0);
+    let negative = s.push(Step::NegF(a));
+    let e = exp(s, negative);
+    let below = s.add(one, e);
+    s.div(one, below)
+}
+
+/// An odd rational function, the operand held to where the result is not yet ±1.
+fn odd_rational(s: &mut Steps, a: StepId, limit: f32, above: &[f32], below: &[f32]) -> StepId {
+    let (most, least) = (s.f(limit), s.f(-limit));
+    // Written so that NaN stays.
+    let over = s.compare(Compare::Gt, a, most);
+    let x = s.select(over, most, a);
+    let under = s.compare(Compare::Lt, a, least);
+    let x = s.select(under, least, x);
+    let x2 = s.mul(x, x);
+    let p = s.polynomial(x2, above);
+    let p = s.mul(x, p);
+    let q = s.polynomial(x2, below);
+    s.div(p, q)
+}
+
+pub fn tanh(s: &mut Steps, a: StepId) -> StepId {
+    let above = [
+        -2.760_768_5e-16,
+        2.000_188e-13,
+        -8.604_672e-11,
+        5.122_297_2e-8,
+        1.485_722_4e-5,
+        6.372_619_3e-4,
+        4.893_524_4e-3,
+    ];
+    let below = [1.198_258_4e-6, 1.185_347_1e-4, 2.268_434_6e-3, 4.893_525e-3];
+    odd_rational(s, a, 7.905_311, &above, &below)
+}
+
+pub fn erf(s: &mut Steps, a: StepId) -> StepId {
+    let above = [
+        -2.726_142_3e-10,
+        2.770_681_4e-8,
+        -2.101_024e-6,
+        -5.692_506_5e-5,
+        -7.349_906_5e-4,
+        -2.954_599_8e-3,
+        -1.609_603_3e-2,
+    ];
+    let below = [-1.456_607_2e-5, -2.133_740_6e-4, -1.682_827e-3, -7.373_329e-3, -1.426_473_9e-2];
+    odd_rational(s, a, 4.0, &above, &below)
+}
+
+/// sin for quarter 0, cos for quarter 1: `quarters` is added to the number of quarter turns taken off.
+fn sine(s: &mut Steps, a: StepId, quarters: i32) -> StepId {
+    let per_quarter = s.f(std::f32::consts::FRAC_2_PI);
+    let turns = s.mul(a, per_quarter);
+    let n = s.push(Step::NearestF(turns));
+    // pi / 2 in three parts.
+    let parts = [-1.570_796_4, 4.371_139e-8, 1.715_124_5e-15];
+    let r = parts.into_iter().fold(a, |r, part| {
+        let part = s.f(part);
+        s.fma(n, part, r)
+    });
+    let r2 = s.mul(r, r);
+    let p = s.polynomial(r2, &[-1.951_529_6e-4, 8.332_161e-3, -1.666_665_5e-1]);
+    let r3 = s.mul(r, r2);
+    let sin = s.fma(p, r3, r);
+    let q = s.polynomial(r2, &[2.443_315_7e-5, -1.388_731_6e-3, 4.166_664_6e-2, -0.5]);
+    let one = s.f(1.0);
+    let cos = s.fma(q, r2, one);
+    let n = s.push(Step::TruncateF(n));
+    let (quarters, bit, two, zero) = (s.i(quarters), s.i(1), s.i(2), s.i(0));
+    let n = s.push(Step::AddI(n, quarters));
+    let odd = s.push(Step::AndI(n, bit));
+    let is_even = s.push(Step::CompareI(Compare::Eq, odd, zero));
+    let y = s.select(is_even, sin, cos);
+    let half = s.push(Step::AndI(n, two));
+    let sign = s.push(Step::ShlI(half, 30));
+    let bits = s.push(Step::BitsOfF(y));
+    let bits = s.push(Step::XorI(bits, sign));
+    s.push(Step::FOfBits(bits))
+}
+
+pub fn sin(s: &mut Steps, a: StepId) -> StepId {
+    sine(s, a, 0)
+}
+
+pub fn cos(s: &mut Steps, a: StepId) -> StepId {
+    sine(s, a, 1)
+}
+
+/// `exp(b * log |a|)`, with the sign of an odd power; NaN for a negative base and a fraction.
+pub fn pow(s: &mut Steps, a: StepId, b: StepId) -> StepId {
+    let (zero, one, half, nan) = (s.f(0.0), s.f(1.0), s.f(0.5), s.f(f32::NAN));
+    let size = s.push(Step::AbsF(a));
+    let l = log(s, size);
+    let exponent = s.mul(b, l);
+    let y = exp(s, exponent);
+    let whole = s.push(Step::FloorF(b));
+    let is_whole = s.compare(Compare::Eq, whole, b);
+    let halved = s.mul(b, half);
+    let floor = s.push(Step::FloorF(halved));
+    let is_even = s.compare(Compare::Eq, floor, halved);
+    let negated = s.push(Step::NegF(y));
+    let signed = s.select(is_even, y, negated);
+    let of_negative = s.select(is_whole, signed, nan);
+    let is_negative = s.compare(Compare::Lt, a, zero);
+    let y = s.select(is_negative, of_negative, y);
+    let is_zeroth = s.compare(Compare::Eq, b, zero);
+    s.select(is_zeroth, one, y)
+}

@@ -1,0 +1,101 @@
+//! A model compiled for the CPU: the engine that the training loop runs.
+//!
+//! What enters: a checked model and a number of threads. What leaves: plans (without compiling anything), and an
+//! `Engine` that compiles each program when it is first asked for. Invariant: all programs share the variables by
+//! name, so what training changes, evaluation sees.
+
+use super::engine::{Engine, Program, graph};
+use crate::model::Model;
+use crate::plan::{Place, Plan};
+use crate::runtime::{ProgramId, Session, StepEnv};
+use crate::{autodiff, passes, plan};
+use smol_str::SmolStr;
+
+pub struct Compiled<'m> {
+    model: &'m Model,
+    session: Session,
+    /// In the order of `Program`'s variants.
+    programs: [Option<ProgramId>; 3],
+}
+
+impl<'m> Compiled<'m> {
+    /// Starts the threads; compiles nothing yet.
+    pub fn new(model: &'m Model, n_threads: usize) -> Compiled<'m> {
+        Compiled { model, session: Session::new(n_threads), programs: [None; 3] }
+    }
+
+    /// Compiles the training program now and says what a step takes.
+    ///
+    /// # Errors
+    /// The machine cannot run it, in words for the user.
+    pub fn prepare_to_train(&mut self) -> Result<Cost, String> {
+        let plan = plan_of(self.model, Program::Train);
+        let cost = Cost { peak_bytes: peak_bytes(&plan), flops: plan.flops };
+        self.programs[Program::Train as usize] = Some(self.session.add(plan).map_err(|e| e.to_string())?);
+        Ok(cost)
+    }
+}
+
+/// What a training step takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Cost {
+    pub peak_bytes: u64,
+    /// Floating-point operations of a full batch.
+    pub flops: u64,
+}
+
+/// Differentiates, optimizes and plans a program for the model's batch.
+pub fn plan_of(model: &Model, program: Program) -> Plan {
+    let graph = passes::optimize(&autodiff::differentiate(graph(model, program)));
+    plan::plan(&graph, &plan::Options { max_batch: model.settings.batch.max(1) as i64, ..Default::default() })
+}
+
+/// Bytes a plan needs beside the code: the arena, its variables, its inputs.
+pub fn peak_bytes(plan: &Plan) -> u64 {
+    let size = |buffer: &plan::Buffer| {
+        let sizes =
+            buffer.shape.iter().map(|d| d.eval(&|s| (s == "batch").then_some(plan.max_batch)).unwrap_or(0));
+        sizes.fold(buffer.dtype.bytes() as u64, |bytes, n| bytes.saturating_mul(n.max(0) as u64))
+    };
+    let outside = plan.buffers.iter().filter(|b| !matches!(b.place, Place::Arena { .. }));
+    outside.map(size).fold(plan.arena_bytes, u64::saturating_add)
+}
+
+impl Engine for Compiled<'_> {
+    fn prepare(&mut self, program: Program) -> Result<Vec<SmolStr>, String> {
+        let id = match self.programs[program as usize] {
+            Some(id) => id,
+            None => {
+                let id = self.session.add(plan_of(self.model, program)).map_err(|e| e.to_string())?;
+                self.programs[program as usize] = Some(id);
+                id
+            }
+        };
+        Ok(self.session.inputs(id).to_vec())
+    }
+
+    fn run(&mut self, program: Program, n_rows: usize, step: u64, inputs: &[&[u8]]) {
+        let env = StepEnv { seed: self.model.settings.seed, step };
+        self.session.run(self.id(program), n_rows, env, inputs);
+    }
+
+    fn output(&self, program: Program, name: &str) -> &[u8] {
+        self.session.output(self.id(program), name)
+    }
+
+    fn variable(&self, path: &str) -> Vec<f32> {
+        self.session.variable(path).to_vec()
+    }
+
+    fn set_variable(&mut self, path: &str, values: &[f32]) {
+        self.session.set_variable(path, values);
+    }
+}
+
+impl Compiled<'_> {
+    /// # Panics
+    /// When `prepare` was not called.
+    fn id(&self, program: Program) -> ProgramId {
+        self.programs[program as usize].expect("a program is prepared before it is run")
+    }
+}

@@ -1,0 +1,409 @@
+//! The training loop, evaluation and prediction.
+//!
+//! What enters: a model, an engine that runs its programs, data, a position. What leaves: changed variables,
+//! events for whoever watches, checkpoints and metrics in a run folder. Invariants: every number depends on
+//! (model, data, seed, step) alone; a loss that is not finite stops the run before anything on disk is replaced.
+
+use super::batches::{Batches, Schedule, steps_per_epoch};
+use super::checkpoint::{self, Position, Sums};
+use super::data::{DataError, Dataset};
+use super::engine::{Engine, Program};
+use super::folder::RunFolder;
+use super::init::initial_value;
+use super::weights::{self, Tensor, Tensors, WeightsError};
+use crate::model::Model;
+use smol_str::SmolStr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A metric's mean over examples, by name.
+pub type Metrics = Vec<(SmolStr, f64)>;
+
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The message says where and what to try.
+    #[error(
+        "`{metric}` is {value} in step {step} (epoch {epoch}); try a smaller learning rate, clip the gradient \
+         (`with clip_by_norm(1.0) |> …`), or look for divisions and logarithms of zero"
+    )]
+    NotFinite { metric: SmolStr, value: f32, step: u64, epoch: u64 },
+    #[error(
+        "after step {step} the variable `{path}` holds a NaN or an infinity; try a smaller learning rate"
+    )]
+    VariableNotFinite { path: SmolStr, step: u64 },
+    #[error(transparent)]
+    Data(#[from] DataError),
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// The run's folder cannot be used.
+    #[error("{0}")]
+    Folder(String),
+    /// The model cannot run on this machine.
+    #[error("{0}")]
+    Engine(String),
+}
+
+/// What happens during a run.
+pub enum Event<'a> {
+    /// `metrics` are this step's, the loss first.
+    Step {
+        step: u64,
+        epoch: u64,
+        metrics: &'a [f32],
+    },
+    /// `epoch` counts from 1; `valid` is empty without held-out data.
+    Epoch {
+        epoch: u64,
+        step: u64,
+        train: &'a Metrics,
+        valid: &'a Metrics,
+        seconds: f64,
+    },
+    Checkpoint {
+        step: u64,
+    },
+}
+
+/// What the watcher answers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flow {
+    Continue,
+    /// Write a checkpoint and return.
+    Stop,
+}
+
+pub struct Trainer<'a, E> {
+    pub model: &'a Model,
+    pub engine: E,
+    pub data: Arc<Dataset>,
+    pub valid: Option<Arc<Dataset>>,
+    pub position: Position,
+}
+
+impl<'a, E: Engine> Trainer<'a, E> {
+    /// At step 0, with initial values drawn by the model's seed.
+    pub fn new(model: &'a Model, mut engine: E, data: Arc<Dataset>, valid: Option<Arc<Dataset>>) -> Self {
+        let settings = &model.settings;
+        for variable in &model.variables {
+            engine.set_variable(&variable.path, &initial_value(variable, settings.seed));
+        }
+        let position = Position {
+            step: 0,
+            seed: settings.seed,
+            batch: settings.batch,
+            n_examples: data.n_examples as u64,
+            sums: Sums::new(&model.metrics),
+        };
+        Trainer { model, engine, data, valid, position }
+    }
+
+    pub fn steps_per_epoch(&self) -> u64 {
+        steps_per_epoch(self.data.n_examples, self.batch())
+    }
+
+    /// Steps of the whole run.
+    pub fn n_steps(&self) -> u64 {
+        let settings = &self.model.settings;
+        settings.steps.unwrap_or_else(|| settings.epochs.saturating_mul(self.steps_per_epoch()))
+    }
+
+    fn batch(&self) -> usize {
+        self.model.settings.batch.max(1) as usize
+    }
+
+    /// Trains from the position to the end, or until `watch` says stop; true when the end was reached.
+    ///
+    /// # Errors
+    /// A loss or metric that is not finite (the checkpoint on disk stays as it was); a folder that cannot be
+    /// written.
+    pub fn train(
+        &mut self,
+        folder: Option<&mut RunFolder>,
+        checkpoint_every: Duration,
+        watch: &mut dyn FnMut(Event) -> Flow,
+    ) -> Result<bool, TrainError> {
+        let (start, n_steps, settings) = (Instant::now(), self.n_steps(), &self.model.settings);
+        let schedule = Schedule {
+            batch: self.batch(),
+            seed: settings.seed,
+            shuffle: settings.shuffle,
+            first_step: self.position.step,
+            end_step: n_steps,
+        };
+        let inputs = Inputs::of(&mut self.engine, Program::Train, &self.data)?;
+        let mut batches = Batches::start(self.data.clone(), inputs.fields.clone(), schedule);
+        let mut folder = folder;
+        let mut last_checkpoint = Instant::now();
+        let mut values = Vec::with_capacity(self.model.metrics.len());
+        while let Some(batch) = batches.next_batch() {
+            let (step, epoch) = (batch.step, batch.epoch + 1);
+            inputs.run(&mut self.engine, Program::Train, batch.n_rows, step, &|i| batch.field(i));
+            values.clear();
+            values.extend(self.model.metrics.iter().map(|name| scalar(&self.engine, Program::Train, name)));
+            if let Some(bad) = values.iter().position(|v| !v.is_finite()) {
+                let metric = self.model.metrics[bad].clone();
+                return Err(TrainError::NotFinite { metric, value: values[bad], step, epoch });
+            }
+            self.position.sums.add(batch.n_rows, values.iter().copied());
+            self.position.step = step + 1;
+            let done = self.position.step == n_steps;
+            if batch.ends_epoch || done {
+                let train = self.position.sums.means();
+                self.position.sums = Sums::new(&self.model.metrics);
+                let valid = match self.valid.clone() {
+                    Some(valid) => self.evaluate(valid)?,
+                    None => Metrics::new(),
+                };
+                let seconds = start.elapsed().as_secs_f64();
+                if let Some(folder) = folder.as_deref_mut() {
+                    folder.add_epoch(epoch, step + 1, &train, &valid, seconds)?;
+                }
+                watch(Event::Epoch { epoch, step: step + 1, train: &train, valid: &valid, seconds });
+            }
+            let flow = watch(Event::Step { step, epoch, metrics: &values });
+            if let Some(folder) = folder.as_deref()
+                && !done
+                && (flow == Flow::Stop || last_checkpoint.elapsed() >= checkpoint_every)
+            {
+                self.save_checkpoint(folder)?;
+                watch(Event::Checkpoint { step: step + 1 });
+                last_checkpoint = Instant::now();
+            }
+            if flow == Flow::Stop && !done {
+                return Ok(false);
+            }
+        }
+        if let Some(folder) = folder.as_deref() {
+            self.save_checkpoint(folder)?;
+            weights::write(&folder.weights(), &self.weights(), None)?;
+        }
+        Ok(true)
+    }
+
+    /// Runs `n_warm` training steps, then more until `seconds` have passed and `n_least` are timed; the seconds of
+    /// each timed step. Batches follow the schedule of an endless run.
+    ///
+    /// # Errors
+    /// The data lack a field the model reads, or the model cannot be compiled.
+    pub fn time_steps(&mut self, n_warm: u64, n_least: usize, seconds: f64) -> Result<Vec<f64>, TrainError> {
+        let inputs = Inputs::of(&mut self.engine, Program::Train, &self.data)?;
+        let settings = &self.model.settings;
+        let schedule = Schedule {
+            batch: self.batch(),
+            seed: settings.seed,
+            shuffle: settings.shuffle,
+            first_step: self.position.step,
+            end_step: u64::MAX,
+        };
+        let mut batches = Batches::start(self.data.clone(), inputs.fields.clone(), schedule);
+        let mut times = Vec::new();
+        let mut started = Instant::now();
+        while let Some(batch) = batches.next_batch() {
+            let before = Instant::now();
+            inputs.run(&mut self.engine, Program::Train, batch.n_rows, batch.step, &|i| batch.field(i));
+            let time = before.elapsed().as_secs_f64();
+            let n_done = batch.step + 1 - self.position.step;
+            if n_done <= n_warm {
+                started = Instant::now();
+                continue;
+            }
+            times.push(time);
+            if times.len() >= n_least && started.elapsed().as_secs_f64() >= seconds {
+                self.position.step = batch.step + 1;
+                break;
+            }
+        }
+        Ok(times)
+    }
+
+    /// Every variable, optimizer states too.
+    pub fn variables(&self) -> Tensors {
+        let tensor = |path: &SmolStr, shape| Tensor { shape, values: self.engine.variable(path) };
+        self.shapes().into_iter().map(|(path, shape)| (path.clone(), tensor(&path, shape))).collect()
+    }
+
+    /// Parameters and the model's own states: what evaluation needs.
+    pub fn weights(&self) -> Tensors {
+        self.variables().into_iter().filter(|(path, _)| !is_optimizer_state(path)).collect()
+    }
+
+    /// Replaces parameters and states by a file's.
+    ///
+    /// # Errors
+    /// The file cannot be read or does not fit the model.
+    pub fn load_weights(&mut self, path: &Path) -> Result<(), TrainError> {
+        let (tensors, _) = weights::read(path, "")?;
+        weights::match_names(path, &tensors, &self.shapes(), &is_optimizer_state)?;
+        for (name, shape) in self.shapes() {
+            if let Some(tensor) = tensors.get(&name).filter(|t| t.shape == shape) {
+                self.engine.set_variable(&name, &tensor.values);
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes to where a checkpoint of the same run stands.
+    ///
+    /// # Errors
+    /// The checkpoint is damaged, or is of another model, seed, batch or data.
+    pub fn load_checkpoint(&mut self, path: &Path) -> Result<(), TrainError> {
+        let (tensors, position) = checkpoint::load(path)?;
+        weights::match_names(path, &tensors, &self.shapes(), &|_| false)?;
+        let own = &self.position;
+        let checks = [
+            ("seed", position.seed, own.seed),
+            ("batch", position.batch, own.batch),
+            ("number of examples", position.n_examples, own.n_examples),
+        ];
+        for (what, there, here) in checks {
+            if there != here {
+                let text = format!(
+                    "was made with {what} {there}, but now it is {here}; this would not be the same run"
+                );
+                return Err(WeightsError::at(path, text).into());
+            }
+        }
+        if !position.sums.metrics.iter().map(|(name, _)| name).eq(&self.model.metrics) {
+            return Err(WeightsError::at(path, "was made with other reported metrics").into());
+        }
+        tensors.iter().for_each(|(name, tensor)| self.engine.set_variable(name, &tensor.values));
+        self.position = position;
+        Ok(())
+    }
+
+    /// Writes the checkpoint of this position, unless a variable is not finite.
+    pub fn save_checkpoint(&self, folder: &RunFolder) -> Result<(), TrainError> {
+        let variables = self.variables();
+        if let Some((path, _)) = variables.iter().find(|(_, t)| t.values.iter().any(|v| !v.is_finite())) {
+            return Err(TrainError::VariableNotFinite { path: path.clone(), step: self.position.step - 1 });
+        }
+        Ok(checkpoint::save(&folder.checkpoint(), &variables, &self.position)?)
+    }
+
+    fn shapes(&self) -> Vec<(SmolStr, Vec<usize>)> {
+        let size = |d: &crate::base::Dim| d.as_const().unwrap_or(0).max(0) as usize;
+        self.model.variables.iter().map(|v| (v.path.clone(), v.ty.shape.iter().map(size).collect())).collect()
+    }
+
+    /// Metrics over all examples, in the file's order, without training.
+    ///
+    /// # Errors
+    /// The data lack a field the model reads.
+    pub fn evaluate(&mut self, data: Arc<Dataset>) -> Result<Metrics, TrainError> {
+        let mut sums = Sums::new(&self.model.metrics);
+        let metrics = &self.model.metrics;
+        sweep(
+            &mut self.engine,
+            Program::Eval,
+            data,
+            self.model.settings.batch,
+            self.position.step,
+            |engine, n_rows| {
+                sums.add(n_rows, metrics.iter().map(|name| scalar(engine, Program::Eval, name)));
+            },
+        )?;
+        Ok(sums.means())
+    }
+
+    /// The bytes of the output `name` of the predict program, for all examples in the file's order.
+    ///
+    /// # Errors
+    /// The data lack a field the model reads.
+    pub fn predict(&mut self, data: Arc<Dataset>, name: &str) -> Result<Vec<u8>, TrainError> {
+        let mut bytes = Vec::new();
+        sweep(
+            &mut self.engine,
+            Program::Predict,
+            data,
+            self.model.settings.batch,
+            self.position.step,
+            |engine, _| {
+                bytes.extend_from_slice(engine.output(Program::Predict, name));
+            },
+        )?;
+        Ok(bytes)
+    }
+}
+
+/// Optimizer states are called `adam.m/PARAMETER`.
+fn is_optimizer_state(path: &str) -> bool {
+    path.contains('/')
+}
+
+fn scalar<E: Engine>(engine: &E, program: Program, name: &str) -> f32 {
+    let bytes = engine.output(program, name);
+    f32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+}
+
+/// Runs a program once over all examples.
+fn sweep<E: Engine>(
+    engine: &mut E,
+    program: Program,
+    data: Arc<Dataset>,
+    batch: u64,
+    step: u64,
+    mut each: impl FnMut(&E, usize),
+) -> Result<(), TrainError> {
+    let inputs = Inputs::of(engine, program, &data)?;
+    let schedule = Schedule::once(data.n_examples, batch.max(1) as usize);
+    let mut batches = Batches::start(data, inputs.fields.clone(), schedule);
+    while let Some(batch) = batches.next_batch() {
+        inputs.run(engine, program, batch.n_rows, step, &|i| batch.field(i));
+        each(engine, batch.n_rows);
+    }
+    Ok(())
+}
+
+/// Where each input of a program comes from.
+struct Inputs {
+    /// For each input: an index into `fields`, or `None` for `step`.
+    sources: Vec<Option<usize>>,
+    /// Indices into the data set's fields.
+    fields: Vec<usize>,
+}
+
+impl Inputs {
+    fn of<E: Engine>(engine: &mut E, program: Program, data: &Dataset) -> Result<Inputs, TrainError> {
+        let mut inputs = Inputs { sources: Vec::new(), fields: Vec::new() };
+        for name in engine.prepare(program).map_err(TrainError::Engine)? {
+            let field = data.fields.iter().position(|f| f.name == name);
+            match field {
+                Some(field) => {
+                    inputs.sources.push(Some(inputs.fields.len()));
+                    inputs.fields.push(field);
+                }
+                None if name == "step" => inputs.sources.push(None),
+                None => {
+                    return Err(DataError::new(format!(
+                        "the data have no field `{name}`, which the model reads"
+                    ))
+                    .into());
+                }
+            }
+        }
+        Ok(inputs)
+    }
+
+    fn run<'b, E: Engine>(
+        &self,
+        engine: &mut E,
+        program: Program,
+        n_rows: usize,
+        step: u64,
+        field: &dyn Fn(usize) -> &'b [u8],
+    ) {
+        let counter = (step as i32).to_ne_bytes();
+        let bytes = |source: &Option<usize>| -> &[u8] {
+            match source {
+                Some(i) => field(*i),
+                None => &counter,
+            }
+        };
+        let inputs: Vec<&[u8]> = self.sources.iter().map(bytes).collect();
+        engine.run(program, n_rows, step, &inputs);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -47,7 +47,10 @@ fn models(folder: &str) -> Vec<(String, Vec<u8>)> {
     let mut paths: Vec<_> = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
     paths.retain(|p| p.extension().is_some_and(|e| e == "model"));
     paths.sort();
-    paths.iter().map(|p| (p.file_name().unwrap().to_string_lossy().into_owned(), fs::read(p).unwrap())).collect()
+    paths
+        .iter()
+        .map(|p| (p.file_name().unwrap().to_string_lossy().into_owned(), fs::read(p).unwrap()))
+        .collect()
 }
 
 fn messages(program: &Program) -> (String, Vec<&'static str>, bool) {

@@ -32,7 +32,8 @@ impl<'a> Elaborator<'a> {
         if let Some(value) = self.fold(op, &a, &b, span) {
             return value;
         }
-        let scalar = |v: &Value| matches!(v, Value::Opaque | Value::Number(_) | Value::Dim(_) | Value::Bool(_));
+        let scalar =
+            |v: &Value| matches!(v, Value::Opaque | Value::Number(_) | Value::Dim(_) | Value::Bool(_));
         if scalar(&a) && scalar(&b) && (matches!(a, Value::Opaque) || matches!(b, Value::Opaque)) {
             return Value::Opaque;
         }
@@ -212,7 +213,10 @@ impl<'a> Elaborator<'a> {
             kinds[0]
         } else if solid.iter().any(|k| *k == DType::F32) || solid.is_empty() {
             DType::F32
-        } else if solid.iter().all(|k| *k == DType::Bool) && solid.len() == ids.len() && (compares || func == Func::Select) {
+        } else if solid.iter().all(|k| *k == DType::Bool)
+            && solid.len() == ids.len()
+            && (compares || func == Func::Select)
+        {
             DType::Bool
         } else if solid.contains(&DType::I32) || compares || func == Func::Select {
             if !all_whole { DType::F32 } else { DType::I32 }
@@ -250,8 +254,13 @@ impl<'a> Elaborator<'a> {
         }
         if target == DType::I32 && matches!(func, Func::Div | Func::Pow) {
             self.report(
-                Diagnostic::error("E0305", "whole numbers (i32) cannot be divided or raised to a power", span, "")
-                    .help("convert first: `f32(…)`"),
+                Diagnostic::error(
+                    "E0305",
+                    "whole numbers (i32) cannot be divided or raised to a power",
+                    span,
+                    "",
+                )
+                .help("convert first: `f32(…)`"),
             );
             return false;
         }
@@ -294,8 +303,15 @@ impl<'a> Elaborator<'a> {
         let (big, small, at) = if ta.rank() >= tb.rank() { (&ta, &tb, at_b) } else { (&tb, &ta, at_a) };
         let text = self.program.sources.text(at).to_owned();
         let help = if small.rank() == 1 && big.rank() == 2 && small.shape[0] == big.shape[0] {
-            format!("to use one number for each row, give it a second axis of size 1: `reshape({text}, [{}, 1])`", small.shape[0])
-        } else if big.rank() == 2 && small.rank() == 2 && big.shape[0] == small.shape[1] && big.shape[1] == small.shape[0] {
+            format!(
+                "to use one number for each row, give it a second axis of size 1: `reshape({text}, [{}, 1])`",
+                small.shape[0]
+            )
+        } else if big.rank() == 2
+            && small.rank() == 2
+            && big.shape[0] == small.shape[1]
+            && big.shape[1] == small.shape[0]
+        {
             format!("the axes look exchanged: `transpose({text})`")
         } else {
             "make the sizes equal".to_owned()
@@ -311,8 +327,13 @@ impl<'a> Elaborator<'a> {
             if ty.rank() == 0 {
                 let found = self.describe(value);
                 return self.report(
-                    Diagnostic::error("E0302", "`@` multiplies matrices", at, format!("this is {found}, with no axes"))
-                        .help("to multiply by a number, write `*`"),
+                    Diagnostic::error(
+                        "E0302",
+                        "`@` multiplies matrices",
+                        at,
+                        format!("this is {found}, with no axes"),
+                    )
+                    .help("to multiply by a number, write `*`"),
                 );
             }
             let id = match ty.dtype {

@@ -34,8 +34,12 @@ impl<'a> Elaborator<'a> {
             if matches!(bound, Value::Error) {
                 return Value::Error;
             }
-            let error =
-                Diagnostic::error("E0405", format!("`{name}` is not a function"), callee.span, format!("it is {found}"));
+            let error = Diagnostic::error(
+                "E0405",
+                format!("`{name}` is not a function"),
+                callee.span,
+                format!("it is {found}"),
+            );
             return self.report(match bound {
                 Value::Tensor(_) => error.help(format!("to take elements of it, write `{name}[…]`")),
                 _ => error.help(format!("to multiply, write `{name} * …`")),
@@ -518,10 +522,7 @@ impl<'a> Elaborator<'a> {
         let declared = parameter.ty.as_ref().map(|t| self.type_text(t)).unwrap_or_default();
         let error = Diagnostic::error(
             "E0303",
-            format!(
-                "`{}` has the wrong shape: axis {axis} is {found}, not {expected}",
-                parameter.name.text
-            ),
+            format!("`{}` has the wrong shape: axis {axis} is {found}, not {expected}", parameter.name.text),
             span,
             format!("this is `{}`", show(ty)),
         )
@@ -669,7 +670,8 @@ impl<'a> Elaborator<'a> {
         let text = if n < 1 { "must be at least 1" } else { "more than any machine holds" };
         let message = format!("{n} is not a possible size");
         self.report(
-            Diagnostic::error("E0313", message, span, text).help("write a positive whole number, such as `64`"),
+            Diagnostic::error("E0313", message, span, text)
+                .help("write a positive whole number, such as `64`"),
         );
         false
     }
@@ -756,7 +758,12 @@ impl<'a> Elaborator<'a> {
             (Type::Tuple { items, span: place }, Value::Tuple(values)) => self.report(
                 Diagnostic::error(
                     "E0316",
-                    format!("`{}` promises {} values and gives {}", function.name.text, items.len(), values.len()),
+                    format!(
+                        "`{}` promises {} values and gives {}",
+                        function.name.text,
+                        items.len(),
+                        values.len()
+                    ),
                     span,
                     "",
                 )

@@ -126,14 +126,18 @@ impl<'a> Parts<'a> {
     ) -> (Option<Model>, Vec<Diagnostic>) {
         let mut cx = self.elaborator(Mode::Train);
         let settings = cx.settings(train, catalog, overrides);
-        let minimizes = |s: &gradc_dsl::ast::TrainStatement| {
-            matches!(s, gradc_dsl::ast::TrainStatement::Minimize { .. })
-        };
+        let minimizes =
+            |s: &gradc_dsl::ast::TrainStatement| matches!(s, gradc_dsl::ast::TrainStatement::Minimize { .. });
         let syntax_fine = !self.program.diagnostics.iter().any(Diagnostic::is_error);
         if syntax_fine && !train.statements.iter().any(minimizes) {
             cx.report(
-                Diagnostic::error("E0502", format!("the train block `{}` minimizes nothing", train.name.text), train.name.span, "")
-                    .help("say what is to become small: `minimize cross_entropy(guess, data.label) with adam()`"),
+                Diagnostic::error(
+                    "E0502",
+                    format!("the train block `{}` minimizes nothing", train.name.text),
+                    train.name.span,
+                    "",
+                )
+                .help("say what is to become small: `minimize cross_entropy(guess, data.label) with adam()`"),
             );
         }
         let found = cx.train_block(train, &settings);
@@ -174,7 +178,8 @@ fn items(program: &Program) -> impl Iterator<Item = &Item> {
 /// Adds messages that are not there yet.
 pub(super) fn merge(all: &mut Vec<Diagnostic>, more: Vec<Diagnostic>) {
     for diagnostic in more {
-        let same = |d: &Diagnostic| d.code == diagnostic.code && d.labels[0].span == diagnostic.labels[0].span;
+        let same =
+            |d: &Diagnostic| d.code == diagnostic.code && d.labels[0].span == diagnostic.labels[0].span;
         if !all.iter().any(same) {
             all.push(diagnostic);
         }
@@ -196,9 +201,14 @@ fn functions<'a>(program: &'a Program, diagnostics: &mut Vec<Diagnostic>) -> Ind
             }
             Some(_) if program.is_std(function.span.source) => {}
             Some(first) => diagnostics.push(
-                Diagnostic::error("E0204", format!("`{}` is defined twice", name.text), name.span, "the second time")
-                    .label(first.name.span, "the first time")
-                    .help("give one of them another name"),
+                Diagnostic::error(
+                    "E0204",
+                    format!("`{}` is defined twice", name.text),
+                    name.span,
+                    "the second time",
+                )
+                .label(first.name.span, "the first time")
+                .help("give one of them another name"),
             ),
         }
         let mut seen: IndexMap<SmolStr, Span> = IndexMap::new();

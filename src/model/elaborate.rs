@@ -151,7 +151,8 @@ impl<'a> Elaborator<'a> {
                 diagnostic.labels.insert(0, label);
             }
         }
-        let same = |d: &Diagnostic| d.code == diagnostic.code && d.labels[0].span == diagnostic.labels[0].span;
+        let same =
+            |d: &Diagnostic| d.code == diagnostic.code && d.labels[0].span == diagnostic.labels[0].span;
         if !self.diagnostics.iter().any(same) {
             self.diagnostics.push(diagnostic);
         }
@@ -327,7 +328,8 @@ impl<'a> Elaborator<'a> {
             other => {
                 let found = other.describe();
                 let text = format!("this is {found}");
-                let error = Diagnostic::error("E0312", format!("a tensor is expected, not {found}"), span, text);
+                let error =
+                    Diagnostic::error("E0312", format!("a tensor is expected, not {found}"), span, text);
                 self.report(match other {
                     Value::Function(name) => {
                         error.help(format!("call the function on a tensor: `{name}(x)`"))

@@ -6,8 +6,8 @@
 use super::elaborate::{Elaborator, Mode, show, show_shape};
 use super::value::{Given, Value};
 use crate::base::{DType, Dim, Distribution, ReduceOp, TensorType};
-use crate::graph::NodeId;
 use crate::graph::Built;
+use crate::graph::NodeId;
 use crate::scalar::Func;
 use gradc_dsl::nearest::nearest;
 use gradc_dsl::{Diagnostic, Span};
@@ -90,13 +90,15 @@ impl<'a> Elaborator<'a> {
         // `max(a, b)` of two values is elementwise; `max(x)` reduces.
         let positional = given.iter().filter(|g| g.name.is_none()).count();
         let listed = given.get(1).is_some_and(|g| matches!(g.value, Value::List(_)));
-        if let Some((_, func, arity)) = SCALAR.iter().find(|(n, _, a)| n == name && (*a == 1 || positional == 2))
+        if let Some((_, func, arity)) =
+            SCALAR.iter().find(|(n, _, a)| n == name && (*a == 1 || positional == 2))
             && !listed
         {
             return self.scalar_call(name, *func, *arity, given, span);
         }
         let Some((_, parameters)) = INTRINSICS.iter().find(|(n, _)| n == name) else {
-            let (_, func, arity) = SCALAR.iter().find(|(n, ..)| n == name).expect("the name is an intrinsic's");
+            let (_, func, arity) =
+                SCALAR.iter().find(|(n, ..)| n == name).expect("the name is an intrinsic's");
             return self.scalar_call(name, *func, *arity, given, span);
         };
         let Some(slots) = self.intrinsic_slots(name, parameters, given, span) else { return Value::Error };
@@ -187,8 +189,13 @@ impl<'a> Elaborator<'a> {
         for (parameter, slot) in parameters.iter().zip(&slots) {
             if slot.is_none() && !parameter.ends_with('?') {
                 self.report(
-                    Diagnostic::error("E0401", format!("`{name}` needs `{parameter}`"), span, "it is missing")
-                        .help(format!("its signature is `{signature}`")),
+                    Diagnostic::error(
+                        "E0401",
+                        format!("`{name}` needs `{parameter}`"),
+                        span,
+                        "it is missing",
+                    )
+                    .help(format!("its signature is `{signature}`")),
                 );
                 return None;
             }
@@ -208,13 +215,22 @@ impl<'a> Elaborator<'a> {
             "reshape" | "broadcast" => {
                 let Some(x) = self.tensor(&value, at) else { return Value::Error };
                 let Some(shape) = second.and_then(|g| self.shape_of(g)) else { return Value::Error };
-                if name == "reshape" { self.reshape(x, shape, span) } else { self.broadcast_value(x, shape, span) }
+                if name == "reshape" {
+                    self.reshape(x, shape, span)
+                } else {
+                    self.broadcast_value(x, shape, span)
+                }
             }
             "flatten" => {
                 let Some(x) = self.tensor(&value, at) else { return Value::Error };
                 let ty = self.graph.ty(x).clone();
                 let Some((lead, rest)) = ty.shape.split_first() else {
-                    return self.error("E0306", "`flatten` needs a tensor with axes", at, "this is one number");
+                    return self.error(
+                        "E0306",
+                        "`flatten` needs a tensor with axes",
+                        at,
+                        "this is one number",
+                    );
                 };
                 let size = rest.iter().fold(Dim::from(1), |n, d| n * d.clone());
                 let built = self.graph.reshape(x, vec![lead.clone(), size]);
@@ -242,7 +258,12 @@ impl<'a> Elaborator<'a> {
                 sorted.sort_unstable();
                 if sorted != (0..rank).collect::<Vec<_>>() {
                     let place = second.map_or(span, |g| g.span);
-                    return self.error("E0306", format!("`permute` needs each of the {rank} axes once"), place, "");
+                    return self.error(
+                        "E0306",
+                        format!("`permute` needs each of the {rank} axes once"),
+                        place,
+                        "",
+                    );
                 }
                 let built = self.graph.permute(x, &axes);
                 self.built(built, span)
@@ -279,8 +300,13 @@ impl<'a> Elaborator<'a> {
                 if self.graph.dtype(condition) != DType::Bool {
                     let found = show(self.graph.ty(condition));
                     return self.report(
-                        Diagnostic::error("E0305", "`where` needs a condition of truth values (bool)", at, format!("this is `{found}`"))
-                            .help("compare: `where(x > 0, a, b)`"),
+                        Diagnostic::error(
+                            "E0305",
+                            "`where` needs a condition of truth values (bool)",
+                            at,
+                            format!("this is `{found}`"),
+                        )
+                        .help("compare: `where(x > 0, a, b)`"),
                     );
                 }
                 let operands: Vec<(Value, Span)> =
@@ -409,12 +435,17 @@ impl<'a> Elaborator<'a> {
                         return Some(axis as usize);
                     }
                     self.report(
-                        Diagnostic::error("E0306", format!("there is no axis {n}"), given.span, format!("of `{}`", show(&ty)))
-                            .help(if rank == 0 {
-                                "this is one number, without axes".to_owned()
-                            } else {
-                                format!("its axes are 0 to {}, or -1 for the last", rank - 1)
-                            }),
+                        Diagnostic::error(
+                            "E0306",
+                            format!("there is no axis {n}"),
+                            given.span,
+                            format!("of `{}`", show(&ty)),
+                        )
+                        .help(if rank == 0 {
+                            "this is one number, without axes".to_owned()
+                        } else {
+                            format!("its axes are 0 to {}, or -1 for the last", rank - 1)
+                        }),
                     );
                     None
                 }
@@ -422,8 +453,13 @@ impl<'a> Elaborator<'a> {
                     let found = ty.shape.iter().position(|s| *s == d);
                     if found.is_none() {
                         self.report(
-                            Diagnostic::error("E0306", format!("no axis has the size {d}"), given.span, format!("of `{}`", show(&ty)))
-                                .help("name one of its axes, or count from 0"),
+                            Diagnostic::error(
+                                "E0306",
+                                format!("no axis has the size {d}"),
+                                given.span,
+                                format!("of `{}`", show(&ty)),
+                            )
+                            .help("name one of its axes, or count from 0"),
                         );
                     }
                     found
@@ -441,10 +477,9 @@ impl<'a> Elaborator<'a> {
 
     pub(super) fn axes(&mut self, x: NodeId, given: &Given) -> Option<Vec<usize>> {
         match &given.value {
-            Value::List(items) => items
-                .iter()
-                .map(|item| self.axis(x, &Given::positional(item.clone(), given.span)))
-                .collect(),
+            Value::List(items) => {
+                items.iter().map(|item| self.axis(x, &Given::positional(item.clone(), given.span))).collect()
+            }
             _ => self.axis(x, given).map(|axis| vec![axis]),
         }
     }
@@ -469,8 +504,13 @@ impl<'a> Elaborator<'a> {
                 other => {
                     let found = self.describe(&other);
                     self.report(
-                        Diagnostic::error("E0313", format!("a shape is a list of sizes, not {found}"), given.span, "")
-                            .help("write `[batch, 28, 28]`"),
+                        Diagnostic::error(
+                            "E0313",
+                            format!("a shape is a list of sizes, not {found}"),
+                            given.span,
+                            "",
+                        )
+                        .help("write `[batch, 28, 28]`"),
                     );
                     return None;
                 }
@@ -555,7 +595,14 @@ impl<'a> Elaborator<'a> {
         }
     }
 
-    fn split(&mut self, value: &Value, at: Span, n: Option<&Given>, axis: Option<&Given>, span: Span) -> Value {
+    fn split(
+        &mut self,
+        value: &Value,
+        at: Span,
+        n: Option<&Given>,
+        axis: Option<&Given>,
+        span: Span,
+    ) -> Value {
         let Some(x) = self.tensor(value, at) else { return Value::Error };
         let last = Given::positional(Value::Dim(Dim::from(-1)), span);
         let Some(axis) = self.axis(x, axis.unwrap_or(&last)) else { return Value::Error };
@@ -619,8 +666,13 @@ impl<'a> Elaborator<'a> {
         };
         let Some(pairs) = pairs.filter(|p| p.len() == ty.rank()) else {
             return self.report(
-                Diagnostic::error("E0312", format!("`pad` needs one number, or {} pairs", ty.rank()), place, "")
-                    .help("write `pad(x, 1)` or `pad(x, [[0, 0], [1, 1]])`"),
+                Diagnostic::error(
+                    "E0312",
+                    format!("`pad` needs one number, or {} pairs", ty.rank()),
+                    place,
+                    "",
+                )
+                .help("write `pad(x, 1)` or `pad(x, [[0, 0], [1, 1]])`"),
             );
         };
         let start: Vec<Dim> = pairs.iter().map(|(low, _)| Dim::from(*low)).collect();
@@ -636,8 +688,13 @@ impl<'a> Elaborator<'a> {
         if !matches!(dtype, DType::I32 | DType::U8) {
             let found = show(self.graph.ty(x));
             return self.report(
-                Diagnostic::error("E0305", "`one_hot` takes whole numbers (i32)", at, format!("this is `{found}`"))
-                    .help("convert them: `i32(…)`"),
+                Diagnostic::error(
+                    "E0305",
+                    "`one_hot` takes whole numbers (i32)",
+                    at,
+                    format!("this is `{found}`"),
+                )
+                .help("convert them: `i32(…)`"),
             );
         }
         let Some(sizes) = n.and_then(|g| self.shape_of(g)) else { return Value::Error };

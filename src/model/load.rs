@@ -180,7 +180,8 @@ impl Loading<'_> {
 /// Parses with room for the deepest nesting that the parser lets through, whatever thread this is.
 fn parse_deep(number: u32, text: &str) -> (File, Vec<Diagnostic>) {
     std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().stack_size(64 << 20).spawn_scoped(scope, || parse(number, text));
+        let thread =
+            std::thread::Builder::new().stack_size(64 << 20).spawn_scoped(scope, || parse(number, text));
         let thread = thread.expect("the system gives a thread");
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })

@@ -167,8 +167,13 @@ impl<'a> Elaborator<'a> {
             {
                 if labels.contains(name) {
                     self.report(
-                        Diagnostic::error("E0310", format!("the index `{name}` stands twice in one tensor"), expr.span, "")
-                            .help("a diagonal is not supported: use two names"),
+                        Diagnostic::error(
+                            "E0310",
+                            format!("the index `{name}` stands twice in one tensor"),
+                            expr.span,
+                            "",
+                        )
+                        .help("a diagonal is not supported: use two names"),
                     );
                     return None;
                 }
@@ -197,15 +202,25 @@ impl<'a> Elaborator<'a> {
                 && self.lookup(name).is_none()
             {
                 self.report(
-                    Diagnostic::error("E0310", format!("the index `{name}` is not introduced"), expr.span, "not known")
-                        .help(format!("put it on the left, `let y[…, {name}]`, or sum over it: `sum[{name}]`")),
+                    Diagnostic::error(
+                        "E0310",
+                        format!("the index `{name}` is not introduced"),
+                        expr.span,
+                        "not known",
+                    )
+                    .help(format!("put it on the left, `let y[…, {name}]`, or sum over it: `sum[{name}]`")),
                 );
                 return None;
             }
             if mentions(expr, sizes) {
                 self.report(
-                    Diagnostic::error("E0310", "an index is a name or a number, not a formula", expr.span, "")
-                        .help("move the axis with a slice or `pad` first"),
+                    Diagnostic::error(
+                        "E0310",
+                        "an index is a name or a number, not a formula",
+                        expr.span,
+                        "",
+                    )
+                    .help("move the axis with a slice or `pad` first"),
                 );
                 return None;
             }
@@ -264,8 +279,13 @@ impl<'a> Elaborator<'a> {
         for index in indices {
             if sizes.contains_key(&index.text) {
                 self.report(
-                    Diagnostic::error("E0310", format!("the index `{}` is in use already", index.text), index.span, "")
-                        .help("choose another name for the index that is summed"),
+                    Diagnostic::error(
+                        "E0310",
+                        format!("the index `{}` is in use already", index.text),
+                        index.span,
+                        "",
+                    )
+                    .help("choose another name for the index that is summed"),
                 );
                 return None;
             }
@@ -407,8 +427,7 @@ impl<'a> Elaborator<'a> {
         let permutation: Option<Vec<usize>> =
             present.iter().map(|l| x.labels.iter().position(|y| y == *l)).collect();
         let node = self.graph.permute(x.node, &permutation?).ok()?;
-        let axes: Vec<usize> =
-            (0..labels.len()).filter(|i| x.labels.contains(&labels[*i])).collect();
+        let axes: Vec<usize> = (0..labels.len()).filter(|i| x.labels.contains(&labels[*i])).collect();
         self.graph.broadcast(node, &axes, shape).ok()
     }
 }
@@ -439,8 +458,7 @@ fn mentions(expr: &Expr, sizes: &Sizes) -> bool {
         ExprKind::Binary(_, a, b) => mentions(a, sizes) || mentions(b, sizes),
         ExprKind::IndexReduce { body, .. } => mentions(body, sizes),
         ExprKind::Index { base, indices } => {
-            mentions(base, sizes)
-                || indices.iter().any(|i| matches!(i, Index::Expr(e) if mentions(e, sizes)))
+            mentions(base, sizes) || indices.iter().any(|i| matches!(i, Index::Expr(e) if mentions(e, sizes)))
         }
         ExprKind::Call { arguments, .. } => arguments.iter().any(|a| match &a.value {
             gradc_dsl::ast::ArgumentValue::Expr(e) => mentions(e, sizes),

@@ -115,9 +115,14 @@ impl<'a> Elaborator<'a> {
         }
         if function.parameters.len() < 2 {
             self.report(
-                Diagnostic::error("E0510", format!("`{name}` is not an optimizer"), span, "it takes no gradient")
-                    .label(function.name.span, "defined here")
-                    .help("an optimizer takes a parameter and its gradient: `with adam(lr = 1e-3)`"),
+                Diagnostic::error(
+                    "E0510",
+                    format!("`{name}` is not an optimizer"),
+                    span,
+                    "it takes no gradient",
+                )
+                .label(function.name.span, "defined here")
+                .help("an optimizer takes a parameter and its gradient: `with adam(lr = 1e-3)`"),
             );
             return None;
         }
@@ -133,8 +138,10 @@ impl<'a> Elaborator<'a> {
         gradient: NodeId,
         span: Span,
     ) -> (Value, Option<NodeId>) {
-        let mut arguments =
-            vec![Given::positional(Value::Tensor(leaf), span), Given::positional(Value::Tensor(gradient), span)];
+        let mut arguments = vec![
+            Given::positional(Value::Tensor(leaf), span),
+            Given::positional(Value::Tensor(gradient), span),
+        ];
         arguments.extend(given.iter().cloned());
         let mut frame =
             Frame::new(Some(function), Some(span), format_smolstr!("{}/{path}", function.name.text));
@@ -155,8 +162,13 @@ impl<'a> Elaborator<'a> {
         if self.graph.ty(term).rank() > 0 {
             let found = super::elaborate::show(self.graph.ty(term));
             return self.report(
-                Diagnostic::error("E0505", "`over_params` sums one number a parameter", expr.span, format!("this is `{found}`"))
-                    .help("make one number of it: `over_params(sum(…))`"),
+                Diagnostic::error(
+                    "E0505",
+                    "`over_params` sums one number a parameter",
+                    expr.span,
+                    format!("this is `{found}`"),
+                )
+                .help("make one number of it: `over_params(sum(…))`"),
             );
         }
         let Some(mut over) = self.over.take() else {

@@ -36,9 +36,14 @@ impl<'a> Elaborator<'a> {
             && first != name.span
         {
             self.report(
-                Diagnostic::error("E0406", format!("`{}` is declared twice", name.text), name.span, "the second time")
-                    .label(first, "the first time")
-                    .help("give one of them another name"),
+                Diagnostic::error(
+                    "E0406",
+                    format!("`{}` is declared twice", name.text),
+                    name.span,
+                    "the second time",
+                )
+                .label(first, "the first time")
+                .help("give one of them another name"),
             );
             return;
         }
@@ -149,17 +154,16 @@ impl<'a> Elaborator<'a> {
                 }
                 Value::Opaque => return Some(Initial::Constant(0.0)),
                 Value::Error => return None,
-                Value::Tensor(id)
-                    if self.mode == Mode::Generic && self.graph.ty(id).rank() == 0 =>
-                {
+                Value::Tensor(id) if self.mode == Mode::Generic && self.graph.ty(id).rank() == 0 => {
                     return Some(Initial::Constant(0.0));
                 }
                 _ => return self.not_initial(expr.span),
             },
         };
         if !INITIALISERS.contains(&name.as_str()) {
-            let error = Diagnostic::error("E0409", format!("there is no initialiser `{name}`"), at, "not known")
-                .note(format!("they are: {}", INITIALISERS.join(", ")));
+            let error =
+                Diagnostic::error("E0409", format!("there is no initialiser `{name}`"), at, "not known")
+                    .note(format!("they are: {}", INITIALISERS.join(", ")));
             let near = match name.as_str() {
                 "xavier" | "xavier_uniform" | "glorot" => Some("glorot_uniform"),
                 "xavier_normal" => Some("glorot_normal"),
@@ -234,9 +238,14 @@ impl<'a> Elaborator<'a> {
             let Some(at) = at else {
                 let names: Vec<&str> = parameters.iter().map(|(p, _)| *p).collect();
                 self.report(
-                    Diagnostic::error("E0402", format!("`{name}` does not take this argument"), argument.span, "")
-                        .note(format!("its signature is `{name}({})`", names.join(", ")))
-                        .help("remove it"),
+                    Diagnostic::error(
+                        "E0402",
+                        format!("`{name}` does not take this argument"),
+                        argument.span,
+                        "",
+                    )
+                    .note(format!("its signature is `{name}({})`", names.join(", ")))
+                    .help("remove it"),
                 );
                 return None;
             };
@@ -342,7 +351,8 @@ impl<'a> Elaborator<'a> {
     /// optimizer, which is called with the parameter and its gradient.
     fn is_optimizer_like(&self, name: &SmolStr) -> bool {
         let function = self.frames.last().and_then(|f| f.function);
-        function.is_some_and(|f| f.result.is_none() && f.parameters.first().is_some_and(|p| p.name.text == *name))
+        function
+            .is_some_and(|f| f.result.is_none() && f.parameters.first().is_some_and(|p| p.name.text == *name))
     }
 }
 

@@ -110,9 +110,14 @@ impl<'a> Elaborator<'a> {
                 TrainStatement::Setting { name, value, .. } => {
                     if let Some(first) = seen.insert(name.text.clone(), name.span) {
                         self.report(
-                            Diagnostic::error("E0503", format!("`{}` is set twice", name.text), name.span, "the second time")
-                                .label(first, "the first time")
-                                .help("remove one of them"),
+                            Diagnostic::error(
+                                "E0503",
+                                format!("`{}` is set twice", name.text),
+                                name.span,
+                                "the second time",
+                            )
+                            .label(first, "the first time")
+                            .help("remove one of them"),
                         );
                         continue;
                     }
@@ -240,8 +245,13 @@ impl<'a> Elaborator<'a> {
             .any(|s| matches!(s, TrainStatement::Setting { name, .. } if name.text == "data"));
         if !written {
             self.report(
-                Diagnostic::error("E0501", format!("the train block `{}` has no data", train.name.text), train.name.span, "")
-                    .help("say what it learns from: `data = idx(\"data/mnist-train\")`"),
+                Diagnostic::error(
+                    "E0501",
+                    format!("the train block `{}` has no data", train.name.text),
+                    train.name.span,
+                    "",
+                )
+                .help("say what it learns from: `data = idx(\"data/mnist-train\")`"),
             );
         }
         let Some(data) = settings.data.clone() else { return };
@@ -270,9 +280,14 @@ impl<'a> Elaborator<'a> {
                         fields.iter().map(|(n, t)| format!("{n}: {t}")).collect::<Vec<_>>().join(", ")
                     };
                     self.report(
-                        Diagnostic::error("E0509", "this data is not like the training data", call.span, list(&info.fields))
-                            .label(data.span, list(&fields))
-                            .help("both must have the same fields and shapes"),
+                        Diagnostic::error(
+                            "E0509",
+                            "this data is not like the training data",
+                            call.span,
+                            list(&info.fields),
+                        )
+                        .label(data.span, list(&fields))
+                        .help("both must have the same fields and shapes"),
                     );
                 }
                 Ok(_) => {}

@@ -4,14 +4,16 @@
 //! the CLI's business. A test names the train block; or a function, of which the variables and the graph are
 //! given for the sizes in the test's arguments.
 
+use super::Variable;
 use super::check::Checked;
 use super::elaborate::{Elaborator, Frame, Mode};
 use super::load::Program;
 use super::value::{Given, Value};
-use super::Variable;
 use crate::base::{DType, Dim, TensorType};
 use crate::graph::Graph;
-use gradc_dsl::ast::{ArgumentValue, BinaryOp, Claim, DimItem, Expr, ExprKind, Function, Item, Test, Train, Type};
+use gradc_dsl::ast::{
+    ArgumentValue, BinaryOp, Claim, DimItem, Expr, ExprKind, Function, Item, Test, Train, Type,
+};
 use gradc_dsl::nearest::nearest;
 use gradc_dsl::{Diagnostic, Span};
 use indexmap::IndexMap;
@@ -39,10 +41,22 @@ pub enum Subject {
 #[derive(Clone, Debug)]
 pub enum CheckedClaim {
     /// `params == 52_650`: `quantity` is `params`, `kernels`, `memory`, `flops`…
-    Compare { quantity: SmolStr, device: Option<SmolStr>, op: BinaryOp, value: f64, span: Span },
+    Compare {
+        quantity: SmolStr,
+        device: Option<SmolStr>,
+        op: BinaryOp,
+        value: f64,
+        span: Span,
+    },
     GradCheck(Span),
     /// `loss at 0 in 2.0..2.8`
-    InRange { metric: SmolStr, at: u64, low: f64, high: f64, span: Span },
+    InRange {
+        metric: SmolStr,
+        at: u64,
+        low: f64,
+        high: f64,
+        span: Span,
+    },
 }
 
 /// Quantities that `Compare` knows.
@@ -134,7 +148,9 @@ impl<'a> Elaborator<'a> {
                     Value::Tensor(self.input(&parameter.name.text, ty))
                 }
                 (None, _) if parameter.default.is_some() => continue,
-                (None, None) => Value::Tensor(self.input(&parameter.name.text, TensorType::scalar(DType::F32))),
+                (None, None) => {
+                    Value::Tensor(self.input(&parameter.name.text, TensorType::scalar(DType::F32)))
+                }
                 (None, Some(_)) => {
                     self.report(
                         Diagnostic::error(
@@ -143,7 +159,10 @@ impl<'a> Elaborator<'a> {
                             test.name.span,
                             "",
                         )
-                        .help(format!("write `test {}({} = 64) {{ … }}`", test.name.text, parameter.name.text)),
+                        .help(format!(
+                            "write `test {}({} = 64) {{ … }}`",
+                            test.name.text, parameter.name.text
+                        )),
                     );
                     return None;
                 }

@@ -96,7 +96,9 @@ impl<'a> Elaborator<'a> {
                     loss.span,
                     format!("this is `{}`", show(&ty)),
                 )
-                .help("take the mean, `minimize mean(…)`, or use a loss such as `cross_entropy(guess, label)`"),
+                .help(
+                    "take the mean, `minimize mean(…)`, or use a loss such as `cross_entropy(guess, label)`",
+                ),
             );
             return None;
         }
@@ -109,8 +111,13 @@ impl<'a> Elaborator<'a> {
         let ty = self.graph.ty(id).clone();
         if ty.rank() != 0 {
             self.report(
-                Diagnostic::error("E0513", "what is reported is one number", value.span, format!("this is `{}`", show(&ty)))
-                    .help("take the mean: `report mean(…)`"),
+                Diagnostic::error(
+                    "E0513",
+                    "what is reported is one number",
+                    value.span,
+                    format!("this is `{}`", show(&ty)),
+                )
+                .help("take the mean: `report mean(…)`"),
             );
             return None;
         }
@@ -155,7 +162,8 @@ impl<'a> Elaborator<'a> {
             for name in over {
                 let known = parameters.iter().any(|(path, ..)| under(path, &name.text));
                 if !known {
-                    let heads: Vec<&str> = parameters.iter().map(|(p, ..)| p.split('.').next().unwrap_or(p)).collect();
+                    let heads: Vec<&str> =
+                        parameters.iter().map(|(p, ..)| p.split('.').next().unwrap_or(p)).collect();
                     let error = Diagnostic::error(
                         "E0511",
                         format!("there are no parameters of `{}`", name.text),
@@ -199,9 +207,14 @@ impl<'a> Elaborator<'a> {
         for (path, _, span) in &parameters {
             if !reached_by_any.contains(path) {
                 self.report(
-                    Diagnostic::error("E0506", format!("no loss reaches the parameter `{path}`"), *span, "it would never change")
-                        .note("no gradient flows through `detach`, `argmax`, comparisons and whole numbers")
-                        .help("use it in what is minimized; or make it a `state`, if it is not to be trained"),
+                    Diagnostic::error(
+                        "E0506",
+                        format!("no loss reaches the parameter `{path}`"),
+                        *span,
+                        "it would never change",
+                    )
+                    .note("no gradient flows through `detach`, `argmax`, comparisons and whole numbers")
+                    .help("use it in what is minimized; or make it a `state`, if it is not to be trained"),
                 );
             }
         }

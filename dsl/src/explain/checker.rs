@@ -215,11 +215,7 @@ pub(super) static ROWS: &[Explanation] = &[
         title: "nothing is minimized",
         text: "A train block says what is to become small: `minimize LOSS with adam()`.",
     },
-    Explanation {
-        code: "E0503",
-        title: "a setting stands twice",
-        text: "Remove one of them.",
-    },
+    Explanation { code: "E0503", title: "a setting stands twice", text: "Remove one of them." },
     Explanation {
         code: "E0504",
         title: "an impossible value of a setting",

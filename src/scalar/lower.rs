@@ -8,8 +8,7 @@
 use super::machine::{Compare, Step, StepId, Steps};
 
 /// Polynomial of `(exp(r) - 1 - r) / r²` on `|r| <= ln(2) / 2`.
-const EXP: [f32; 6] =
-    [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.0e-1];
+const EXP: [f32; 6] = [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.0e-1];
 
 /// `exp(r) - 1` for `|r| <= ln(2) / 2`.
 fn expm1_reduced(s: &mut Steps, r: StepId) -> StepId {

@@ -65,7 +65,7 @@ pub struct Scratch {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum TileOp {
     Nest(Nest),
-    Gemm(Gemm),
+    Gemm(Box<Gemm>),
     Fill(Fill),
 }
 

@@ -322,7 +322,7 @@ impl Lowerer<'_> {
                     &extents,
                     [(lhs.0, lhs.1), (rhs.0, rhs.1), (out, own.strides)],
                 );
-                self.out.ops.push(TileOp::Gemm(gemm));
+                self.out.ops.push(TileOp::Gemm(Box::new(gemm)));
             }
             Op::Concat { axis } => {
                 let mut at = Dim::from(0);

@@ -16,10 +16,14 @@ pub fn json(arguments: &Arguments) -> bool {
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let project = Project::open(&arguments.model)?;
-    let n_parameters = project::n_parameters(&project.model);
+    let checked = Project::open_any(&arguments.model)?;
+    let train = checked.project.as_ref().map(|p| (p.model.name.as_str(), project::n_parameters(&p.model)));
     if arguments.model.json {
-        return say(json!({ "name": project.model.name, "parameters": n_parameters }).to_string());
+        let (name, n_parameters) = train.unzip();
+        return say(json!({ "sound": true, "name": name, "parameters": n_parameters }).to_string());
     }
-    say(format!("{} is sound: {} parameters", project.model.name, format::count(n_parameters)))
+    match train {
+        Some((name, n)) => say(format!("{name} is sound: {} parameters", format::count(n))),
+        None => say("the functions are sound; there is no train block"),
+    }
 }

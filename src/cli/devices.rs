@@ -1,9 +1,15 @@
 //! `gradc devices`: what this machine can run models on.
 //!
-//! Probing loads libraries by name and asks nothing else of them, so it works, and says so, where there are none.
+//! Works, and says so, where there is no CUDA.
 
 use super::output::{Failure, say};
+use crate::model::Model;
+use crate::runtime::probe::{Found, cuda_driver, nvrtc};
+use crate::train::compiled::{Compiled, Cost};
+use crate::train::engine::Engine;
+use crate::train::interpreted::Interpreted;
 use serde_json::{Value, json};
+use std::env::consts::ARCH;
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -13,48 +19,63 @@ pub struct Arguments {
 }
 
 /// The devices that `--device` takes.
-pub const DEVICES: &[&str] = &["cpu"];
+const DEVICES: [&str; 2] = ["cpu", "interpreter"];
 
+/// A model ready to train on a device, and what a step takes (nothing is known of the interpreter's).
+///
 /// # Errors
-/// The device is not one of [`DEVICES`].
-pub fn check(device: &str) -> Result<(), Failure> {
-    if DEVICES.contains(&device) {
-        return Ok(());
+/// There is no such device, or it cannot run the model.
+pub fn engine<'m>(
+    device: &str,
+    model: &'m Model,
+    n_threads: usize,
+) -> Result<(Box<dyn Engine + 'm>, Cost), Failure> {
+    match device {
+        "cpu" => {
+            let mut engine = Compiled::new(model, n_threads);
+            let cost = engine.prepare_to_train().map_err(Failure::Error)?;
+            Ok((Box::new(engine), cost))
+        }
+        "interpreter" => Ok((Box::new(Interpreted::new(model)), Cost::default())),
+        _ => Err(Failure::Error(format!(
+            "this build cannot train on the device `{device}`; there is: {} (`gradc devices` shows what the machine has)",
+            DEVICES.join(", ")
+        ))),
     }
-    Err(Failure::Error(format!(
-        "this build cannot train on the device `{device}`; there is: {} (`gradc devices` shows what the machine has)",
-        DEVICES.join(", ")
-    )))
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let features = cpu_features();
-    let driver = cuda_driver();
-    let compiler = cuda_compiler();
+    let (driver, compiler) = (cuda_driver(), nvrtc());
     if arguments.json {
-        return say(json!({
-            "cpu": { "architecture": std::env::consts::ARCH, "threads": threads, "features": features },
-            "cuda": { "driver": driver, "nvrtc": compiler },
-        })
-        .to_string());
+        let version = |(major, minor): (i32, i32)| format!("{major}.{minor}");
+        let driver = as_json(driver, |d| json!({ "version": version(d.version), "devices": d.n_devices }));
+        let compiler = as_json(compiler, |v| json!({ "version": version(v) }));
+        let cpu = json!({ "architecture": ARCH, "threads": threads, "features": features });
+        return say(json!({ "cpu": cpu, "cuda": { "driver": driver, "nvrtc": compiler } }).to_string());
     }
-    let describe = |found: &Value, what: &str| match found {
-        Value::Null => format!("no {what} found"),
-        Value::Object(fields) => {
-            let text = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_string);
-            let parts: Vec<String> = fields.iter().map(|(k, v)| format!("{k} {}", text(v))).collect();
-            format!("{what}: {}", parts.join(", "))
-        }
-        other => format!("{what}: {other}"),
+    let features = if features.is_empty() { "baseline instructions".to_string() } else { features.join(" ") };
+    let driver = match driver {
+        Found::Nothing => "no driver".to_string(),
+        Found::Unusable => "a driver that cannot be used".to_string(),
+        Found::Usable(d) => format!("driver {}.{}, {} devices", d.version.0, d.version.1, d.n_devices),
     };
-    say(format!(
-        "cpu    {}, {threads} threads, {}\ncuda   {}; {}",
-        std::env::consts::ARCH,
-        if features.is_empty() { "baseline instructions".to_string() } else { features.join(" ") },
-        describe(&driver, "driver"),
-        describe(&compiler, "NVRTC"),
-    ))
+    let compiler = match compiler {
+        Found::Nothing => "no NVRTC".to_string(),
+        Found::Unusable => "an NVRTC that cannot be used".to_string(),
+        Found::Usable((major, minor)) => format!("NVRTC {major}.{minor}"),
+    };
+    say(format!("cpu    {ARCH}, {threads} threads, {features}\ncuda   {driver}; {compiler}"))
+}
+
+/// Null for nothing, and a note for what cannot be used.
+fn as_json<T>(found: Found<T>, describe: impl Fn(T) -> Value) -> Value {
+    match found {
+        Found::Nothing => Value::Null,
+        Found::Unusable => json!({ "state": "present, but not usable" }),
+        Found::Usable(value) => describe(value),
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -73,46 +94,4 @@ fn cpu_features() -> Vec<&'static str> {
 #[cfg(not(target_arch = "x86_64"))]
 fn cpu_features() -> Vec<&'static str> {
     Vec::new()
-}
-
-/// Version and number of devices, or null.
-fn cuda_driver() -> Value {
-    // SAFETY: loading the driver's library runs only its initialisers, as any CUDA program does.
-    if !unsafe { cudarc::driver::sys::is_culib_present() } {
-        return Value::Null;
-    }
-    // A library that is there may still lack what is asked of it, and cudarc panics then.
-    quietly(|| {
-        let mut version = 0;
-        // SAFETY: the pointer is to a live i32; the function needs no initialisation.
-        unsafe { cudarc::driver::sys::cuDriverGetVersion(&mut version) };
-        let n_devices = match cudarc::driver::result::init() {
-            Ok(()) => cudarc::driver::result::device::get_count().unwrap_or(0),
-            Err(_) => 0,
-        };
-        json!({ "version": format!("{}.{}", version / 1000, version % 1000 / 10), "devices": n_devices })
-    })
-}
-
-/// The version, or null.
-fn cuda_compiler() -> Value {
-    // SAFETY: as above.
-    if !unsafe { cudarc::nvrtc::sys::is_culib_present() } {
-        return Value::Null;
-    }
-    quietly(|| {
-        let (mut major, mut minor) = (0, 0);
-        // SAFETY: the pointers are to live i32s.
-        unsafe { cudarc::nvrtc::sys::nvrtcVersion(&mut major, &mut minor) };
-        json!({ "version": format!("{major}.{minor}") })
-    })
-}
-
-/// The result, or a note that the library is broken, without a panic's message.
-fn quietly(probe: impl FnOnce() -> Value + std::panic::UnwindSafe) -> Value {
-    let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| {}));
-    let result = std::panic::catch_unwind(probe);
-    std::panic::set_hook(hook);
-    result.unwrap_or_else(|_| json!({ "state": "present, but not usable" }))
 }

@@ -5,12 +5,23 @@
 //! Invariant: nothing here decides what a model means or how it runs; a command calls the library and words the
 //! result.
 
+mod bench;
+mod check;
 mod completions;
 mod devices;
+mod dump;
+mod eval;
 mod explain;
 mod fmt;
+mod format;
 pub mod output;
+mod plan;
+mod predict;
+mod progress;
+mod project;
 pub mod render;
+mod test;
+mod train;
 
 use clap::Parser;
 use std::process::ExitCode;
@@ -25,8 +36,24 @@ struct Cli {
 
 #[derive(clap::Subcommand)]
 enum Command {
+    /// Find every error of a model
+    Check(check::Arguments),
     /// Put models into the one style
     Fmt(fmt::Arguments),
+    /// Train a model
+    Train(train::Arguments),
+    /// Measure trained weights on data
+    Eval(eval::Arguments),
+    /// Write what trained weights predict
+    Predict(predict::Arguments),
+    /// Show kernels, memory and work of a step, before any run
+    Plan(plan::Arguments),
+    /// Run the `test` blocks of a model
+    Test(test::Arguments),
+    /// Print the compiler's text after a stage
+    Dump(dump::Arguments),
+    /// Time compilation and training steps
+    Bench(bench::Arguments),
     /// Say more about an error's code
     Explain(explain::Arguments),
     /// Show what this machine can run models on
@@ -46,10 +73,26 @@ pub fn main() -> ExitCode {
         }
     };
     let (result, json) = match &cli.command {
+        Command::Check(arguments) => (check::run(arguments), check::json(arguments)),
         Command::Fmt(arguments) => (fmt::run(arguments), false),
+        Command::Train(arguments) => (train::run(arguments), train::json(arguments)),
+        Command::Eval(arguments) => (eval::run(arguments), eval::json(arguments)),
+        Command::Predict(arguments) => (predict::run(arguments), predict::json(arguments)),
+        Command::Plan(arguments) => (plan::run(arguments), plan::json(arguments)),
+        Command::Test(arguments) => (test::run(arguments), test::json(arguments)),
+        Command::Dump(arguments) => (dump::run(arguments), dump::json(arguments)),
+        Command::Bench(arguments) => (bench::run(arguments), bench::json(arguments)),
         Command::Explain(arguments) => (explain::run(arguments), false),
         Command::Devices(arguments) => (devices::run(arguments), false),
         Command::Completions(arguments) => (completions::run(arguments), false),
     };
     output::finish(result, json)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_is_consistent() {
+        <super::Cli as clap::CommandFactory>::command().debug_assert();
+    }
 }

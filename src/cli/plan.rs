@@ -3,7 +3,7 @@
 use super::format;
 use super::output::{Failure, say};
 use super::project::{ModelArguments, Project, n_parameters};
-use crate::train::compiled::{peak_bytes, plan_of};
+use crate::train::compiled::plan_of;
 use crate::train::engine::Program;
 use serde_json::{Value, json};
 
@@ -21,7 +21,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let project = Project::open(&arguments.model)?;
     let model = &project.model;
     let plan = plan_of(model, Program::Train);
-    let memory = peak_bytes(&plan);
+    let memory = plan.peak_bytes(project.threads);
     if arguments.model.json {
         let phases: Vec<Value> = plan
             .phases

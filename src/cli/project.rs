@@ -5,7 +5,7 @@
 
 use super::eval::Part;
 use super::output::{Failure, report};
-use crate::model::{self, Disk, Loader, Model};
+use crate::model::{self, Disk, Loader, Model, Overrides, TestBlock};
 use crate::train::data::{Data, Dataset};
 use crate::train::folder::RunFolder;
 use gradc_dsl::SourceMap;
@@ -16,7 +16,6 @@ use std::sync::Arc;
 #[derive(clap::Args, Clone, Default)]
 pub struct ModelArguments {
     /// The model, or the folder of a run
-    #[arg(required_unless_present = "resume")]
     file: Option<PathBuf>,
     /// Replace a top-level `let` or a setting of the train block
     #[arg(long, value_name = "NAME=VALUE")]
@@ -65,7 +64,6 @@ impl ModelArguments {
 pub struct Project {
     /// The model's file as the user named it.
     pub file: PathBuf,
-    pub sources: SourceMap,
     pub program: model::Program,
     pub model: Model,
     pub data: Data,
@@ -74,6 +72,21 @@ pub struct Project {
     pub threads: usize,
     /// When `file` was the folder of a run.
     run: Option<RunFolder>,
+}
+
+/// A sound file, which may be without a train block.
+pub struct Checked {
+    pub project: Option<Project>,
+    pub tests: Vec<TestBlock>,
+    pub sources: SourceMap,
+}
+
+impl Checked {
+    fn runnable(self) -> Result<Project, Failure> {
+        let name = self.sources.sources.first().map_or("", |source| source.name.as_str());
+        self.project
+            .ok_or_else(|| Failure::Error(format!("`{name}` has no train block, so there is nothing to run")))
+    }
 }
 
 /// The copies of imported files in a run's folder.
@@ -91,27 +104,25 @@ impl Loader for Copies<'_> {
 impl Project {
     /// Reads and checks the model that the arguments name.
     pub fn open(arguments: &ModelArguments) -> Result<Project, Failure> {
-        let Some(file) = &arguments.file else {
-            return Err(Failure::Usage("name a model, such as `mnist.model`".to_string()));
-        };
-        if file.is_dir() {
-            return Project::of_run(&RunFolder::open(file)?, arguments);
-        }
-        let bytes = read(file)?;
-        let folder = file.parent().unwrap_or(Path::new(""));
-        Project::check(file, &bytes, &Disk, folder, arguments.settings(), arguments)
+        Project::open_any(arguments)?.runnable()
     }
 
     /// The model as it was when the run began, with its settings and then those of the arguments.
     pub fn of_run(folder: &RunFolder, arguments: &ModelArguments) -> Result<Project, Failure> {
+        Project::check_run(folder, arguments)?.runnable()
+    }
+
+    fn check_run(folder: &RunFolder, arguments: &ModelArguments) -> Result<Checked, Failure> {
         let bytes = read(&folder.model())?;
         let info = &folder.info;
         let settings = info.settings.iter().cloned().chain(arguments.settings()).collect();
         let loader = Copies(folder);
-        let mut project =
+        let mut checked =
             Project::check(&info.model_file, &bytes, &loader, &info.data_folder, settings, arguments)?;
-        project.run = Some(RunFolder { path: folder.path.clone(), info: folder.info.clone() });
-        Ok(project)
+        if let Some(project) = &mut checked.project {
+            project.run = Some(RunFolder { path: folder.path.clone(), info: info.clone() });
+        }
+        Ok(checked)
     }
 
     fn check(
@@ -121,26 +132,35 @@ impl Project {
         data_folder: &Path,
         settings: Vec<String>,
         arguments: &ModelArguments,
-    ) -> Result<Project, Failure> {
+    ) -> Result<Checked, Failure> {
         let threads = arguments.threads()?;
-        let overrides = overrides(&settings)?;
+        let overrides = Overrides(overrides(&settings)?);
         let program = model::load(&file.display().to_string(), bytes, loader);
         let data = Data::in_folder(data_folder);
         let checked = model::check(&program, &data, &overrides);
         report(&checked.diagnostics, &program.sources, arguments.json)?;
-        let Some(model) = checked.model else {
-            return Err(Failure::Error(format!(
-                "`{}` has no train block, so there is nothing to run",
-                file.display()
-            )));
-        };
         let sources = program.sources.clone();
-        Ok(Project { file: file.to_path_buf(), sources, program, model, data, settings, threads, run: None })
+        let make =
+            |model| Project { file: file.to_path_buf(), program, model, data, settings, threads, run: None };
+        Ok(Checked { project: checked.model.map(make), tests: checked.tests, sources })
+    }
+
+    /// Reads and checks a file that need not have a train block.
+    pub fn open_any(arguments: &ModelArguments) -> Result<Checked, Failure> {
+        let Some(file) = &arguments.file else {
+            return Err(Failure::Usage("name a model, such as `mnist.model`".to_string()));
+        };
+        if file.is_dir() {
+            return Project::check_run(&RunFolder::open(file)?, arguments);
+        }
+        let bytes = read(file)?;
+        let folder = file.parent().unwrap_or(Path::new(""));
+        Project::check(file, &bytes, &Disk, folder, arguments.settings(), arguments)
     }
 
     /// The model's text and its imports', without the standard library: (path, text).
     pub fn texts(&self) -> Vec<(String, String)> {
-        let sources = self.sources.sources.iter().enumerate();
+        let sources = self.program.sources.sources.iter().enumerate();
         let own = sources.filter(|(i, _)| !self.program.is_std(*i as u32));
         own.map(|(_, source)| (source.name.clone(), source.text.clone())).collect()
     }

@@ -5,8 +5,9 @@
 //! name, so what training changes, evaluation sees.
 
 use super::engine::{Engine, Program, graph};
+use crate::graph::Graph;
 use crate::model::Model;
-use crate::plan::{Place, Plan};
+use crate::plan::Plan;
 use crate::runtime::{ProgramId, Session, StepEnv};
 use crate::{autodiff, passes, plan};
 use smol_str::SmolStr;
@@ -14,6 +15,7 @@ use smol_str::SmolStr;
 pub struct Compiled<'m> {
     model: &'m Model,
     session: Session,
+    n_threads: usize,
     /// In the order of `Program`'s variants.
     programs: [Option<ProgramId>; 3],
 }
@@ -21,7 +23,7 @@ pub struct Compiled<'m> {
 impl<'m> Compiled<'m> {
     /// Starts the threads; compiles nothing yet.
     pub fn new(model: &'m Model, n_threads: usize) -> Compiled<'m> {
-        Compiled { model, session: Session::new(n_threads), programs: [None; 3] }
+        Compiled { model, session: Session::new(n_threads), n_threads, programs: [None; 3] }
     }
 
     /// Compiles the training program now and says what a step takes.
@@ -30,7 +32,7 @@ impl<'m> Compiled<'m> {
     /// The machine cannot run it, in words for the user.
     pub fn prepare_to_train(&mut self) -> Result<Cost, String> {
         let plan = plan_of(self.model, Program::Train);
-        let cost = Cost { peak_bytes: peak_bytes(&plan), flops: plan.flops };
+        let cost = Cost { peak_bytes: plan.peak_bytes(self.n_threads), flops: plan.flops };
         self.programs[Program::Train as usize] = Some(self.session.add(plan).map_err(|e| e.to_string())?);
         Ok(cost)
     }
@@ -46,19 +48,13 @@ pub struct Cost {
 
 /// Differentiates, optimizes and plans a program for the model's batch.
 pub fn plan_of(model: &Model, program: Program) -> Plan {
-    let graph = passes::optimize(&autodiff::differentiate(graph(model, program)));
-    plan::plan(&graph, &plan::Options { max_batch: model.settings.batch.max(1) as i64, ..Default::default() })
+    plan_graph(graph(model, program), model.settings.batch)
 }
 
-/// Bytes a plan needs beside the code: the arena, its variables, its inputs.
-pub fn peak_bytes(plan: &Plan) -> u64 {
-    let size = |buffer: &plan::Buffer| {
-        let sizes =
-            buffer.shape.iter().map(|d| d.eval(&|s| (s == "batch").then_some(plan.max_batch)).unwrap_or(0));
-        sizes.fold(buffer.dtype.bytes() as u64, |bytes, n| bytes.saturating_mul(n.max(0) as u64))
-    };
-    let outside = plan.buffers.iter().filter(|b| !matches!(b.place, Place::Arena { .. }));
-    outside.map(size).fold(plan.arena_bytes, u64::saturating_add)
+/// The same for any graph whose only free size is `batch`.
+pub fn plan_graph(graph: &Graph, batch: u64) -> Plan {
+    let graph = passes::optimize(&autodiff::differentiate(graph));
+    plan::plan(&graph, &plan::Options { max_batch: batch.max(1) as i64 })
 }
 
 impl Engine for Compiled<'_> {

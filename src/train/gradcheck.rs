@@ -6,6 +6,7 @@
 //! (relu at 0) shows in the difference, so smaller steps are tried before a gradient is called wrong.
 
 use super::data::{DataError, Dataset};
+use super::init::initial_value;
 use super::philox::Philox;
 use super::weights::Tensors;
 use crate::autodiff::differentiate;
@@ -13,7 +14,8 @@ use crate::base::DType;
 use crate::graph::interpret::{Env, Tensor, interpret_step};
 use crate::graph::rewrite::Rewriter;
 use crate::graph::{Graph, NodeId, Op};
-use crate::model::Model;
+use crate::model::{Model, Variable};
+use crate::scalar::Func;
 use smol_str::SmolStr;
 
 /// One variable's comparison.
@@ -34,23 +36,71 @@ const STEPS: [f64; 3] = [1e-5, 1e-6, 1e-7];
 /// Checks every gradient that the training program asks for, on the first `n_rows` examples.
 ///
 /// # Errors
-/// The data lack a field, or the interpreter refuses the model.
+/// The interpreter refuses the model.
 pub fn gradcheck(
     model: &Model,
     data: &Dataset,
     variables: &Tensors,
     n_rows: usize,
 ) -> Result<Vec<Check>, DataError> {
-    let n_rows = n_rows.min(data.n_examples);
-    let env = environment(model, data, variables, n_rows);
+    let env = environment(model, data, variables, n_rows.min(data.n_examples));
+    check_all(&model.train, &env)
+}
+
+/// Checks a function by itself: the gradient of the sum of its squared results, on random inputs, with every free
+/// size 2.
+///
+/// # Errors
+/// The interpreter refuses the function.
+pub fn gradcheck_function(graph: &Graph, variables: &[Variable], seed: u64) -> Result<Vec<Check>, DataError> {
+    let refused = |e: &dyn std::fmt::Display| DataError::new(e.to_string());
+    let mut env = Env { seed, ..Env::default() };
+    for id in graph.ids() {
+        for symbol in graph.ty(id).shape.iter().flat_map(|d| d.symbols()) {
+            env.symbols.insert(symbol, 2);
+        }
+    }
+    for variable in variables {
+        let shape = env.shape(&variable.ty.shape).map_err(|e| refused(&e))?;
+        let values: Vec<f64> = initial_value(variable, seed).into_iter().map(f64::from).collect();
+        env.leaves.insert(variable.path.clone(), Tensor::new(shape, values));
+    }
+    let mut asked = graph.clone();
+    let mut loss = asked.constant(0.0, DType::F32);
+    for (_, output) in graph.outputs.iter().filter(|(_, id)| graph.dtype(*id) == DType::F32) {
+        let square = asked.map(Func::Mul, &[*output, *output]).map_err(|e| refused(&e))?;
+        let sum = asked.sum_all(square).map_err(|e| refused(&e))?;
+        loss = asked.map(Func::Add, &[loss, sum]).map_err(|e| refused(&e))?;
+    }
+    for id in graph.ids() {
+        match &graph.node(id).op {
+            Op::Param(_) => {
+                asked.grad(loss, id).map_err(|e| refused(&e))?;
+            }
+            Op::Input(name) => {
+                let shape = env.shape(&graph.ty(id).shape).map_err(|e| refused(&e))?;
+                let mut random = Philox::keyed(seed, name);
+                let float = graph.dtype(id) == DType::F32;
+                let number = |_| if float { random.normal() } else { random.below(2) as f64 };
+                let values: Vec<f64> = (0..shape.iter().product::<usize>()).map(number).collect();
+                env.leaves.insert(name.clone(), Tensor::new(shape, values));
+            }
+            _ => {}
+        }
+    }
+    check_all(&asked, &env)
+}
+
+/// Every `Grad` node of a graph with respect to a parameter.
+fn check_all(graph: &Graph, env: &Env) -> Result<Vec<Check>, DataError> {
     let mut checks = Vec::new();
-    for id in model.train.ids() {
-        let node = model.train.node(id);
+    for id in graph.ids() {
+        let node = graph.node(id);
         let (Op::Grad, [loss, wrt]) = (&node.op, &node.operands[..]) else { continue };
-        let Op::Param(path) = &model.train.node(*wrt).op else { continue };
-        let both = program(&model.train, &[("loss", *loss), ("gradient", id)]);
-        let only_loss = program(&model.train, &[("loss", *loss)]);
-        let gradient = output(&both, &env, "gradient")?;
+        let Op::Param(path) = &graph.node(*wrt).op else { continue };
+        let both = program(graph, &[("loss", *loss), ("gradient", id)]);
+        let only_loss = program(graph, &[("loss", *loss)]);
+        let gradient = output(&both, env, "gradient")?;
         let direction = direction(path, gradient.data.len());
         let symbolic: f64 = gradient.data.iter().zip(&direction).map(|(g, d)| g * d).sum();
         let mut check = Check { path: path.clone(), symbolic, numeric: f64::NAN, agrees: false };
@@ -145,7 +195,6 @@ mod tests {
     use super::*;
     use crate::base::{Dim, ReduceOp, TensorType};
     use crate::model::{DataCall, Settings};
-    use crate::scalar::Func;
     use gradc_dsl::Span;
 
     /// `sum(tanh(x @ w)^2)`; with `detached`, one factor is `detach(tanh(x @ w))`, whose gradient is half of the

@@ -5,9 +5,10 @@
 use super::output::{Failure, say};
 use crate::model::Model;
 use crate::runtime::probe::{Found, cuda_driver, nvrtc};
-use crate::train::compiled::{Compiled, Cost};
+use crate::train::compiled::Compiled;
 use crate::train::engine::Engine;
 use crate::train::interpreted::Interpreted;
+use crate::train::planned::Cost;
 use serde_json::{Value, json};
 use std::env::consts::ARCH;
 

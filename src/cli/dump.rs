@@ -3,8 +3,8 @@
 use super::output::{Failure, report, say};
 use super::project::{ModelArguments, Project};
 use crate::graph::text::print;
-use crate::train::compiled::plan_of;
 use crate::train::engine::{Program, graph};
+use crate::train::planned::plan_of;
 use crate::{autodiff, nest, passes};
 use clap::ValueEnum;
 use gradc_dsl::SourceMap;

@@ -3,8 +3,8 @@
 use super::format;
 use super::output::{Failure, say};
 use super::project::{ModelArguments, Project, n_parameters};
-use crate::train::compiled::plan_of;
 use crate::train::engine::Program;
+use crate::train::planned::plan_of;
 use serde_json::{Value, json};
 
 #[derive(clap::Args)]

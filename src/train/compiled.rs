@@ -1,15 +1,13 @@
 //! A model compiled for the CPU: the engine that the training loop runs.
 //!
-//! What enters: a checked model and a number of threads. What leaves: plans (without compiling anything), and an
+//! What enters: a checked model and a number of threads. What leaves: an
 //! `Engine` that compiles each program when it is first asked for. Invariant: all programs share the variables by
 //! name, so what training changes, evaluation sees.
 
-use super::engine::{Engine, Program, graph};
-use crate::graph::Graph;
+use super::engine::{Engine, Program};
+use super::planned::{Cost, plan_of};
 use crate::model::Model;
-use crate::plan::Plan;
 use crate::runtime::{ProgramId, Session, StepEnv};
-use crate::{autodiff, passes, plan};
 use smol_str::SmolStr;
 
 pub struct Compiled<'m> {
@@ -36,25 +34,6 @@ impl<'m> Compiled<'m> {
         self.programs[Program::Train as usize] = Some(self.session.add(plan).map_err(|e| e.to_string())?);
         Ok(cost)
     }
-}
-
-/// What a training step takes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Cost {
-    pub peak_bytes: u64,
-    /// Floating-point operations of a full batch.
-    pub flops: u64,
-}
-
-/// Differentiates, optimizes and plans a program for the model's batch.
-pub fn plan_of(model: &Model, program: Program) -> Plan {
-    plan_graph(graph(model, program), model.settings.batch)
-}
-
-/// The same for any graph whose only free size is `batch`.
-pub fn plan_graph(graph: &Graph, batch: u64) -> Plan {
-    let graph = passes::optimize(&autodiff::differentiate(graph));
-    plan::plan(&graph, &plan::Options { max_batch: batch.max(1) as i64 })
 }
 
 impl Engine for Compiled<'_> {

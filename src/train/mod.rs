@@ -15,5 +15,6 @@ pub mod gradcheck;
 pub mod init;
 pub mod interpreted;
 mod philox;
+pub mod planned;
 pub mod run;
 pub mod weights;

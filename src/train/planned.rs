@@ -1,0 +1,28 @@
+//! A model's plans, without machine code: what a step will do and take.
+//!
+//! What enters: a graph as the checker made it. What leaves: its plan, for a greatest batch.
+
+use super::engine::{Program, graph};
+use crate::graph::Graph;
+use crate::model::Model;
+use crate::plan::Plan;
+use crate::{autodiff, passes, plan};
+
+/// What a training step takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Cost {
+    pub peak_bytes: u64,
+    /// Floating-point operations of a full batch.
+    pub flops: u64,
+}
+
+/// Differentiates, optimizes and plans a program for the model's batch.
+pub fn plan_of(model: &Model, program: Program) -> Plan {
+    plan_graph(graph(model, program), model.settings.batch)
+}
+
+/// The same for any graph whose only free size is `batch`.
+pub fn plan_graph(graph: &Graph, batch: u64) -> Plan {
+    let graph = passes::optimize(&autodiff::differentiate(graph));
+    plan::plan(&graph, &plan::Options { max_batch: batch.max(1) as i64 })
+}

@@ -15,7 +15,7 @@ pub struct Arguments {
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
     /// What to run on
-    #[arg(long, default_value = "cpu")]
+    #[arg(long, default_value = super::devices::DEFAULT)]
     device: String,
 }
 

@@ -5,7 +5,6 @@
 use super::output::{Failure, say};
 use crate::model::Model;
 use crate::runtime::probe::{Found, cuda_driver, nvrtc};
-use crate::train::compiled::Compiled;
 use crate::train::engine::Engine;
 use crate::train::interpreted::Interpreted;
 use crate::train::planned::Cost;
@@ -19,8 +18,11 @@ pub struct Arguments {
     json: bool,
 }
 
+/// What `--device` is when it is not given.
+pub const DEFAULT: &str = DEVICES[0];
+
 /// The devices that `--device` takes.
-const DEVICES: [&str; 2] = ["cpu", "interpreter"];
+const DEVICES: [&str; 1] = ["interpreter"];
 
 /// A model ready to train on a device, and what a step takes (nothing is known of the interpreter's).
 ///
@@ -29,14 +31,9 @@ const DEVICES: [&str; 2] = ["cpu", "interpreter"];
 pub fn engine<'m>(
     device: &str,
     model: &'m Model,
-    n_threads: usize,
+    _n_threads: usize,
 ) -> Result<(Box<dyn Engine + 'm>, Cost), Failure> {
     match device {
-        "cpu" => {
-            let mut engine = Compiled::new(model, n_threads);
-            let cost = engine.prepare_to_train().map_err(Failure::Error)?;
-            Ok((Box::new(engine), cost))
-        }
         "interpreter" => Ok((Box::new(Interpreted::new(model)), Cost::default())),
         _ => Err(Failure::Error(format!(
             "this build cannot train on the device `{device}`; there is: {} (`gradc devices` shows what the machine has)",

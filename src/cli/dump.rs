@@ -5,7 +5,7 @@ use super::project::{ModelArguments, Project};
 use crate::graph::text::print;
 use crate::train::engine::{Program, graph};
 use crate::train::planned::plan_of;
-use crate::{autodiff, nest, passes};
+use crate::autodiff;
 use clap::ValueEnum;
 use gradc_dsl::SourceMap;
 
@@ -13,7 +13,7 @@ use gradc_dsl::SourceMap;
 pub struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
-    /// syntax, graph, grad, a pass's name, optimized, plan, nest or clif
+    /// syntax, graph, grad, plan or nest
     #[arg(long, default_value = "graph")]
     after: String,
     /// Which of the model's programs
@@ -50,23 +50,11 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     match arguments.after.as_str() {
         "graph" => say(print(graph, arguments.scopes)),
         "grad" => say(print(&autodiff::differentiate(graph), arguments.scopes)),
-        "optimized" => say(print(&passes::optimize(&autodiff::differentiate(graph)), arguments.scopes)),
         "plan" => say(format!("{:#?}", plan_of(model, program))),
-        "nest" => say(plan_of(model, program).kernels.iter().map(nest::print).collect::<Vec<_>>().join("\n")),
-        pass => {
-            let mut graph = autodiff::differentiate(graph);
-            for (name, run) in passes::PASSES {
-                graph = run(&graph);
-                if *name == pass {
-                    return say(print(&graph, arguments.scopes));
-                }
-            }
-            let names: Vec<&str> = passes::PASSES.iter().map(|(name, _)| *name).collect();
-            Err(Failure::Usage(format!(
-                "there is no stage `{pass}`; there are syntax, graph, grad, {}, optimized, plan, nest",
-                names.join(", ")
-            )))
-        }
+        "nest" => say(plan_of(model, program).kernels.iter().map(|k| format!("{k:#?}\n")).collect::<String>()),
+        stage => Err(Failure::Usage(format!(
+            "there is no stage `{stage}`; there are syntax, graph, grad, plan, nest"
+        ))),
     }
 }
 

@@ -2,7 +2,6 @@
 
 use super::output::{Failure, say};
 use super::project::{ModelArguments, Project};
-use crate::train::compiled::Compiled;
 use crate::train::run::Trainer;
 use clap::ValueEnum;
 use serde_json::{Map, json};
@@ -18,6 +17,9 @@ pub struct Arguments {
     /// Which of the model's data
     #[arg(long, value_enum, default_value = "test")]
     on: Part,
+    /// What to run on
+    #[arg(long, default_value = super::devices::DEFAULT)]
+    device: String,
 }
 
 /// The data that a train block names.
@@ -35,7 +37,7 @@ pub fn json(arguments: &Arguments) -> bool {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let project = Project::open(&arguments.model)?;
     let data = project.part(arguments.on)?;
-    let engine = Compiled::new(&project.model, project.threads);
+    let (engine, _) = super::devices::engine(&arguments.device, &project.model, project.threads)?;
     let mut trainer = Trainer::new(&project.model, engine, data.clone(), None);
     trainer.load_weights(&project.weights(arguments.weights.as_deref())?)?;
     let metrics = trainer.evaluate(data)?;

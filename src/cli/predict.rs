@@ -4,7 +4,6 @@ use super::eval::Part;
 use super::output::{Failure, say};
 use super::project::{ModelArguments, Project};
 use crate::base::{DType, TensorType};
-use crate::train::compiled::Compiled;
 use crate::train::run::Trainer;
 use crate::train::weights::write_atomically;
 use serde_json::{Map, Value, json};
@@ -20,6 +19,9 @@ pub struct Arguments {
     /// Which of the model's data
     #[arg(long, value_enum, default_value = "test")]
     on: Part,
+    /// What to run on
+    #[arg(long, default_value = super::devices::DEFAULT)]
+    device: String,
     /// Where to: .csv, .jsonl or .npy (one output only) [default: CSV on standard output]
     #[arg(long, short, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -37,7 +39,7 @@ struct Prediction {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let project = Project::open(&arguments.model)?;
     let data = project.part(arguments.on)?;
-    let engine = Compiled::new(&project.model, project.threads);
+    let (engine, _) = super::devices::engine(&arguments.device, &project.model, project.threads)?;
     let mut trainer = Trainer::new(&project.model, engine, data.clone(), None);
     trainer.load_weights(&project.weights(arguments.weights.as_deref())?)?;
     let graph = &project.model.predict;

@@ -22,7 +22,7 @@ pub struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
     /// What to run on
-    #[arg(long, default_value = "cpu")]
+    #[arg(long, default_value = super::devices::DEFAULT)]
     device: String,
 }
 

@@ -32,7 +32,7 @@ pub struct Arguments {
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
     checkpoint: f64,
     /// What to run on
-    #[arg(long, default_value = "cpu")]
+    #[arg(long, default_value = super::devices::DEFAULT)]
     device: String,
 }
 

@@ -1,1 +1,4 @@
 //! Buffers, threads, running a compiled plan.
+
+pub mod interrupt;
+pub mod probe;

@@ -116,14 +116,14 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let n_steps = trainer.n_steps();
     let n_parameters = super::project::n_parameters(model);
     let mut progress = Progress::new(arguments.model.json, n_steps, trainer.steps_per_epoch());
+    let planned = if memory > 0 { format!(" · {} planned", format::bytes(memory)) } else { String::new() };
     progress.say(&format!(
-        "{} · {} parameters · {} examples · batch {} · {} threads · {} planned",
+        "{} · {} parameters · {} examples · batch {} · {} threads{planned}",
         model.name,
         format::count(n_parameters),
         format::count(trainer.data.n_examples as u64),
         model.settings.batch,
         n_threads,
-        format::bytes(memory),
     ));
     events.write(
         "start",

@@ -1,6 +1,215 @@
-//! The command line as its users see it: `tests/cli/*.trycmd`.
+//! The command line as its users see it: `tests/cli/*.trycmd`, and what a transcript cannot say.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_gradc");
 
 #[test]
 fn transcripts() {
     trycmd::TestCases::new().case("tests/cli/*.trycmd");
+}
+
+/// A small model on real digits.
+const MODEL: &str = "
+fn net(image: f32[batch, 784]) -> f32[batch, 10] { image |> dense(16) |> relu |> dense(10) }
+
+train digits {
+    data = idx(\"DATA/mnist-test\")
+    test = idx(\"DATA/mnist-test\")
+    let guess = net(flatten(data.image) / 255)
+    minimize cross_entropy(guess, data.label) with adam(lr = 1e-3)
+    report accuracy(guess, data.label)
+    predict softmax(guess)
+    batch = 24  steps = 8  seed = 5
+}
+";
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Folder {
+        let folder = tempfile::tempdir().unwrap();
+        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data");
+        let model = MODEL.replace("DATA", data.to_str().unwrap());
+        std::fs::write(folder.path().join("digits.model"), model).unwrap();
+        Folder(folder)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(PROGRAM);
+        command.args(arguments).current_dir(self.0.path()).env("NO_COLOR", "1");
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    fn succeed(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "gradc {arguments:?}:\n{errors}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    fn fail(&self, arguments: &[&str], code: i32, wanted: &str) {
+        let output = self.run(arguments);
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "gradc {arguments:?}:\n{errors}");
+        assert!(errors.contains(wanted), "gradc {arguments:?} does not say {wanted:?}:\n{errors}");
+        assert!(!errors.contains("panicked"), "gradc {arguments:?}:\n{errors}");
+    }
+
+    fn bytes(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.path(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
+    }
+}
+
+fn metrics_without_time(bytes: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(bytes);
+    text.lines().map(|line| line.split(",\"seconds\"").next().unwrap_or(line).to_string()).collect()
+}
+
+#[test]
+fn training_is_the_same_for_any_number_of_threads_and_after_a_kill() {
+    let folder = Folder::new();
+    for threads in ["1", "2", "3", "8"] {
+        folder.succeed(&["train", "digits.model", "--out", &format!("run-{threads}"), "--threads", threads]);
+    }
+    for threads in ["2", "3", "8"] {
+        let weights = folder.bytes(&format!("run-{threads}/weights.safetensors"));
+        assert_eq!(weights, folder.bytes("run-1/weights.safetensors"), "{threads} threads");
+    }
+    for (turn, wait) in [0, 20, 150].into_iter().enumerate() {
+        let out = format!("killed-{turn}");
+        let mut child = folder
+            .command(&["train", "digits.model", "--out", &out, "--checkpoint", "0"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        while !folder.path(&out).join("run.json").exists() {
+            assert!(child.try_wait().unwrap().is_none(), "the run ended before it began");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(Duration::from_millis(wait));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        folder.succeed(&["train", "--resume", &out]);
+        assert_eq!(
+            folder.bytes(&format!("{out}/weights.safetensors")),
+            folder.bytes("run-1/weights.safetensors")
+        );
+        assert_eq!(
+            metrics_without_time(&folder.bytes(&format!("{out}/metrics.jsonl"))),
+            metrics_without_time(&folder.bytes("run-1/metrics.jsonl"))
+        );
+    }
+}
+
+#[test]
+fn a_run_can_be_evaluated_and_used() {
+    let folder = Folder::new();
+    let log = folder.succeed(&["train", "digits.model", "--json", "--log", "log.jsonl"]);
+    assert!(log.lines().all(|line| line.starts_with("{\"event\":")), "{log}");
+    assert_eq!(folder.bytes("log.jsonl"), log.as_bytes());
+    assert!(folder.path("runs/digits-1/weights.safetensors").exists());
+    folder.succeed(&["train", "digits.model", "--steps", "3"]);
+    assert!(folder.path("runs/digits-2").exists());
+
+    let eval = folder.succeed(&["eval", "runs/digits-1", "--json"]);
+    assert!(eval.contains("\"accuracy\":0."), "{eval}");
+    folder.succeed(&["predict", "runs/digits-1", "--out", "guess.npy"]);
+    folder.succeed(&["predict", "runs/digits-1", "--out", "guess.jsonl"]);
+    assert!(folder.bytes("guess.npy").len() > 40_000);
+    assert_eq!(folder.bytes("guess.jsonl").iter().filter(|b| **b == b'\n').count(), 1000);
+    folder.succeed(&[
+        "train",
+        "digits.model",
+        "--weights",
+        "runs/digits-1/weights.safetensors",
+        "--steps",
+        "1",
+    ]);
+}
+
+#[test]
+fn what_is_wrong_is_said() {
+    let folder = Folder::new();
+    folder.succeed(&["train", "digits.model", "--out", "run", "--steps", "4"]);
+    let run = ["train", "--resume", "run"];
+    std::fs::write(folder.path("bad.safetensors"), "no").unwrap();
+    std::fs::write(folder.path("file"), "").unwrap();
+    let cases: &[(&[&str], i32, &str)] = &[
+        (&["train", "nowhere.model"], 1, "cannot read"),
+        (&["train", "digits.model", "--out", "run"], 1, "holds a run already"),
+        (&["train", "digits.model", "--out", "file/x"], 1, "cannot make"),
+        (&["train", "digits.model", "--weights", "bad.safetensors", "--out", "a"], 1, "no safetensors file"),
+        (&["train", "digits.model", "--device", "tpu"], 1, "there is: "),
+        (&["train", "digits.model", "--threads", "0"], 2, "from 1 to"),
+        (&["train", "digits.model", "--set", "nonsense"], 2, "NAME=VALUE"),
+        (&["train", "digits.model", "--log", "no/such/log"], 1, "cannot write"),
+        (&["train", "--resume", "nowhere"], 1, "not the folder of a run"),
+        (&["train"], 2, "name a model"),
+        (&["eval", "digits.model"], 2, "which weights?"),
+        (&["predict", "run", "--out", "x.xlsx"], 2, "not a kind of file"),
+        (&["bogus"], 2, "unrecognized subcommand"),
+    ];
+    for (arguments, code, wanted) in cases {
+        folder.fail(arguments, *code, wanted);
+    }
+    let checkpoint = folder.path("run/checkpoint.safetensors");
+    let whole = std::fs::read(&checkpoint).unwrap();
+    std::fs::write(&checkpoint, &whole[..whole.len() / 2]).unwrap();
+    folder.fail(&run, 1, "damaged");
+    let mut flipped = whole.clone();
+    let last = flipped.len() - 1;
+    flipped[last] ^= 1;
+    std::fs::write(&checkpoint, &flipped).unwrap();
+    folder.fail(&run, 1, "checksum");
+    std::fs::write(&checkpoint, &whole).unwrap();
+    folder.succeed(&run);
+    std::fs::write(folder.path("run/run.json"), "{").unwrap();
+    folder.fail(&run, 1, "damaged");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_panic() {
+    let folder = Folder::new();
+    for arguments in [&["explain"][..], &["plan", "digits.model"], &["train", "digits.model", "--steps", "2"]]
+    {
+        let mut child =
+            folder.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(!errors.contains("panicked"), "{errors}");
+        assert!(output.status.success(), "{arguments:?}: {errors}");
+    }
+}
+
+/// Python's `safetensors` reads what a run writes. Skipped where Python or the package is not there.
+#[test]
+fn python_reads_the_weights() {
+    let script = "import sys\nfrom safetensors.numpy import load_file\nfor n, t in sorted(load_file(sys.argv[1]).items()): print(n, t.dtype, t.shape)";
+    let probe = Command::new("python3").args(["-c", "import safetensors.numpy"]).output();
+    if !probe.is_ok_and(|o| o.status.success()) {
+        return;
+    }
+    let folder = Folder::new();
+    folder.succeed(&["train", "digits.model", "--out", "run", "--steps", "2"]);
+    let output = Command::new("python3")
+        .args(["-c", script])
+        .arg(folder.path("run/weights.safetensors"))
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("net.dense.0.w float32 (784, 16)"), "{text}");
 }

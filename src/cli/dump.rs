@@ -2,10 +2,10 @@
 
 use super::output::{Failure, report, say};
 use super::project::{ModelArguments, Project};
+use crate::autodiff;
 use crate::graph::text::print;
 use crate::train::engine::{Program, graph};
 use crate::train::planned::plan_of;
-use crate::autodiff;
 use clap::ValueEnum;
 use gradc_dsl::SourceMap;
 
@@ -51,7 +51,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         "graph" => say(print(graph, arguments.scopes)),
         "grad" => say(print(&autodiff::differentiate(graph), arguments.scopes)),
         "plan" => say(format!("{:#?}", plan_of(model, program))),
-        "nest" => say(plan_of(model, program).kernels.iter().map(|k| format!("{k:#?}\n")).collect::<String>()),
+        "nest" => {
+            say(plan_of(model, program).kernels.iter().map(|k| format!("{k:#?}\n")).collect::<String>())
+        }
         stage => Err(Failure::Usage(format!(
             "there is no stage `{stage}`; there are syntax, graph, grad, plan, nest"
         ))),

@@ -14,6 +14,8 @@
 //! (`codegen`) and the interpreter (`interpret.rs`) give it the same meaning.
 
 pub mod interpret;
+mod text;
+pub mod verify;
 
 use crate::base::{DType, Dim, Distribution, ReduceOp};
 

@@ -125,6 +125,7 @@ impl<'a> Planner<'a> {
         let all = Sizes { batch, tile: n_rows as i64 };
         self.plan.flops += lowered.ops.iter().map(|op| flops(op, &all)).sum::<u64>();
         let kernel = Kernel { name: String::new(), rows, tile, arguments: types, scratch, ops: lowered.ops };
+        debug_assert_eq!(crate::nest::verify::verify(&kernel), Ok(()), "{kernel}");
         for buffer in &arguments {
             self.live.resize(self.plan.buffers.len(), None);
             let live = &mut self.live[buffer.0 as usize];

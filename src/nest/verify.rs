@@ -1,0 +1,149 @@
+//! What a kernel must be; backends trust it.
+//!
+//! 1. A buffer that is named exists, and is accessed as elements of its own type.
+//! 2. An argument is written only if its access says so.
+//! 3. An access has one stride for each axis of its nest; parallel axes come before reducing ones.
+//! 4. Operands of an instruction are earlier values; a call has its function's arity and operand types.
+//! 5. A stored value has the buffer's type; a place of the greatest is i32; an index is i32.
+//! 6. A reducing store does not move along reducing axes, and there is no `ArgMax` over more than one axis.
+//! 7. All sizes are over `batch`, `rows`, `start` and `tile`; `Kernel::rows` is over `batch`.
+//! 8. Matrices and random numbers are f32.
+//! 9. A tile has at least one row.
+
+use super::{Access, ArgumentAccess, BufferRef, Inst, Kernel, Nest, StoreKind, TileOp, Value};
+use crate::base::{DType, Dim};
+
+/// The first rule that is broken, and where.
+pub fn verify(kernel: &Kernel) -> Result<(), String> {
+    sizes(&kernel.rows, &["batch"])?;
+    if kernel.tile == 0 {
+        return Err("rule 9: the tile has no rows".into());
+    }
+    for (i, op) in kernel.ops.iter().enumerate() {
+        let checked = match op {
+            TileOp::Nest(nest) => verify_nest(kernel, nest),
+            TileOp::Gemm(gemm) => {
+                let sides = [(&gemm.lhs, false), (&gemm.rhs, false), (&gemm.out, true)];
+                let dims = [&gemm.m, &gemm.n, &gemm.k].into_iter();
+                let loops = gemm.batch.iter().flat_map(|a| [&a.extent, &a.lhs, &a.rhs, &a.out]);
+                let strides = sides.iter().flat_map(|(m, _)| [&m.offset, &m.row_stride, &m.column_stride]);
+                dims.chain(loops).chain(strides).try_for_each(in_tile).and_then(|()| {
+                    sides
+                        .iter()
+                        .try_for_each(|(m, write)| verify_buffer(kernel, m.buffer, DType::F32, *write))
+                })
+            }
+            TileOp::Fill(fill) => [&fill.offset, &fill.count, &fill.first]
+                .into_iter()
+                .try_for_each(in_tile)
+                .and_then(|()| verify_buffer(kernel, fill.buffer, DType::F32, true)),
+        };
+        checked.map_err(|e| format!("{}, op {i}: {e}", kernel.name))?;
+    }
+    Ok(())
+}
+
+fn sizes(dim: &Dim, symbols: &[&str]) -> Result<(), String> {
+    match dim.symbols().iter().find(|s| !symbols.contains(&s.as_str())) {
+        None => Ok(()),
+        Some(symbol) => Err(format!("rule 7: {symbol} in {dim}")),
+    }
+}
+
+fn in_tile(dim: &Dim) -> Result<(), String> {
+    sizes(dim, &["batch", "rows", "start", "tile"])
+}
+
+fn verify_buffer(kernel: &Kernel, buffer: BufferRef, dtype: DType, write: bool) -> Result<(), String> {
+    let found = match buffer {
+        BufferRef::Argument(i) => kernel.arguments.get(i as usize).map(|a| (a.dtype, a.access)),
+        BufferRef::Scratch(i) => kernel.scratch.get(i as usize).map(|s| (s.dtype, ArgumentAccess::ReadWrite)),
+    };
+    match found {
+        None => Err(format!("rule 1: there is no {buffer}")),
+        Some((found, _)) if found != dtype => Err(format!("rule 1: {buffer} is {found}, not {dtype}")),
+        Some((_, ArgumentAccess::Read)) if write => Err(format!("rule 2: {buffer} is only read")),
+        Some((_, ArgumentAccess::Write)) if !write => Err(format!("rule 2: {buffer} is only written")),
+        Some(_) => Ok(()),
+    }
+}
+
+fn verify_access(kernel: &Kernel, nest: &Nest, access: &Access, write: bool) -> Result<(), String> {
+    if access.strides.len() != nest.axes.len() {
+        return Err(format!("rule 3: {access} in a nest of {} axes", nest.axes.len()));
+    }
+    access.strides.iter().chain([&access.offset]).try_for_each(in_tile)?;
+    verify_buffer(kernel, access.buffer, access.dtype, write)
+}
+
+fn verify_nest(kernel: &Kernel, nest: &Nest) -> Result<(), String> {
+    nest.axes.iter().try_for_each(|axis| in_tile(&axis.extent))?;
+    if nest.axes.windows(2).any(|w| w[0].reduce && !w[1].reduce) {
+        return Err("rule 3: a parallel axis inside of a reducing one".into());
+    }
+    let mut types: Vec<DType> = Vec::with_capacity(nest.body.len());
+    for (i, inst) in nest.body.iter().enumerate() {
+        let of = |v: &Value| types.get(*v as usize).copied().ok_or(format!("rule 4: v{v} in v{i}"));
+        let dtype = match inst {
+            Inst::Load { access } => {
+                verify_access(kernel, nest, access, false)?;
+                access.dtype
+            }
+            Inst::LoadAt { access, index, stride, bound } => {
+                verify_access(kernel, nest, access, false)?;
+                in_tile(stride).and_then(|()| in_tile(bound))?;
+                is_index(of(index)?)?;
+                access.dtype
+            }
+            Inst::Const { dtype, .. } => *dtype,
+            Inst::Index { axis, offset } => {
+                in_tile(offset)?;
+                if *axis as usize >= nest.axes.len() {
+                    return Err(format!("rule 3: there is no axis {axis}"));
+                }
+                DType::I32
+            }
+            Inst::Size { size } => {
+                in_tile(size)?;
+                DType::F32
+            }
+            Inst::Call { func, arguments } => {
+                let operands: Result<Vec<DType>, String> = arguments.iter().map(of).collect();
+                func.result_dtype(&operands?).map_err(|e| format!("rule 4: v{i}, {}: {e}", func.name()))?
+            }
+            Inst::Cast { to, argument } => {
+                of(argument)?;
+                *to
+            }
+        };
+        types.push(dtype);
+    }
+    let n_reduced = nest.axes.iter().filter(|axis| axis.reduce).count();
+    for store in &nest.stores {
+        verify_access(kernel, nest, &store.access, true)?;
+        let value = *types.get(store.value as usize).ok_or(format!("rule 4: v{} is stored", store.value))?;
+        let expected = if store.kind == StoreKind::ArgMax { DType::I32 } else { value };
+        if store.access.dtype != expected {
+            return Err(format!("rule 5: {store}: v{} is {value}", store.value));
+        }
+        match &store.kind {
+            StoreKind::Reduce(_) | StoreKind::ArgMax => {
+                let fixed = &store.access.strides[nest.axes.len() - n_reduced..];
+                let too_many = store.kind == StoreKind::ArgMax && n_reduced != 1;
+                if too_many || fixed.iter().any(|s| !s.is_const(0)) {
+                    return Err(format!("rule 6: {store}"));
+                }
+            }
+            StoreKind::AddAt { index, stride, bound } => {
+                in_tile(stride).and_then(|()| in_tile(bound))?;
+                is_index(*types.get(*index as usize).ok_or(format!("rule 4: v{index}"))?)?;
+            }
+            StoreKind::Set => {}
+        }
+    }
+    Ok(())
+}
+
+fn is_index(dtype: DType) -> Result<(), String> {
+    if dtype == DType::I32 { Ok(()) } else { Err(format!("rule 5: an index of type {dtype}")) }
+}

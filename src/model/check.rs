@@ -102,6 +102,10 @@ fn check_here(program: &Program, catalog: &dyn Catalog, overrides: &Overrides) -
     if checked.has_errors() {
         checked.model = None;
     }
+    // A statement that could not be read leaves gaps; what follows from them is no news.
+    if program.diagnostics.iter().any(Diagnostic::is_error) {
+        checked.diagnostics.retain(|d| d.is_error() && d.code != "E0411");
+    }
     checked.diagnostics.sort_by_key(|d| d.labels[0].span);
     checked
 }
@@ -312,6 +316,10 @@ pub(super) fn check_function<'a>(
         cx.bind(&name.text, value, name.span);
     }
     cx.run_body(function);
+    // What is unused in a broken function may be only so because of the error.
+    if cx.n_errors() > 0 {
+        cx.diagnostics.retain(Diagnostic::is_error);
+    }
     cx.diagnostics
 }
 

@@ -242,7 +242,7 @@ impl<'a> Elaborator<'a> {
             Statement::Let(binding) => self.let_statement(binding),
             Statement::Param(declaration) => self.declare(declaration, true),
             Statement::State(declaration) => self.declare(declaration, false),
-            Statement::Update { target, value, span } => self.update(target, value, *span),
+            Statement::Update { target, value, .. } => self.update(target, value),
             Statement::Expr(expr) => {
                 let value = self.expr(expr);
                 if !matches!(value, Value::Error) {

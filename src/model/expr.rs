@@ -55,17 +55,10 @@ impl<'a> Elaborator<'a> {
             ExprKind::If { condition, then, otherwise } => {
                 self.if_expr(condition, then, otherwise.as_ref(), expr.span, None)
             }
-            ExprKind::IndexReduce { .. } => {
-                let value = self.index_notation_value(&[], expr);
-                self.rename_error(value)
-            }
+            ExprKind::IndexReduce { .. } => self.index_notation_value(&[], expr),
             ExprKind::Block(block) => self.block(block, None).unwrap_or(Value::Error),
             ExprKind::Error => Value::Error,
         }
-    }
-
-    fn rename_error(&mut self, value: Value) -> Value {
-        value
     }
 
     /// What is built next comes from this place.

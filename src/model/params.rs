@@ -275,7 +275,7 @@ impl<'a> Elaborator<'a> {
     }
 
     /// `m <- e`
-    pub(super) fn update(&mut self, target: &'a Name, value: &'a Expr, span: Span) {
+    pub(super) fn update(&mut self, target: &'a Name, value: &'a Expr) {
         let next = self.expr(value);
         let optimized =
             self.frame().optimized.as_ref().is_some_and(|(parameter, _)| *parameter == target.text);
@@ -344,7 +344,6 @@ impl<'a> Elaborator<'a> {
         if let Some(binding) = scope {
             binding.value = Value::Tensor(next);
         }
-        let _ = span;
     }
 
     /// Whether `name` is the first argument of a function with two tensors and an update of the first: an

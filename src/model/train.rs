@@ -204,7 +204,8 @@ impl<'a> Elaborator<'a> {
             }
             work.push((loss, chosen, optimizer));
         }
-        for (path, _, span) in &parameters {
+        let unknown_group = self.n_errors() > 0;
+        for (path, _, span) in parameters.iter().filter(|_| !unknown_group) {
             if !reached_by_any.contains(path) {
                 self.report(
                     Diagnostic::error(

@@ -50,10 +50,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     match arguments.after.as_str() {
         "graph" => say(print(graph, arguments.scopes)),
         "grad" => say(print(&autodiff::differentiate(graph), arguments.scopes)),
-        "plan" => say(format!("{:#?}", plan_of(model, program))),
-        "nest" => {
-            say(plan_of(model, program).kernels.iter().map(|k| format!("{k:#?}\n")).collect::<String>())
-        }
+        "plan" => say(crate::plan::report(&plan_of(model, program))),
+        "nest" => say(plan_of(model, program).kernels.iter().map(|k| format!("{k}\n")).collect::<String>()),
         stage => Err(Failure::Usage(format!(
             "there is no stage `{stage}`; there are syntax, graph, grad, plan, nest"
         ))),

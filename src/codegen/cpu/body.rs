@@ -1,0 +1,582 @@
+//! The body of a nest at one index, or at four neighbouring ones.
+//!
+//! What enters: instructions, the indices of the axes, a mode. What leaves: a value for each instruction, and stores. In
+//! scalar mode a value is an f32 or an i32; in vector mode an F32X4 or I32X4 whose lanes are four neighbours along the
+//! innermost axis. u8 values are i32; bools are masks (0 or -1). Instructions that do not depend on the innermost axis are emitted
+//! once, before its loop (`outer`); so are addresses. The functions come from the scalar table's steps, one CLIF instruction a step.
+
+use super::kernel::{Emitter, memory};
+use crate::base::DType;
+use crate::nest::{Access, Inst, Nest, Store, StoreKind};
+use crate::scalar::machine::{Compare, Step, Steps};
+use crate::scalar::{Func, StepId};
+use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
+use cranelift_codegen::ir::{Endianness, InstBuilder, MemFlagsData as MemFlags, Type, Value, types};
+
+/// One index at a time, or four along the innermost axis.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    Scalar,
+    Vector,
+}
+
+/// Lanes of a vector.
+pub const LANES: i64 = 4;
+
+pub fn lane_type(dtype: DType) -> Type {
+    if dtype == DType::F32 { types::F32 } else { types::I32 }
+}
+
+fn value_type(dtype: DType, mode: Mode) -> Type {
+    match mode {
+        Mode::Scalar => lane_type(dtype),
+        Mode::Vector => lane_type(dtype).by(4).expect("four lanes of 32 bits"),
+    }
+}
+
+/// The type of each instruction's value.
+pub fn types_of(nest: &Nest) -> Vec<DType> {
+    let mut types: Vec<DType> = Vec::with_capacity(nest.body.len());
+    for inst in &nest.body {
+        types.push(match inst {
+            Inst::Load { access } | Inst::LoadAt { access, .. } => access.dtype,
+            Inst::Const { dtype, .. } => *dtype,
+            Inst::Index { .. } => DType::I32,
+            Inst::Size { .. } => DType::F32,
+            Inst::Cast { to, .. } => *to,
+            Inst::Call { func, arguments } => {
+                let operands: Vec<DType> = arguments.iter().map(|v| types[*v as usize]).collect();
+                func.result_dtype(&operands).expect("verified: a call's operands have its types")
+            }
+        });
+    }
+    types
+}
+
+/// Which instructions have another value at each index of the axis.
+pub fn depends_on(nest: &Nest, axis: usize) -> Vec<bool> {
+    let mut depends: Vec<bool> = Vec::with_capacity(nest.body.len());
+    for inst in &nest.body {
+        let moves = |access: &Access| !access.strides[axis].is_const(0);
+        depends.push(match inst {
+            Inst::Load { access } => moves(access),
+            Inst::LoadAt { access, index, .. } => moves(access) || depends[*index as usize],
+            Inst::Index { axis: of, .. } => *of as usize == axis,
+            Inst::Const { .. } | Inst::Size { .. } => false,
+            Inst::Call { arguments, .. } => arguments.iter().any(|v| depends[*v as usize]),
+            Inst::Cast { argument, .. } => depends[*argument as usize],
+        });
+    }
+    depends
+}
+
+/// A body while it is emitted for one innermost loop.
+pub struct BodyEmitter<'n> {
+    pub nest: &'n Nest,
+    pub types: Vec<DType>,
+    pub mode: Mode,
+    /// The innermost axis; `None` for a nest without axes.
+    pub inner: Option<usize>,
+    /// Which instructions wait for the inner loop.
+    depends: Vec<bool>,
+    pub values: Vec<Option<Value>>,
+    /// Addresses at inner index 0, by instruction and by store.
+    load_base: Vec<Option<Value>>,
+    store_base: Vec<Option<Value>>,
+}
+
+impl<'n> BodyEmitter<'n> {
+    pub fn new(nest: &'n Nest, mode: Mode, inner: Option<usize>) -> Self {
+        let n = nest.body.len();
+        let depends = inner.map_or(vec![false; n], |axis| depends_on(nest, axis));
+        let (load_base, store_base) = (vec![None; n], vec![None; nest.stores.len()]);
+        BodyEmitter { nest, types: types_of(nest), mode, inner, depends, values: vec![None; n], load_base, store_base }
+    }
+
+    /// What does not change along the inner axis; `index` has the outer axes' indices.
+    pub fn outer(&mut self, e: &mut Emitter, index: &[Value]) {
+        for (i, inst) in self.nest.body.iter().enumerate() {
+            if let Inst::Load { access } | Inst::LoadAt { access, .. } = inst {
+                self.load_base[i] = Some(self.address(e, access, index));
+            }
+            if !self.depends[i] {
+                let value = self.inst(e, i, inst, index);
+                self.values[i] = Some(value);
+            }
+        }
+        for (i, store) in self.nest.stores.iter().enumerate() {
+            if matches!(store.kind, StoreKind::Set | StoreKind::AddAt { .. }) {
+                self.store_base[i] = Some(self.address(e, &store.access, index));
+            }
+        }
+    }
+
+    /// What changes along the inner axis, at `index`, and the stores at each index.
+    pub fn inner(&mut self, e: &mut Emitter, index: &[Value]) {
+        for (i, inst) in self.nest.body.iter().enumerate() {
+            if self.depends[i] {
+                let value = self.inst(e, i, inst, index);
+                self.values[i] = Some(value);
+            }
+        }
+        for (i, store) in self.nest.stores.iter().enumerate() {
+            match &store.kind {
+                StoreKind::Set => {
+                    let at = self.moved(e, self.store_base[i].expect("made by `outer`"), &store.access, index);
+                    self.store(e, &store.access, at, self.value(store.value));
+                }
+                StoreKind::AddAt { .. } => self.add_at(e, i, store, index),
+                StoreKind::Reduce(_) | StoreKind::ArgMax => {}
+            }
+        }
+    }
+
+    pub fn value(&self, value: u32) -> Value {
+        self.values[value as usize].expect("operands come first")
+    }
+
+    /// The address of an access at inner index 0.
+    fn address(&self, e: &mut Emitter, access: &Access, index: &[Value]) -> Value {
+        let mut at = e.dim(&access.offset);
+        for (axis, stride) in access.strides.iter().enumerate() {
+            if Some(axis) != self.inner && !stride.is_const(0) {
+                let stride = e.dim(stride);
+                let step = e.b.ins().imul(index[axis], stride);
+                at = e.b.ins().iadd(at, step);
+            }
+        }
+        let base = e.buffer(access.buffer);
+        let bytes = scale(e, at, access.dtype);
+        e.b.ins().iadd(base, bytes)
+    }
+
+    /// The address moved to the inner index.
+    fn moved(&self, e: &mut Emitter, base: Value, access: &Access, index: &[Value]) -> Value {
+        let Some(axis) = self.inner else { return base };
+        let stride = &access.strides[axis];
+        if stride.is_const(0) {
+            return base;
+        }
+        let mut steps = index[axis];
+        if !stride.is_const(1) {
+            let stride = e.dim(stride);
+            steps = e.b.ins().imul(steps, stride);
+        }
+        let bytes = scale(e, steps, access.dtype);
+        e.b.ins().iadd(base, bytes)
+    }
+
+    fn splat(&self, e: &mut Emitter, value: Value, dtype: DType) -> Value {
+        match self.mode {
+            Mode::Scalar => value,
+            Mode::Vector => e.b.ins().splat(value_type(dtype, Mode::Vector), value),
+        }
+    }
+
+    fn inst(&mut self, e: &mut Emitter, i: usize, inst: &Inst, index: &[Value]) -> Value {
+        match inst {
+            Inst::Load { access } => {
+                let base = self.load_base[i].expect("made by `outer`");
+                let at = self.moved(e, base, access, index);
+                self.load(e, access, at)
+            }
+            Inst::LoadAt { access, index: by, stride, bound } => {
+                let base = self.load_base[i].expect("made by `outer`");
+                let at = self.moved(e, base, access, index);
+                let (stride, bound) = (e.dim(stride), e.dim(bound));
+                let by_inner = self.depends[*by as usize];
+                self.load_at(e, access, at, self.value(*by), by_inner, stride, bound)
+            }
+            Inst::Const { bits, dtype } => {
+                let value = f64::from_bits(*bits);
+                let lane = match dtype {
+                    DType::F32 => e.b.ins().f32const(value as f32),
+                    DType::Bool => e.b.ins().iconst(types::I32, if value == 0.0 { 0 } else { i64::from(u32::MAX) }),
+                    DType::I32 | DType::U8 => e.b.ins().iconst(types::I32, i64::from(value as i32 as u32)),
+                };
+                self.splat(e, lane, *dtype)
+            }
+            Inst::Index { axis, offset } => {
+                let offset = e.dim(offset);
+                let sum = e.b.ins().iadd(index[*axis as usize], offset);
+                let lane = e.b.ins().ireduce(types::I32, sum);
+                let value = self.splat(e, lane, DType::I32);
+                if self.mode == Mode::Vector && Some(*axis as usize) == self.inner {
+                    let steps = self.lane_numbers(e);
+                    return e.b.ins().iadd(value, steps);
+                }
+                value
+            }
+            Inst::Size { size } => {
+                let size = e.dim(size);
+                let lane = e.b.ins().fcvt_from_sint(types::F32, size);
+                self.splat(e, lane, DType::F32)
+            }
+            Inst::Call { func, arguments } => {
+                let operands: Vec<Value> = arguments.iter().map(|v| self.value(*v)).collect();
+                let dtype = self.types[*arguments.last().expect("a function has an operand") as usize];
+                self.call(e, *func, &operands, dtype)
+            }
+            Inst::Cast { to, argument } => {
+                self.cast(e, self.value(*argument), self.types[*argument as usize], *to)
+            }
+        }
+    }
+
+    /// 0, 1, 2, 3.
+    fn lane_numbers(&self, e: &mut Emitter) -> Value {
+        let bytes: Vec<u8> = (0..4i32).flat_map(|n| n.to_le_bytes()).collect();
+        let constant = e.b.func.dfg.constants.insert(bytes.into());
+        e.b.ins().vconst(types::I32X4, constant)
+    }
+
+    /// One element, as a lane.
+    fn load_lane(&self, e: &mut Emitter, dtype: DType, at: Value) -> Value {
+        match dtype {
+            DType::F32 => e.b.ins().load(types::F32, memory(), at, 0),
+            DType::I32 => e.b.ins().load(types::I32, memory(), at, 0),
+            DType::U8 => e.b.ins().uload8(types::I32, memory(), at, 0),
+            DType::Bool => {
+                let byte = e.b.ins().uload8(types::I32, memory(), at, 0);
+                e.b.ins().ineg(byte)
+            }
+        }
+    }
+
+    fn load(&self, e: &mut Emitter, access: &Access, at: Value) -> Value {
+        let dtype = access.dtype;
+        if self.mode == Mode::Scalar {
+            return self.load_lane(e, dtype, at);
+        }
+        let stride = self.inner.map(|axis| &access.strides[axis]);
+        match stride {
+            Some(s) if s.is_const(1) => match dtype {
+                DType::F32 | DType::I32 => e.b.ins().load(value_type(dtype, Mode::Vector), memory(), at, 0),
+                DType::U8 => self.load_bytes(e, at),
+                DType::Bool => {
+                    let bytes = self.load_bytes(e, at);
+                    e.b.ins().ineg(bytes)
+                }
+            },
+            Some(s) if !s.is_const(0) => {
+                let stride = e.dim(s);
+                let step = scale(e, stride, dtype);
+                self.gather(e, dtype, at, step)
+            }
+            _ => {
+                let lane = self.load_lane(e, dtype, at);
+                self.splat(e, lane, dtype)
+            }
+        }
+    }
+
+    /// Four neighbouring bytes as i32 lanes.
+    fn load_bytes(&self, e: &mut Emitter, at: Value) -> Value {
+        let four = e.b.ins().load(types::I32, memory(), at, 0);
+        let vector = e.b.ins().scalar_to_vector(types::I32X4, four);
+        let bytes = e.b.ins().bitcast(types::I8X16, little(), vector);
+        let halves = e.b.ins().uwiden_low(bytes);
+        e.b.ins().uwiden_low(halves)
+    }
+
+    /// Four elements, `step` bytes apart.
+    fn gather(&self, e: &mut Emitter, dtype: DType, at: Value, step: Value) -> Value {
+        let first = self.load_lane(e, dtype, at);
+        let mut vector = e.b.ins().splat(value_type(dtype, Mode::Vector), first);
+        let mut at = at;
+        for lane in 1..LANES as u8 {
+            at = e.b.ins().iadd(at, step);
+            let element = self.load_lane(e, dtype, at);
+            vector = e.b.ins().insertlane(vector, element, lane);
+        }
+        vector
+    }
+
+    /// Element `by` of a row; out of range NaN, 0 or false. The address is made safe before it is read.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one access")]
+    fn load_at(
+        &self,
+        e: &mut Emitter,
+        access: &Access,
+        at: Value,
+        by: Value,
+        by_inner: bool,
+        stride: Value,
+        bound: Value,
+    ) -> Value {
+        let dtype = access.dtype;
+        let inner_stride = self.inner.map(|axis| access.strides[axis].clone());
+        let none = |e: &mut Emitter| match dtype {
+            DType::F32 => e.b.ins().f32const(f32::NAN),
+            _ => e.b.ins().iconst(types::I32, 0),
+        };
+        // Address and whether it is in range, of one index.
+        let locate = |e: &mut Emitter, by: Value, at: Value| {
+            let by = e.b.ins().sextend(types::I64, by);
+            let in_range = e.b.ins().icmp(IntCC::UnsignedLessThan, by, bound);
+            let zero = e.integer(0);
+            let safe = e.b.ins().select(in_range, by, zero);
+            let elements = e.b.ins().imul(safe, stride);
+            let bytes = scale(e, elements, dtype);
+            (e.b.ins().iadd(at, bytes), in_range)
+        };
+        let one = |e: &mut Emitter, by: Value, at: Value| {
+            let (at, in_range) = locate(e, by, at);
+            let element = self.load_lane(e, dtype, at);
+            let none = none(e);
+            e.b.ins().select(in_range, element, none)
+        };
+        match (self.mode, inner_stride) {
+            (Mode::Scalar, _) => one(e, by, at),
+            (Mode::Vector, Some(s)) if !by_inner && s.is_const(1) => {
+                let by = e.b.ins().extractlane(by, 0);
+                let (at, in_range) = locate(e, by, at);
+                let row = self.load(e, access, at);
+                let none = none(e);
+                let none = self.splat(e, none, dtype);
+                let mask = e.b.ins().bmask(types::I32, in_range);
+                let mask = e.b.ins().splat(types::I32X4, mask);
+                self.choose(e, mask, row, none)
+            }
+            (Mode::Vector, s) => {
+                let step = match s {
+                    Some(s) => {
+                        let s = e.dim(&s);
+                        scale(e, s, dtype)
+                    }
+                    None => e.integer(0),
+                };
+                let mut at = at;
+                let mut vector = None;
+                for lane in 0..LANES as u8 {
+                    let by = e.b.ins().extractlane(by, lane);
+                    let element = one(e, by, at);
+                    vector = Some(match vector {
+                        None => e.b.ins().splat(value_type(dtype, Mode::Vector), element),
+                        Some(vector) => e.b.ins().insertlane(vector, element, lane),
+                    });
+                    at = e.b.ins().iadd(at, step);
+                }
+                vector.expect("a vector has lanes")
+            }
+        }
+    }
+
+    fn store_lane(&self, e: &mut Emitter, dtype: DType, at: Value, lane: Value) {
+        match dtype {
+            DType::F32 | DType::I32 => {
+                e.b.ins().store(memory(), lane, at, 0);
+            }
+            DType::U8 => {
+                e.b.ins().istore8(memory(), lane, at, 0);
+            }
+            DType::Bool => {
+                let bit = e.b.ins().band_imm_s(lane, 1);
+                e.b.ins().istore8(memory(), bit, at, 0);
+            }
+        }
+    }
+
+    fn store(&self, e: &mut Emitter, access: &Access, at: Value, value: Value) {
+        let dtype = access.dtype;
+        let stride = self.inner.map(|axis| &access.strides[axis]);
+        match (self.mode, stride) {
+            (Mode::Vector, Some(s)) if s.is_const(1) && dtype.bytes() == 4 => {
+                e.b.ins().store(memory(), value, at, 0);
+            }
+            (Mode::Vector, Some(s)) => {
+                let stride = e.dim(s);
+                let step = scale(e, stride, dtype);
+                let mut at = at;
+                for lane in 0..LANES as u8 {
+                    let element = e.b.ins().extractlane(value, lane);
+                    self.store_lane(e, dtype, at, element);
+                    at = e.b.ins().iadd(at, step);
+                }
+            }
+            _ => self.store_lane(e, dtype, at, value),
+        }
+    }
+
+    /// A reduction's result, at the indices of the parallel axes.
+    pub fn store_result(&self, e: &mut Emitter, access: &Access, value: Value, index: &[Value]) {
+        let base = self.address(e, access, index);
+        let at = self.moved(e, base, access, index);
+        self.store(e, access, at, value);
+    }
+
+    /// One addition at a place that an index gives; scalar mode only.
+    fn add_at(&self, e: &mut Emitter, i: usize, store: &Store, index: &[Value]) {
+        let StoreKind::AddAt { index: by, stride, bound } = &store.kind else { return };
+        let base = self.store_base[i].expect("made by `outer`");
+        let at = self.moved(e, base, &store.access, index);
+        let by = self.value(*by);
+        let by = e.b.ins().sextend(types::I64, by);
+        let (stride, bound) = (e.dim(stride), e.dim(bound));
+        let (inside, after) = (e.b.create_block(), e.b.create_block());
+        let in_range = e.b.ins().icmp(IntCC::UnsignedLessThan, by, bound);
+        e.b.ins().brif(in_range, inside, &[], after, &[]);
+        e.b.switch_to_block(inside);
+        let elements = e.b.ins().imul(by, stride);
+        let bytes = scale(e, elements, store.access.dtype);
+        let at = e.b.ins().iadd(at, bytes);
+        let before = self.load_lane(e, store.access.dtype, at);
+        let value = self.value(store.value);
+        let sum = match store.access.dtype {
+            DType::F32 => e.b.ins().fadd(before, value),
+            _ => e.b.ins().iadd(before, value),
+        };
+        self.store_lane(e, store.access.dtype, at, sum);
+        e.b.ins().jump(after, &[]);
+        e.b.switch_to_block(after);
+    }
+
+    fn cast(&self, e: &mut Emitter, x: Value, from: DType, to: DType) -> Value {
+        let int = value_type(DType::I32, self.mode);
+        let float = value_type(DType::F32, self.mode);
+        match (from, to) {
+            _ if from == to => x,
+            (DType::Bool, DType::F32) => {
+                let one = e.b.ins().iconst(types::I32, i64::from(1f32.to_bits()));
+                let one = self.splat(e, one, DType::I32);
+                let bits = e.b.ins().band(x, one);
+                e.b.ins().bitcast(float, self.as_is(), bits)
+            }
+            (DType::Bool, _) => e.b.ins().ineg(x),
+            (DType::F32, DType::Bool) => {
+                let zero = e.b.ins().f32const(0.0);
+                let zero = self.splat(e, zero, DType::F32);
+                self.compare_f(e, Compare::Ne, x, zero)
+            }
+            (_, DType::Bool) => {
+                let zero = e.b.ins().iconst(types::I32, 0);
+                let zero = self.splat(e, zero, DType::I32);
+                self.compare_i(e, Compare::Ne, x, zero)
+            }
+            (DType::F32, _) => {
+                let whole = e.b.ins().fcvt_to_sint_sat(int, x);
+                if to == DType::U8 { self.clamp_byte(e, whole) } else { whole }
+            }
+            (_, DType::F32) => e.b.ins().fcvt_from_sint(float, x),
+            (_, DType::U8) => self.clamp_byte(e, x),
+            _ => x,
+        }
+    }
+
+    fn clamp_byte(&self, e: &mut Emitter, x: Value) -> Value {
+        let zero = e.b.ins().iconst(types::I32, 0);
+        let most = e.b.ins().iconst(types::I32, 255);
+        let (zero, most) = (self.splat(e, zero, DType::I32), self.splat(e, most, DType::I32));
+        let x = e.b.ins().smax(x, zero);
+        e.b.ins().smin(x, most)
+    }
+
+    /// Flags for a change of type that keeps the bits.
+    fn as_is(&self) -> MemFlags {
+        if self.mode == Mode::Vector { little() } else { MemFlags::new() }
+    }
+
+    pub fn choose(&self, e: &mut Emitter, mask: Value, a: Value, b: Value) -> Value {
+        if self.mode == Mode::Scalar {
+            return e.b.ins().select(mask, a, b);
+        }
+        let ty = e.b.func.dfg.value_type(a);
+        let mask = if ty == types::I32X4 { mask } else { e.b.ins().bitcast(ty, little(), mask) };
+        e.b.ins().bitselect(mask, a, b)
+    }
+
+    pub fn compare_f(&self, e: &mut Emitter, how: Compare, a: Value, b: Value) -> Value {
+        let code = match how {
+            Compare::Eq => FloatCC::Equal,
+            Compare::Ne => FloatCC::NotEqual,
+            Compare::Lt => FloatCC::LessThan,
+            Compare::Le => FloatCC::LessThanOrEqual,
+            Compare::Gt => FloatCC::GreaterThan,
+            Compare::Ge => FloatCC::GreaterThanOrEqual,
+        };
+        let found = e.b.ins().fcmp(code, a, b);
+        if self.mode == Mode::Scalar { e.b.ins().bmask(types::I32, found) } else { found }
+    }
+
+    pub fn compare_i(&self, e: &mut Emitter, how: Compare, a: Value, b: Value) -> Value {
+        let code = match how {
+            Compare::Eq => IntCC::Equal,
+            Compare::Ne => IntCC::NotEqual,
+            Compare::Lt => IntCC::SignedLessThan,
+            Compare::Le => IntCC::SignedLessThanOrEqual,
+            Compare::Gt => IntCC::SignedGreaterThan,
+            Compare::Ge => IntCC::SignedGreaterThanOrEqual,
+        };
+        let found = e.b.ins().icmp(code, a, b);
+        if self.mode == Mode::Scalar { e.b.ins().bmask(types::I32, found) } else { found }
+    }
+
+    /// A function of the table, step by step.
+    pub fn call(&self, e: &mut Emitter, func: Func, operands: &[Value], dtype: DType) -> Value {
+        let mut steps = Steps::default();
+        let arguments: Vec<StepId> = (0..operands.len()).map(|i| steps.push(Step::Argument(i as u8))).collect();
+        let result = func.lower(&mut steps, &arguments, dtype);
+        let mut done: Vec<Value> = Vec::with_capacity(steps.steps.len());
+        for step in &steps.steps {
+            let value = self.step(e, *step, operands, &done);
+            done.push(value);
+        }
+        done[result as usize]
+    }
+
+    fn step(&self, e: &mut Emitter, step: Step, operands: &[Value], done: &[Value]) -> Value {
+        let v = |id: StepId| done[id as usize];
+        let (float, int) = (value_type(DType::F32, self.mode), value_type(DType::I32, self.mode));
+        match step {
+            Step::Argument(i) => operands[i as usize],
+            Step::ConstF(c) => {
+                let lane = e.b.ins().f32const(c);
+                self.splat(e, lane, DType::F32)
+            }
+            Step::ConstI(c) => {
+                let lane = e.b.ins().iconst(types::I32, i64::from(c as u32));
+                self.splat(e, lane, DType::I32)
+            }
+            Step::AddF(a, b) => e.b.ins().fadd(v(a), v(b)),
+            Step::SubF(a, b) => e.b.ins().fsub(v(a), v(b)),
+            Step::MulF(a, b) => e.b.ins().fmul(v(a), v(b)),
+            Step::DivF(a, b) => e.b.ins().fdiv(v(a), v(b)),
+            Step::NegF(a) => e.b.ins().fneg(v(a)),
+            Step::AbsF(a) => e.b.ins().fabs(v(a)),
+            Step::SqrtF(a) => e.b.ins().sqrt(v(a)),
+            Step::Fma(a, b, c) => e.b.ins().fma(v(a), v(b), v(c)),
+            Step::FloorF(a) => e.b.ins().floor(v(a)),
+            Step::CeilF(a) => e.b.ins().ceil(v(a)),
+            Step::NearestF(a) => e.b.ins().nearest(v(a)),
+            Step::CompareF(how, a, b) => self.compare_f(e, how, v(a), v(b)),
+            Step::AddI(a, b) => e.b.ins().iadd(v(a), v(b)),
+            Step::SubI(a, b) => e.b.ins().isub(v(a), v(b)),
+            Step::MulI(a, b) => e.b.ins().imul(v(a), v(b)),
+            Step::ShlI(a, n) => e.b.ins().ishl_imm_s(v(a), i64::from(n)),
+            Step::ShrI(a, n) => e.b.ins().sshr_imm_s(v(a), i64::from(n)),
+            Step::AndI(a, b) => e.b.ins().band(v(a), v(b)),
+            Step::OrI(a, b) => e.b.ins().bor(v(a), v(b)),
+            Step::XorI(a, b) => e.b.ins().bxor(v(a), v(b)),
+            Step::NotI(a) => e.b.ins().bnot(v(a)),
+            Step::CompareI(how, a, b) => self.compare_i(e, how, v(a), v(b)),
+            Step::Select(m, a, b) => self.choose(e, v(m), v(a), v(b)),
+            Step::BitsOfF(a) => e.b.ins().bitcast(int, self.as_is(), v(a)),
+            Step::FOfBits(a) => e.b.ins().bitcast(float, self.as_is(), v(a)),
+            // On x86 one instruction, unspecified out of range; elsewhere the saturating one is as fast.
+            Step::TruncateF(a) if self.mode == Mode::Vector && cfg!(target_arch = "x86_64") => {
+                e.b.ins().x86_cvtt2dq(int, v(a))
+            }
+            Step::TruncateF(a) => e.b.ins().fcvt_to_sint_sat(int, v(a)),
+            Step::ToF(a) => e.b.ins().fcvt_from_sint(float, v(a)),
+        }
+    }
+}
+
+fn little() -> MemFlags {
+    MemFlags::new().with_endianness(Endianness::Little)
+}
+
+/// Elements to bytes.
+pub fn scale(e: &mut Emitter, elements: Value, dtype: DType) -> Value {
+    if dtype.bytes() == 4 { e.b.ins().ishl_imm_s(elements, 2) } else { elements }
+}

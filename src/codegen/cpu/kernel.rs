@@ -1,0 +1,225 @@
+//! A kernel's function: prologue, sizes, and its tile ops one after another.
+//!
+//! What enters: a verified kernel. What leaves: CLIF in `cx.func`. Sizes are i64 arithmetic over the function's parameters,
+//! written where they are used: Cranelift makes equal ones one and moves them out of loops. Nests are `nest.rs`'s.
+
+use super::nest::emit_nest;
+use super::products::{Numbers, Product};
+use crate::base::{Dim, Distribution};
+use crate::nest::{BufferRef, Fill, Gemm, Kernel, Matrix, TileOp};
+use cranelift_codegen::Context;
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{
+    AbiParam, BlockArg, Function, InstBuilder, MemFlagsData as MemFlags, Signature, StackSlotData, StackSlotKind, Type, Value, types,
+};
+use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use cranelift_jit::JITModule;
+use cranelift_module::{Linkage, Module};
+
+pub const GEMM: &str = "gradc_gemm";
+pub const FILL: &str = "gradc_fill";
+
+/// Accesses are in bounds and may be unaligned.
+pub fn memory() -> MemFlags {
+    MemFlags::new().with_notrap()
+}
+
+/// A function that is being written, and what its kernel's symbols are.
+pub struct Emitter<'a, 'b> {
+    pub b: FunctionBuilder<'b>,
+    pub kernel: &'a Kernel,
+    pub pointer: Type,
+    arguments: Vec<Value>,
+    scratch: Value,
+    batch: Value,
+    start: Value,
+    tile: Value,
+    env: Value,
+    rows: Option<Value>,
+}
+
+pub fn build(module: &mut JITModule, cx: &mut Context, frontend: &mut FunctionBuilderContext, kernel: &Kernel) {
+    let pointer = module.target_config().pointer_type();
+    let mut signature = module.make_signature();
+    let parameters = [pointer, pointer, types::I64, types::I64, types::I64, pointer];
+    signature.params.extend(parameters.map(AbiParam::new));
+    cx.func = Function::with_name_signature(Default::default(), signature);
+    let mut callee: Signature = module.make_signature();
+    callee.params.push(AbiParam::new(pointer));
+    let mut import = |name: &str, func: &mut Function| {
+        let id = module.declare_function(name, Linkage::Import, &callee).expect("one signature a name");
+        module.declare_func_in_func(id, func)
+    };
+    let (gemm, fill) = (import(GEMM, &mut cx.func), import(FILL, &mut cx.func));
+    let mut b = FunctionBuilder::new(&mut cx.func, frontend);
+    let entry = b.create_block();
+    b.append_block_params_for_function_params(entry);
+    b.switch_to_block(entry);
+    let p = b.block_params(entry).to_vec();
+    // Argument addresses do not change while the function runs.
+    let table = MemFlags::trusted().with_readonly().with_can_move();
+    let arguments = (0..kernel.arguments.len() as i32).map(|i| b.ins().load(pointer, table, p[0], 8 * i)).collect();
+    let [scratch, batch, start, tile, env] = [p[1], p[2], p[3], p[4], p[5]];
+    let mut e = Emitter { b, kernel, pointer, arguments, scratch, batch, start, tile, env, rows: None };
+    if kernel.rows.as_const().is_none() {
+        e.rows = Some(e.dim(&kernel.rows));
+    }
+    for op in &kernel.ops {
+        match op {
+            TileOp::Nest(nest) => emit_nest(&mut e, nest),
+            TileOp::Gemm(g) => e.gemm(g, gemm),
+            TileOp::Fill(f) => e.fill(f, fill),
+        }
+    }
+    e.b.ins().return_(&[]);
+    e.b.seal_all_blocks();
+    e.b.finalize(module.target_config());
+}
+
+impl Emitter<'_, '_> {
+    pub fn integer(&mut self, value: i64) -> Value {
+        self.b.ins().iconst(types::I64, value)
+    }
+
+    /// A size's value, i64.
+    pub fn dim(&mut self, dim: &Dim) -> Value {
+        if let Some(value) = dim.as_const() {
+            return self.integer(value);
+        }
+        let mut sum: Option<Value> = None;
+        for (symbols, coefficient) in dim.terms() {
+            let mut term = match symbols.first() {
+                None => self.integer(coefficient),
+                Some(first) => {
+                    let first = self.symbol(first);
+                    if coefficient == 1 { first } else { self.b.ins().imul_imm_s(first, coefficient) }
+                }
+            };
+            for symbol in symbols.iter().skip(1) {
+                let factor = self.symbol(symbol);
+                term = self.b.ins().imul(term, factor);
+            }
+            sum = Some(match sum {
+                None => term,
+                Some(sum) => self.b.ins().iadd(sum, term),
+            });
+        }
+        sum.expect("a size that is not a constant has terms")
+    }
+
+    fn symbol(&mut self, symbol: &str) -> Value {
+        match symbol {
+            "batch" => self.batch,
+            "start" => self.start,
+            "tile" => self.tile,
+            "rows" => match self.rows {
+                Some(rows) => rows,
+                None => self.dim(&self.kernel.rows.clone()),
+            },
+            other => unreachable!("verified: {other} is no symbol of a kernel"),
+        }
+    }
+
+    /// The address of a buffer's first element.
+    pub fn buffer(&mut self, buffer: BufferRef) -> Value {
+        match buffer {
+            BufferRef::Argument(i) => self.arguments[i as usize],
+            BufferRef::Scratch(i) => {
+                let offset = self.kernel.scratch[i as usize].offset;
+                self.b.ins().iadd_imm_s(self.scratch, offset as i64)
+            }
+        }
+    }
+
+    /// `for i in from..to, step`: runs `body` for each; `i` is i64.
+    pub fn each(&mut self, from: Value, to: Value, step: i64, body: impl FnOnce(&mut Self, Value)) {
+        let (head, inside, after) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
+        let i = self.b.append_block_param(head, types::I64);
+        self.b.ins().jump(head, &[BlockArg::Value(from)]);
+        self.b.switch_to_block(head);
+        let more = self.b.ins().icmp(IntCC::SignedLessThan, i, to);
+        self.b.ins().brif(more, inside, &[], after, &[]);
+        self.b.switch_to_block(inside);
+        body(self, i);
+        let next = self.b.ins().iadd_imm_s(i, step);
+        self.b.ins().jump(head, &[BlockArg::Value(next)]);
+        self.b.switch_to_block(after);
+    }
+
+    fn gemm(&mut self, gemm: &Gemm, callee: cranelift_codegen::ir::FuncRef) {
+        let size = size_of::<Product>() as u32;
+        let slot = self.b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, size, 3));
+        let zero = self.integer(0);
+        let accumulate = self.integer(i64::from(gemm.accumulate));
+        self.gemm_loops(gemm, 0, [zero; 3], accumulate, &mut |e, shifts, accumulate| {
+            let (m, n, k) = (e.dim(&gemm.m), e.dim(&gemm.n), e.dim(&gemm.k));
+            let mut fields = vec![m, n, k];
+            for (matrix, shift) in [(&gemm.out, shifts[2]), (&gemm.lhs, shifts[0]), (&gemm.rhs, shifts[1])] {
+                fields.extend(e.matrix(matrix, shift));
+            }
+            fields.push(accumulate);
+            e.call(slot, &fields, callee);
+        });
+    }
+
+    /// The loops around a product; `shifts` are elements for left, right and output.
+    fn gemm_loops(
+        &mut self,
+        gemm: &Gemm,
+        depth: usize,
+        shifts: [Value; 3],
+        accumulate: Value,
+        inside: &mut dyn FnMut(&mut Self, [Value; 3], Value),
+    ) {
+        let Some(axis) = gemm.batch.get(depth) else { return inside(self, shifts, accumulate) };
+        let (zero, extent) = (self.integer(0), self.dim(&axis.extent));
+        self.each(zero, extent, 1, |e, i| {
+            let mut shifts = shifts;
+            for (shift, stride) in shifts.iter_mut().zip([&axis.lhs, &axis.rhs, &axis.out]) {
+                let stride = e.dim(stride);
+                let step = e.b.ins().imul(i, stride);
+                *shift = e.b.ins().iadd(*shift, step);
+            }
+            // All but the first turn of a summed axis add to what is there.
+            let accumulate = if axis.reduce { e.b.ins().bor(accumulate, i) } else { accumulate };
+            e.gemm_loops(gemm, depth + 1, shifts, accumulate, inside);
+        });
+    }
+
+    fn matrix(&mut self, matrix: &Matrix, shift: Value) -> [Value; 3] {
+        let base = self.buffer(matrix.buffer);
+        let offset = self.dim(&matrix.offset);
+        let at = self.b.ins().iadd(offset, shift);
+        let bytes = self.b.ins().ishl_imm_s(at, 2);
+        let address = self.b.ins().iadd(base, bytes);
+        [address, self.dim(&matrix.row_stride), self.dim(&matrix.column_stride)]
+    }
+
+    fn fill(&mut self, fill: &Fill, callee: cranelift_codegen::ir::FuncRef) {
+        let size = size_of::<Numbers>() as u32;
+        let slot = self.b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, size, 3));
+        let base = self.buffer(fill.buffer);
+        let offset = self.dim(&fill.offset);
+        let bytes = self.b.ins().ishl_imm_s(offset, 2);
+        let out = self.b.ins().iadd(base, bytes);
+        let (count, first) = (self.dim(&fill.count), self.dim(&fill.first));
+        let site = self.integer(fill.site.into());
+        let normal = self.integer((fill.distribution == Distribution::Normal).into());
+        self.call(slot, &[out, count, first, site, normal, self.env], callee);
+    }
+
+    /// Calls with the address of a description on the stack.
+    fn call(
+        &mut self,
+        slot: cranelift_codegen::ir::StackSlot,
+        fields: &[Value],
+        callee: cranelift_codegen::ir::FuncRef,
+    ) {
+        for (i, field) in fields.iter().enumerate() {
+            let pointer = self.pointer;
+            self.b.ins().stack_store(pointer, *field, slot, 8 * i as i32);
+        }
+        let address = self.b.ins().stack_addr(self.pointer, slot, 0);
+        self.b.ins().call(callee, &[address]);
+    }
+}

@@ -22,7 +22,8 @@ mod tests;
 mod tile;
 
 pub use build::plan;
-pub use report::report;
+pub use report::{bytes, report};
+pub use tile::tile_cost;
 
 use crate::base::{DType, Dim};
 use crate::nest::Kernel;

@@ -10,7 +10,7 @@
 
 use super::lower::ScratchUse;
 use crate::base::Dim;
-use crate::nest::{Nest, Scratch, TileOp};
+use crate::nest::{Kernel, Nest, Scratch, TileOp};
 
 /// Work in a tile below which splitting further does not pay (some 2 µs of products).
 const TILE_FLOPS: u64 = 300_000;
@@ -63,15 +63,23 @@ fn calls(nest: &Nest) -> u64 {
     (in_body + reductions) as u64
 }
 
+/// An estimate of what a tile of `n_rows` rows costs, in floating-point operations: for dealing out work.
+pub fn tile_cost(kernel: &Kernel, batch: i64, n_rows: i64) -> u64 {
+    work(&kernel.ops, &Sizes { batch, tile: n_rows })
+}
+
+/// A call costs about as much as a few multiply-adds, for it moves an element.
+fn work(ops: &[TileOp], sizes: &Sizes) -> u64 {
+    ops.iter().map(|op| flops(op, sizes) * if matches!(op, TileOp::Gemm(_)) { 1 } else { 8 }).sum()
+}
+
 /// Rows in a tile, for a kernel of `rows` rows.
 pub fn choose(ops: &[TileOp], scratch: &[ScratchUse], rows: u64, batch: i64) -> u32 {
     if rows <= 1 {
         return 1;
     }
     let all = Sizes { batch, tile: rows as i64 };
-    // A call costs about as much as a few multiply-adds, for it moves an element.
-    let work: u64 =
-        ops.iter().map(|op| flops(op, &all) * if matches!(op, TileOp::Gemm(_)) { 1 } else { 8 }).sum();
+    let work = work(ops, &all);
     let n_tiles = (work / TILE_FLOPS).clamp(1, MOST_TILES);
     let mut tile = rows.div_ceil(n_tiles).next_multiple_of(ROW_STEP).min(rows);
     let bytes = |tile: u64| scratch_offsets(scratch, &Sizes { batch, tile: tile as i64 }).1;

@@ -1,4 +1,18 @@
 //! Buffers, threads, running a compiled plan.
+//!
+//! What enters: plans, variables' values, a batch of inputs. What leaves: outputs, and variables that changed. Invariants: a
+//! steady step allocates nothing and takes no lock; its result does not depend on the number of threads.
+//! Not here: where data comes from, what a step is for.
 
+mod buffer;
+mod executor;
 pub mod interrupt;
+mod memory;
+mod pool;
 pub mod probe;
+mod session;
+#[cfg(test)]
+mod tests;
+
+pub use crate::codegen::cpu::StepEnv;
+pub use session::{ProgramId, RuntimeError, Session};

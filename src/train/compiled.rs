@@ -59,11 +59,11 @@ impl Engine for Compiled<'_> {
     }
 
     fn variable(&self, path: &str) -> Vec<f32> {
-        self.session.variable(path).to_vec()
+        self.session.variable(path).map(<[f32]>::to_vec).unwrap_or_default()
     }
 
     fn set_variable(&mut self, path: &str, values: &[f32]) {
-        self.session.set_variable(path, values);
+        self.session.set_variable(path, values).expect("a variable has the elements that the model gives it");
     }
 }
 

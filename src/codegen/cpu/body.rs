@@ -90,7 +90,16 @@ impl<'n> BodyEmitter<'n> {
         let n = nest.body.len();
         let depends = inner.map_or(vec![false; n], |axis| depends_on(nest, axis));
         let (load_base, store_base) = (vec![None; n], vec![None; nest.stores.len()]);
-        BodyEmitter { nest, types: types_of(nest), mode, inner, depends, values: vec![None; n], load_base, store_base }
+        BodyEmitter {
+            nest,
+            types: types_of(nest),
+            mode,
+            inner,
+            depends,
+            values: vec![None; n],
+            load_base,
+            store_base,
+        }
     }
 
     /// What does not change along the inner axis; `index` has the outer axes' indices.
@@ -122,7 +131,8 @@ impl<'n> BodyEmitter<'n> {
         for (i, store) in self.nest.stores.iter().enumerate() {
             match &store.kind {
                 StoreKind::Set => {
-                    let at = self.moved(e, self.store_base[i].expect("made by `outer`"), &store.access, index);
+                    let at =
+                        self.moved(e, self.store_base[i].expect("made by `outer`"), &store.access, index);
                     self.store(e, &store.access, at, self.value(store.value));
                 }
                 StoreKind::AddAt { .. } => self.add_at(e, i, store, index),
@@ -191,7 +201,9 @@ impl<'n> BodyEmitter<'n> {
                 let value = f64::from_bits(*bits);
                 let lane = match dtype {
                     DType::F32 => e.b.ins().f32const(value as f32),
-                    DType::Bool => e.b.ins().iconst(types::I32, if value == 0.0 { 0 } else { i64::from(u32::MAX) }),
+                    DType::Bool => {
+                        e.b.ins().iconst(types::I32, if value == 0.0 { 0 } else { i64::from(u32::MAX) })
+                    }
                     DType::I32 | DType::U8 => e.b.ins().iconst(types::I32, i64::from(value as i32 as u32)),
                 };
                 self.splat(e, lane, *dtype)
@@ -514,7 +526,8 @@ impl<'n> BodyEmitter<'n> {
     /// A function of the table, step by step.
     pub fn call(&self, e: &mut Emitter, func: Func, operands: &[Value], dtype: DType) -> Value {
         let mut steps = Steps::default();
-        let arguments: Vec<StepId> = (0..operands.len()).map(|i| steps.push(Step::Argument(i as u8))).collect();
+        let arguments: Vec<StepId> =
+            (0..operands.len()).map(|i| steps.push(Step::Argument(i as u8))).collect();
         let result = func.lower(&mut steps, &arguments, dtype);
         let mut done: Vec<Value> = Vec::with_capacity(steps.steps.len());
         for step in &steps.steps {

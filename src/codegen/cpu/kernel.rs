@@ -10,7 +10,8 @@ use crate::nest::{BufferRef, Fill, Gemm, Kernel, Matrix, TileOp};
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
-    AbiParam, BlockArg, Function, InstBuilder, MemFlagsData as MemFlags, Signature, StackSlotData, StackSlotKind, Type, Value, types,
+    AbiParam, BlockArg, Function, InstBuilder, MemFlagsData as MemFlags, Signature, StackSlotData,
+    StackSlotKind, Type, Value, types,
 };
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_jit::JITModule;
@@ -38,7 +39,12 @@ pub struct Emitter<'a, 'b> {
     rows: Option<Value>,
 }
 
-pub fn build(module: &mut JITModule, cx: &mut Context, frontend: &mut FunctionBuilderContext, kernel: &Kernel) {
+pub fn build(
+    module: &mut JITModule,
+    cx: &mut Context,
+    frontend: &mut FunctionBuilderContext,
+    kernel: &Kernel,
+) {
     let pointer = module.target_config().pointer_type();
     let mut signature = module.make_signature();
     let parameters = [pointer, pointer, types::I64, types::I64, types::I64, pointer];
@@ -58,7 +64,8 @@ pub fn build(module: &mut JITModule, cx: &mut Context, frontend: &mut FunctionBu
     let p = b.block_params(entry).to_vec();
     // Argument addresses do not change while the function runs.
     let table = MemFlags::trusted().with_readonly().with_can_move();
-    let arguments = (0..kernel.arguments.len() as i32).map(|i| b.ins().load(pointer, table, p[0], 8 * i)).collect();
+    let arguments =
+        (0..kernel.arguments.len() as i32).map(|i| b.ins().load(pointer, table, p[0], 8 * i)).collect();
     let [scratch, batch, start, tile, env] = [p[1], p[2], p[3], p[4], p[5]];
     let mut e = Emitter { b, kernel, pointer, arguments, scratch, batch, start, tile, env, rows: None };
     if kernel.rows.as_const().is_none() {

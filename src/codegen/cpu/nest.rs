@@ -46,8 +46,12 @@ fn merge_axes(nest: &Nest) -> Nest {
     let mut axis = 0;
     while axis + 1 < nest.axes.len() {
         let (outer, inner) = (axis, axis + 1);
-        let even = |a: &&Access| a.strides[outer] == a.strides[inner].clone() * nest.axes[inner].extent.clone();
-        let in_use = nest.body.iter().any(|i| matches!(i, Inst::Index { axis, .. } if [outer, inner].contains(&(*axis as usize))));
+        let even =
+            |a: &&Access| a.strides[outer] == a.strides[inner].clone() * nest.axes[inner].extent.clone();
+        let in_use = nest
+            .body
+            .iter()
+            .any(|i| matches!(i, Inst::Index { axis, .. } if [outer, inner].contains(&(*axis as usize))));
         let same_kind = nest.axes[outer].reduce == nest.axes[inner].reduce;
         let argmax = nest.stores.iter().any(|s| s.kind == StoreKind::ArgMax);
         if !same_kind || in_use || argmax || !accesses(&nest).iter().all(even) {
@@ -96,7 +100,11 @@ fn vector_axis(nest: &Nest, n_parallel: usize) -> Option<usize> {
     }
     let along = score(nest, last);
     let across = best_parallel.map_or(i64::MIN, |axis| score(nest, axis));
-    if long_enough(&last) && along > 0 && along >= across { Some(last) } else { best_parallel.filter(|_| across > 0) }
+    if long_enough(&last) && along > 0 && along >= across {
+        Some(last)
+    } else {
+        best_parallel.filter(|_| across > 0)
+    }
 }
 
 struct Loops<'n> {
@@ -171,7 +179,13 @@ impl<'n> Loops<'n> {
     ) {
         let zero = e.integer(0);
         let extent = e.dim(&self.nest.axes[axis].extent);
-        let mut run = |loops: &mut Self, e: &mut Emitter, mode: Mode, from: Value, to: Value, step: i64, inner_vector: bool| {
+        let mut run = |loops: &mut Self,
+                       e: &mut Emitter,
+                       mode: Mode,
+                       from: Value,
+                       to: Value,
+                       step: i64,
+                       inner_vector: bool| {
             // Lanes lie along this axis, or along an outer one that the body must know of.
             let lanes_along = if inner_vector || mode == Mode::Scalar { Some(axis) } else { loops.vector };
             let mut body = BodyEmitter::new(loops.nest, mode, lanes_along);
@@ -209,8 +223,10 @@ impl<'n> Loops<'n> {
         let along = self.vector == Some(last);
         let lanes = if along { Mode::Vector } else { mode };
         let nest = self.nest;
-        let reducing = nest.stores.iter().filter(|s| matches!(s.kind, StoreKind::Reduce(_) | StoreKind::ArgMax));
-        let accumulators: Vec<Accumulator> = reducing.map(|store| begin(e, nest, store, lanes, along)).collect();
+        let reducing =
+            nest.stores.iter().filter(|s| matches!(s.kind, StoreKind::Reduce(_) | StoreKind::ArgMax));
+        let accumulators: Vec<Accumulator> =
+            reducing.map(|store| begin(e, nest, store, lanes, along)).collect();
         self.reduce_axes(e, self.n_parallel, mode, &accumulators);
         for accumulator in &accumulators {
             self.end(e, accumulator, lanes, mode);

@@ -1,0 +1,206 @@
+//! One compiled plan: its arena, who does which tile, and a step.
+//!
+//! What enters: a plan, addresses of variables and inputs. What leaves: bytes in the arena and in the variables. For each
+//! batch size the tiles of a phase are dealt to the threads once, the costliest first, each to the thread that has least to do; a
+//! step then only walks its list. Invariant: a tile's result does not depend on who computes it.
+
+use super::buffer::Buffer;
+use super::pool::{Barrier, Pool};
+use crate::codegen::cpu::{Program, StepEnv, TileFn};
+use crate::plan::{BufferId, Launch, Place, Plan};
+
+/// Work (floating-point operations or thereabouts) below which a phase is not split over one more thread.
+const WORK_A_THREAD: u64 = 100_000;
+
+pub struct Executor {
+    pub plan: Plan,
+    code: Program,
+    arena: Buffer,
+    /// Arguments' addresses, all launches one after another.
+    table: Vec<*mut u8>,
+    /// Where each launch's arguments begin in `table`, by phase.
+    first_argument: Vec<Vec<usize>>,
+    /// (place in `table`, input): set before each run.
+    inputs_at: Vec<(usize, usize)>,
+    /// Inputs' buffers, in order.
+    pub inputs: Vec<BufferId>,
+    schedules: Vec<Schedule>,
+    /// Of the last run.
+    pub batch: i64,
+}
+
+// SAFETY: the addresses are of the arena, which moves with the executor without changing its place, and of variables
+// whose owner (`Session`) moves along with it.
+unsafe impl Send for Executor {}
+
+/// Who does what at one batch size.
+struct Schedule {
+    batch: i64,
+    /// By phase, by thread.
+    phases: Vec<Vec<Vec<Tile>>>,
+    /// Whether any phase has work for more than one thread.
+    is_parallel: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Tile {
+    function: TileFn,
+    first_argument: usize,
+    start: i64,
+    rows: i64,
+}
+
+impl Executor {
+    /// `variable` gives the address of a variable by its buffer.
+    pub fn new(plan: Plan, code: Program, arena: Buffer, variable: impl Fn(BufferId) -> *mut u8) -> Executor {
+        let is_input = |id: &BufferId| plan.buffers[id.0 as usize].place == Place::Input;
+        let inputs: Vec<BufferId> = (0..plan.buffers.len() as u32).map(BufferId).filter(is_input).collect();
+        let (mut table, mut inputs_at, mut first_argument) = (Vec::new(), Vec::new(), Vec::new());
+        for phase in &plan.phases {
+            let mut firsts = Vec::with_capacity(phase.len());
+            for launch in phase {
+                firsts.push(table.len());
+                for id in &launch.arguments {
+                    let address = match plan.buffers[id.0 as usize].place {
+                        Place::Arena { offset } => arena.address().wrapping_add(offset as usize),
+                        Place::Variable => variable(*id),
+                        Place::Input => {
+                            let input = inputs.iter().position(|i| i == id).expect("it is in the list");
+                            inputs_at.push((table.len(), input));
+                            std::ptr::null_mut()
+                        }
+                    };
+                    table.push(address);
+                }
+            }
+            first_argument.push(firsts);
+        }
+        let schedules = Vec::new();
+        Executor { plan, code, arena, table, first_argument, inputs_at, inputs, schedules, batch: 0 }
+    }
+
+    /// Makes the schedule of a batch size, if it is not there.
+    fn schedule(&mut self, batch: i64, n_threads: usize) -> usize {
+        if let Some(known) = self.schedules.iter().position(|s| s.batch == batch) {
+            return known;
+        }
+        let mut is_parallel = false;
+        let mut phases = Vec::with_capacity(self.plan.phases.len());
+        for (p, phase) in self.plan.phases.iter().enumerate() {
+            let mut tiles: Vec<(u64, Tile)> = Vec::new();
+            for (l, launch) in phase.iter().enumerate() {
+                self.tiles(launch, self.first_argument[p][l], batch, &mut tiles);
+            }
+            let work: u64 = tiles.iter().map(|(cost, _)| cost).sum();
+            let useful = (work / WORK_A_THREAD).clamp(1, n_threads as u64) as usize;
+            is_parallel |= useful > 1 && tiles.len() > 1;
+            phases.push(deal(tiles, useful, n_threads));
+        }
+        // A run has one full batch and one last, short one; more sizes than a few are somebody's experiment.
+        if self.schedules.len() >= 8 {
+            self.schedules.remove(0);
+        }
+        self.schedules.push(Schedule { batch, phases, is_parallel });
+        self.schedules.len() - 1
+    }
+
+    fn tiles(&self, launch: &Launch, first_argument: usize, batch: i64, tiles: &mut Vec<(u64, Tile)>) {
+        let kernel = &self.plan.kernels[launch.kernel];
+        let rows = kernel.rows.eval(&|s| (s == "batch").then_some(batch)).expect("rows are over batch");
+        let mut start = 0;
+        while start < rows {
+            let n = i64::from(kernel.tile).min(rows - start);
+            let tile = Tile { function: self.code.function(launch.kernel), first_argument, start, rows: n };
+            tiles.push((crate::plan::tile_cost(kernel, batch, n), tile));
+            start += n;
+        }
+    }
+
+    /// Runs all phases.
+    ///
+    /// # Safety
+    /// Variables' addresses are those given to `new`, and nobody else touches them; each of `inputs` has the elements that
+    /// the plan expects of a batch of this size, aligned; `scratch` has the plan's scratch bytes for each thread.
+    pub unsafe fn run(
+        &mut self,
+        pool: &Pool,
+        barrier: &Barrier,
+        scratch: &[Buffer],
+        batch: i64,
+        env: StepEnv,
+        inputs: &[*const u8],
+    ) {
+        let index = self.schedule(batch, pool.n_threads());
+        for (at, input) in &self.inputs_at {
+            self.table[*at] = inputs[*input].cast_mut();
+        }
+        self.batch = batch;
+        let schedule = &self.schedules[index];
+        let step = Step { table: Addresses(self.table.as_ptr()), scratch, batch, env };
+        if schedule.is_parallel {
+            pool.run(&|thread| {
+                for phase in &schedule.phases {
+                    for tile in &phase[thread] {
+                        // SAFETY: the caller vouches for the addresses; phases are ordered by the barrier, and tiles of one phase
+                        // are independent (the plan's invariant).
+                        unsafe { step.tile(tile, thread) };
+                    }
+                    barrier.wait();
+                }
+            });
+            return;
+        }
+        for tile in schedule.phases.iter().flatten().flatten() {
+            // SAFETY: as above, on one thread.
+            unsafe { step.tile(tile, 0) };
+        }
+    }
+
+    /// The bytes of an arena buffer after the last run.
+    pub fn arena_bytes(&self, id: BufferId) -> &[u8] {
+        let bytes = self.plan.buffer_bytes(id, self.batch).expect("a batch that was run has a size") as usize;
+        match self.plan.buffers[id.0 as usize].place {
+            Place::Arena { offset } => &self.arena.bytes()[offset as usize..offset as usize + bytes],
+            _ => unreachable!("outputs lie in the arena"),
+        }
+    }
+}
+
+/// Deals tiles to the first `useful` of `n_threads` threads, the costliest first.
+fn deal(mut tiles: Vec<(u64, Tile)>, useful: usize, n_threads: usize) -> Vec<Vec<Tile>> {
+    tiles.sort_by_key(|(cost, _)| std::cmp::Reverse(*cost));
+    let mut shares: Vec<Vec<Tile>> = vec![Vec::new(); n_threads];
+    let mut load = vec![0; useful];
+    for (cost, tile) in tiles {
+        let least = (0..useful).min_by_key(|t| load[*t]).expect("at least one thread");
+        load[least] += cost;
+        shares[least].push(tile);
+    }
+    shares
+}
+
+struct Addresses(*const *mut u8);
+
+// SAFETY: the table is only read while a step runs.
+unsafe impl Sync for Addresses {}
+
+/// What all tiles of a step share.
+struct Step<'a> {
+    table: Addresses,
+    scratch: &'a [Buffer],
+    batch: i64,
+    env: StepEnv,
+}
+
+impl Step<'_> {
+    /// # Safety
+    /// See `Executor::run`.
+    unsafe fn tile(&self, tile: &Tile, thread: usize) {
+        let arguments = self.table.0.wrapping_add(tile.first_argument);
+        let scratch = self.scratch[thread].address();
+        // SAFETY: the function was compiled from the launch's kernel, for arguments that `new` put into the table.
+        unsafe {
+            (tile.function)(arguments, scratch, self.batch, tile.start, tile.rows, &raw const self.env)
+        };
+    }
+}

@@ -1,0 +1,248 @@
+//! Programs that share variables: the object that training, evaluation and embedding programs hold.
+//!
+//! What enters: plans, values. What leaves: outputs and variables by name. Invariants: variables of one name are one
+//! storage, whichever program uses them; a program that does not fit the machine's memory is refused before anything is
+//! allocated.
+
+use super::buffer::Buffer;
+use super::executor::Executor;
+use super::memory::available_bytes;
+use super::pool::{Barrier, Pool};
+use crate::base::DType;
+use crate::codegen::cpu::{StepEnv, compile};
+use crate::plan::{BufferId, Place, Plan, bytes};
+use smol_str::SmolStr;
+use std::collections::HashMap;
+
+/// Why a program cannot be run.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum RuntimeError {
+    #[error("a step needs {} of memory, and this machine has {} to give", bytes(*.needed), bytes(*.available))]
+    OutOfMemory { needed: u64, available: u64 },
+    #[error("the variable {name} has {found} elements in one program and {expected} in another")]
+    VariableDiffers { name: SmolStr, expected: usize, found: usize },
+}
+
+/// A program of a session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ProgramId(usize);
+
+struct Variable {
+    name: SmolStr,
+    dtype: DType,
+    buffer: Buffer,
+}
+
+pub struct Session {
+    pool: Pool,
+    barrier: Barrier,
+    programs: Vec<Executor>,
+    input_names: Vec<Vec<SmolStr>>,
+    variables: Vec<Variable>,
+    by_name: HashMap<SmolStr, usize>,
+    /// One for each thread.
+    scratch: Vec<Buffer>,
+    /// Copies of inputs that are not aligned to their elements.
+    realigned: Vec<Buffer>,
+    addresses: Vec<*const u8>,
+}
+
+// SAFETY: `addresses` is filled and used within one `run`.
+unsafe impl Send for Session {}
+
+impl Session {
+    /// Starts the threads (`n_threads` counts the caller's).
+    pub fn new(n_threads: usize) -> Session {
+        let pool = Pool::new(n_threads);
+        let barrier = Barrier::new(pool.n_threads());
+        Session {
+            pool,
+            barrier,
+            programs: Vec::new(),
+            input_names: Vec::new(),
+            variables: Vec::new(),
+            by_name: HashMap::new(),
+            scratch: Vec::new(),
+            realigned: Vec::new(),
+            addresses: Vec::new(),
+        }
+    }
+
+    /// Compiles a plan and reserves its memory. Variables that are new are zero.
+    ///
+    /// # Errors
+    /// The plan does not fit into memory, or disagrees with another about a variable.
+    pub fn add(&mut self, plan: Plan) -> Result<ProgramId, RuntimeError> {
+        let needed = plan.peak_bytes(self.pool.n_threads());
+        let available = available_bytes().unwrap_or(u64::MAX);
+        let refused = RuntimeError::OutOfMemory { needed, available };
+        if needed > available {
+            return Err(refused);
+        }
+        let reserve = |n: u64| usize::try_from(n).ok().and_then(Buffer::new).ok_or(refused.clone());
+        let arena = reserve(plan.arena_bytes)?;
+        for (i, buffer) in plan.buffers.iter().enumerate() {
+            if buffer.place != Place::Variable {
+                continue;
+            }
+            let n = plan.buffer_bytes(BufferId(i as u32), plan.max_batch).ok_or(refused.clone())?;
+            match self.by_name.get(&buffer.name) {
+                None => {
+                    self.by_name.insert(buffer.name.clone(), self.variables.len());
+                    let storage = reserve(n)?;
+                    self.variables.push(Variable {
+                        name: buffer.name.clone(),
+                        dtype: buffer.dtype,
+                        buffer: storage,
+                    });
+                }
+                Some(known) => {
+                    let known = self.variables[*known].buffer.bytes().len();
+                    if known as u64 != n {
+                        let (expected, found) = (known / 4, n as usize / 4);
+                        return Err(RuntimeError::VariableDiffers {
+                            name: buffer.name.clone(),
+                            expected,
+                            found,
+                        });
+                    }
+                }
+            }
+        }
+        let scratch_bytes = plan.scratch_bytes();
+        let have = self.scratch.first().map_or(0, |s| s.bytes().len()) as u64;
+        if self.scratch.is_empty() || have < scratch_bytes {
+            let all: Result<Vec<Buffer>, _> =
+                (0..self.pool.n_threads()).map(|_| reserve(scratch_bytes)).collect();
+            self.scratch = all?;
+        }
+        let code = compile(&plan.kernels);
+        let (variables, by_name) = (&self.variables, &self.by_name);
+        let address = |id: BufferId| {
+            let name = plan_name(&plan, id);
+            variables[by_name[&name]].buffer.address()
+        };
+        let addresses: HashMap<BufferId, *mut u8> = (0..plan.buffers.len() as u32)
+            .map(BufferId)
+            .filter(|id| plan.buffers[id.0 as usize].place == Place::Variable)
+            .map(|id| (id, address(id)))
+            .collect();
+        let executor = Executor::new(plan, code, arena, |id| addresses[&id]);
+        self.input_names.push(executor.inputs.iter().map(|id| plan_name(&executor.plan, *id)).collect());
+        self.programs.push(executor);
+        Ok(ProgramId(self.programs.len() - 1))
+    }
+
+    /// Names of the inputs that `run` takes, in order.
+    pub fn inputs(&self, program: ProgramId) -> &[SmolStr] {
+        &self.input_names[program.0]
+    }
+
+    pub fn plan(&self, program: ProgramId) -> &Plan {
+        &self.programs[program.0].plan
+    }
+
+    /// One step over `batch` examples. Inputs are native bytes, row-major, in the order of `inputs`.
+    ///
+    /// # Panics
+    /// If `batch` is more than the plan's, or an input has not the bytes that the batch needs.
+    pub fn run(&mut self, program: ProgramId, batch: usize, env: StepEnv, inputs: &[&[u8]]) {
+        let executor = &mut self.programs[program.0];
+        let batch = batch as i64;
+        assert!(
+            batch <= executor.plan.max_batch,
+            "a batch of {batch}, planned for {}",
+            executor.plan.max_batch
+        );
+        assert_eq!(inputs.len(), executor.inputs.len(), "a program takes all its inputs");
+        self.addresses.clear();
+        for (i, (bytes, id)) in inputs.iter().zip(&executor.inputs).enumerate() {
+            let needed = executor.plan.buffer_bytes(*id, batch).expect("a batch within the plan has a size");
+            let buffer = &executor.plan.buffers[id.0 as usize];
+            assert_eq!(bytes.len() as u64, needed, "bytes of the input {}", buffer.name);
+            let aligned = (bytes.as_ptr() as usize).is_multiple_of(buffer.dtype.bytes());
+            self.addresses.push(if aligned {
+                bytes.as_ptr()
+            } else {
+                while self.realigned.len() <= i {
+                    self.realigned.push(Buffer::new(0).expect("a cache line of memory"));
+                }
+                if self.realigned[i].bytes().len() < bytes.len() {
+                    self.realigned[i] = Buffer::new(bytes.len()).expect("memory for a copy of an input");
+                }
+                self.realigned[i].bytes_mut()[..bytes.len()].copy_from_slice(bytes);
+                self.realigned[i].address()
+            });
+        }
+        // SAFETY: variables live in this session at fixed addresses and are not borrowed now (`&mut self`); inputs were measured
+        // above; scratch is as large as the greatest need of all programs.
+        unsafe { executor.run(&self.pool, &self.barrier, &self.scratch, batch, env, &self.addresses) };
+    }
+
+    /// An output of the program's last run, native bytes.
+    ///
+    /// # Panics
+    /// If the program has no output of that name.
+    pub fn output(&self, program: ProgramId, name: &str) -> &[u8] {
+        let executor = &self.programs[program.0];
+        let found = executor.plan.outputs.iter().find(|(n, _)| n == name);
+        let (_, id) = found.unwrap_or_else(|| panic!("the program has no output {name}"));
+        executor.arena_bytes(*id)
+    }
+
+    /// The variables' names, in order of first use.
+    pub fn variables(&self) -> impl Iterator<Item = &SmolStr> {
+        self.variables.iter().map(|v| &v.name)
+    }
+
+    /// A variable's elements, row-major; `None` if no program has it, or it is not f32.
+    pub fn variable(&self, name: &str) -> Option<&[f32]> {
+        let variable = &self.variables[*self.by_name.get(name)?];
+        (variable.dtype == DType::F32).then(|| bytemuck::cast_slice(variable.buffer.bytes()))
+    }
+
+    /// A variable's native bytes; `None` if no program has it.
+    pub fn variable_bytes(&self, name: &str) -> Option<&[u8]> {
+        Some(self.variables[*self.by_name.get(name)?].buffer.bytes())
+    }
+
+    /// Gives a variable its value; one that no program has is kept for those to come.
+    ///
+    /// # Errors
+    /// Another number of elements than programs expect; no memory.
+    pub fn set_variable(&mut self, name: &str, values: &[f32]) -> Result<(), RuntimeError> {
+        self.set_variable_bytes(name, DType::F32, bytemuck::cast_slice(values))
+    }
+
+    /// The same for any element type, native bytes.
+    ///
+    /// # Errors
+    /// As `set_variable`.
+    pub fn set_variable_bytes(&mut self, name: &str, dtype: DType, bytes: &[u8]) -> Result<(), RuntimeError> {
+        let index = match self.by_name.get(name) {
+            Some(index) => *index,
+            None => {
+                let none = RuntimeError::OutOfMemory { needed: bytes.len() as u64, available: 0 };
+                let buffer = Buffer::new(bytes.len()).ok_or(none)?;
+                self.by_name.insert(name.into(), self.variables.len());
+                self.variables.push(Variable { name: name.into(), dtype, buffer });
+                self.variables.len() - 1
+            }
+        };
+        let Variable { dtype: expected, buffer, .. } = &mut self.variables[index];
+        if *expected != dtype || buffer.bytes().len() != bytes.len() {
+            let n_elements = |n: usize, dtype: DType| n / dtype.bytes();
+            return Err(RuntimeError::VariableDiffers {
+                name: name.into(),
+                expected: n_elements(buffer.bytes().len(), *expected),
+                found: n_elements(bytes.len(), dtype),
+            });
+        }
+        buffer.bytes_mut().copy_from_slice(bytes);
+        Ok(())
+    }
+}
+
+fn plan_name(plan: &Plan, id: BufferId) -> SmolStr {
+    plan.buffers[id.0 as usize].name.clone()
+}

@@ -1,0 +1,109 @@
+//! Compiled programs held to the graph interpreter, and to themselves on other numbers of threads.
+
+use super::{ProgramId, Session, StepEnv};
+use crate::base::DType;
+use crate::graph::arbitrary::{Wish, random_graph};
+use crate::graph::interpret::{Env, Tensor, interpret_step};
+use crate::graph::{Graph, NodeId};
+use crate::plan::{Options, plan, report};
+
+/// Native bytes of a tensor's elements.
+fn bytes_of(tensor: &Tensor, dtype: DType) -> Vec<u8> {
+    let element = |x: &f64| match dtype {
+        DType::F32 => (*x as f32).to_ne_bytes().to_vec(),
+        DType::I32 => (*x as i32).to_ne_bytes().to_vec(),
+        DType::U8 => vec![*x as u8],
+        DType::Bool => vec![u8::from(*x != 0.0)],
+    };
+    tensor.data.iter().flat_map(element).collect()
+}
+
+fn values_of(bytes: &[u8], dtype: DType) -> Vec<f64> {
+    match dtype {
+        DType::F32 => bytes.chunks(4).map(|b| f32::from_ne_bytes(b.try_into().unwrap()).into()).collect(),
+        DType::I32 => bytes.chunks(4).map(|b| i32::from_ne_bytes(b.try_into().unwrap()).into()).collect(),
+        DType::U8 | DType::Bool => bytes.iter().map(|b| f64::from(*b)).collect(),
+    }
+}
+
+struct Ran {
+    session: Session,
+    program: ProgramId,
+}
+
+fn run(graph: &Graph, env: &Env, max_batch: i64, n_threads: usize) -> Ran {
+    let mut session = Session::new(n_threads);
+    let program = session.add(plan(graph, &Options { max_batch })).unwrap();
+    let dtype_of = |name: &str| {
+        let leaf = graph.ids().find(|id| graph.node(*id).op.leaf_name().is_some_and(|n| n == name)).unwrap();
+        graph.dtype(leaf)
+    };
+    for name in session.variables().cloned().collect::<Vec<_>>() {
+        let dtype = dtype_of(&name);
+        session.set_variable_bytes(&name, dtype, &bytes_of(&env.leaves[&name], dtype)).unwrap();
+    }
+    let inputs: Vec<Vec<u8>> =
+        session.inputs(program).iter().map(|n| bytes_of(&env.leaves[n], dtype_of(n))).collect();
+    let inputs: Vec<&[u8]> = inputs.iter().map(|b| &b[..]).collect();
+    let batch = env.symbols.get("batch").copied().unwrap_or(1) as usize;
+    session.run(program, batch, StepEnv { seed: env.seed, step: env.step }, &inputs);
+    Ran { session, program }
+}
+
+fn check(graph: &Graph, env: &Env) {
+    let batch = env.symbols.get("batch").copied().unwrap_or(1);
+    let (outputs, updates) = interpret_step(graph, env).unwrap();
+    for max_batch in [batch, batch + 3] {
+        let ran = run(graph, env, max_batch, 2);
+        let output = |name: &str| {
+            let (_, id) = graph.outputs.iter().find(|(n, _)| n == name).unwrap();
+            values_of(ran.session.output(ran.program, name), graph.dtype(*id))
+        };
+        let variable = |name: &str| {
+            let of = |l: &NodeId| graph.node(*l).op.leaf_name().is_some_and(|n| n == name);
+            let (leaf, _) = graph.updates.iter().find(|(leaf, _)| of(leaf)).unwrap();
+            values_of(ran.session.variable_bytes(name).unwrap(), graph.dtype(*leaf))
+        };
+        let found = outputs.iter().map(|(n, t)| (n, t, output(n)));
+        let found: Vec<(_, _, Vec<f64>)> =
+            found.chain(updates.iter().map(|(n, t)| (n, t, variable(n)))).collect();
+        for (name, expected, found) in found {
+            // Sums of many terms of either sign lose digits: what counts is the largest.
+            let scale = expected.data.iter().filter(|x| x.is_finite()).fold(1.0f64, |m, x| m.max(x.abs()));
+            let close =
+                |a: &f64, b: &f64| a == b || a.is_nan() && b.is_nan() || (a - b).abs() <= 2e-4 * scale;
+            let same = found.len() == expected.data.len()
+                && found.iter().zip(&expected.data).all(|(a, b)| close(a, b));
+            assert!(
+                same,
+                "{name}: {found:?}, not {:?} in\n{graph}\n{}",
+                expected.data,
+                report(ran.session.plan(ran.program))
+            );
+        }
+    }
+}
+
+#[test]
+fn random_graphs() {
+    for seed in 0..250 {
+        let wish = Wish { n_steps: 3 + (seed % 10) as usize, smooth: true, empty: seed % 7 == 0 };
+        let (graph, env) = random_graph(seed, wish);
+        check(&graph, &env);
+    }
+}
+
+#[test]
+fn the_same_bits_on_any_number_of_threads() {
+    for seed in 0..40 {
+        let (graph, env) = random_graph(seed, Wish { n_steps: 10, smooth: true, empty: false });
+        let all = |n_threads: usize| -> Vec<Vec<u8>> {
+            let ran = run(&graph, &env, 16, n_threads);
+            graph.outputs.iter().map(|(name, _)| ran.session.output(ran.program, name).to_vec()).collect()
+        };
+        let one = all(1);
+        for n_threads in [2, 3, 8] {
+            assert_eq!(one, all(n_threads), "seed {seed}, {n_threads} threads");
+        }
+    }
+}

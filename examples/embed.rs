@@ -3,8 +3,8 @@
 //! The model's text says `memory(…)`; the program gives the arrays, runs the loop, reads the parameters.
 
 use gradc::model;
+use gradc::train::compiled::Compiled;
 use gradc::train::data::{Data, Field};
-use gradc::train::interpreted::Interpreted;
 use gradc::train::run::{Flow, Trainer};
 use std::error::Error;
 use std::time::Duration;
@@ -36,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let model = checked.model.ok_or("the model has errors")?;
 
     let examples = data.load(&model.settings.data)?;
-    let mut trainer = Trainer::new(&model, Interpreted::new(&model), examples.clone(), None);
+    let mut trainer = Trainer::new(&model, Compiled::new(&model, 2), examples.clone(), None);
     trainer.train(None, Duration::MAX, &mut |_| Flow::Continue)?;
 
     for (path, tensor) in trainer.weights() {

@@ -60,8 +60,8 @@ pub mod cli;
 use gradc_dsl::Diagnostic;
 use graph::Graph;
 use model::{Catalog, Model, Overrides, Program};
+use train::compiled::Compiled;
 use train::data::Data;
-use train::interpreted::Interpreted;
 use train::run::{TrainError, Trainer};
 
 /// Reads a model's text, and the standard library with it. Errors of syntax wait in the result.
@@ -119,8 +119,9 @@ pub fn plan(graph: &Graph, max_batch: i64) -> plan::Plan {
 ///
 /// # Errors
 /// The data cannot be read.
-pub fn trainer<'m>(model: &'m Model, data: &Data) -> Result<Trainer<'m, Interpreted<'m>>, TrainError> {
+pub fn trainer<'m>(model: &'m Model, data: &Data) -> Result<Trainer<'m, Compiled<'m>>, TrainError> {
+    let n_threads = std::thread::available_parallelism().map_or(1, usize::from);
     let examples = data.load(&model.settings.data)?;
     let valid = model.settings.valid.as_ref().map(|call| data.load(call)).transpose()?;
-    Ok(Trainer::new(model, Interpreted::new(model), examples, valid))
+    Ok(Trainer::new(model, Compiled::new(model, n_threads), examples, valid))
 }

@@ -5,6 +5,7 @@
 use super::output::{Failure, say};
 use crate::model::Model;
 use crate::runtime::probe::{Found, cuda_driver, nvrtc};
+use crate::train::compiled::Compiled;
 use crate::train::engine::Engine;
 use crate::train::interpreted::Interpreted;
 use crate::train::planned::Cost;
@@ -22,7 +23,7 @@ pub struct Arguments {
 pub const DEFAULT: &str = DEVICES[0];
 
 /// The devices that `--device` takes.
-const DEVICES: [&str; 1] = ["interpreter"];
+const DEVICES: [&str; 2] = ["cpu", "interpreter"];
 
 /// A model ready to train on a device, and what a step takes (nothing is known of the interpreter's).
 ///
@@ -31,9 +32,14 @@ const DEVICES: [&str; 1] = ["interpreter"];
 pub fn engine<'m>(
     device: &str,
     model: &'m Model,
-    _n_threads: usize,
+    n_threads: usize,
 ) -> Result<(Box<dyn Engine + 'm>, Cost), Failure> {
     match device {
+        "cpu" => {
+            let mut compiled = Compiled::new(model, n_threads);
+            let cost = compiled.prepare_to_train().map_err(Failure::Error)?;
+            Ok((Box::new(compiled), cost))
+        }
         "interpreter" => Ok((Box::new(Interpreted::new(model)), Cost::default())),
         _ => Err(Failure::Error(format!(
             "this build cannot train on the device `{device}`; there is: {} (`gradc devices` shows what the machine has)",

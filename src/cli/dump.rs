@@ -13,7 +13,7 @@ use gradc_dsl::SourceMap;
 pub struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
-    /// syntax, graph, grad, plan or nest
+    /// syntax, graph, grad, plan, nest or clif
     #[arg(long, default_value = "graph")]
     after: String,
     /// Which of the model's programs
@@ -52,8 +52,15 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         "grad" => say(print(&autodiff::differentiate(graph), arguments.scopes)),
         "plan" => say(crate::plan::report(&plan_of(model, program))),
         "nest" => say(plan_of(model, program).kernels.iter().map(|k| format!("{k}\n")).collect::<String>()),
+        "clif" => {
+            let kernels = plan_of(model, program).kernels;
+            say(kernels
+                .iter()
+                .map(|k| format!("; {}\n{}\n", k.name, crate::codegen::cpu::clif(k)))
+                .collect::<String>())
+        }
         stage => Err(Failure::Usage(format!(
-            "there is no stage `{stage}`; there are syntax, graph, grad, plan, nest"
+            "there is no stage `{stage}`; there are syntax, graph, grad, plan, nest, clif"
         ))),
     }
 }

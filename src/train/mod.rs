@@ -7,6 +7,7 @@
 
 pub mod batches;
 pub mod checkpoint;
+pub mod compiled;
 pub mod data;
 pub mod engine;
 pub mod folder;

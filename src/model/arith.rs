@@ -211,7 +211,7 @@ impl<'a> Elaborator<'a> {
         let all_whole = (0..ids.len()).all(|i| !literal[from + i] || whole(i));
         let target = if ids.len() == 1 {
             kinds[0]
-        } else if solid.iter().any(|k| *k == DType::F32) || solid.is_empty() {
+        } else if solid.contains(&DType::F32) || solid.is_empty() {
             DType::F32
         } else if solid.iter().all(|k| *k == DType::Bool)
             && solid.len() == ids.len()

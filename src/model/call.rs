@@ -351,7 +351,6 @@ impl<'a> Elaborator<'a> {
 
     /// Fits an argument to a parameter's type, naming sizes on the way. Sizes that are computed from others wait
     /// in `later`.
-    #[expect(clippy::type_complexity, reason = "one list, used by the caller only")]
     fn bind_type(
         &mut self,
         ty: &'a Type,

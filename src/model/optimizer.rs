@@ -41,8 +41,8 @@ impl<'a> Elaborator<'a> {
                 totals: HashMap::new(),
                 asked: None,
             });
-            for at in 0..parameters.len() {
-                let (path, leaf, gradient) = parameters[at].clone();
+            for parameter in &mut parameters {
+                let (path, leaf, gradient) = parameter.clone();
                 let errors = self.n_errors();
                 let (value, next) = self.run_stage(function, &given, &path, leaf, gradient, stage.span);
                 if self.n_errors() > errors {
@@ -55,7 +55,7 @@ impl<'a> Elaborator<'a> {
                         self.graph.updates.push((leaf, next));
                     }
                     (None, Value::Tensor(id)) if self.graph.ty(id) == self.graph.ty(leaf) && i < last => {
-                        parameters[at].2 = id;
+                        parameter.2 = id;
                     }
                     _ => {
                         let name = &function.name.text;

@@ -230,7 +230,7 @@ impl<'a> Elaborator<'a> {
             }
             if kind == DType::I32 && target == DType::F32 {
                 let other = (0..kinds.len()).find(|j| *j != i).unwrap_or(0);
-                let text = |k: DType| super::call::plural(k);
+                let text = |k: DType| super::types::plural(k);
                 let mut error = Diagnostic::error(
                     "E0305",
                     format!("{} and {} do not mix", text(kind), text(DType::F32)),

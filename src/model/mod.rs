@@ -7,6 +7,8 @@
 //! `Op::Grad`, which `autodiff` replaces. Not here: differentiation, reading of data files.
 
 mod arith;
+mod axes;
+mod bind;
 mod call;
 mod check;
 mod elaborate;
@@ -19,9 +21,12 @@ mod optimizer;
 mod params;
 mod paths;
 mod settings;
+mod slots;
 mod tests_blocks;
 mod train;
+mod types;
 mod value;
+mod views;
 
 pub use check::{Checked, check};
 pub use load::{Disk, Loader, NoFiles, Program, load};

@@ -67,13 +67,13 @@ impl<'a> Elaborator<'a> {
         word: &str,
     ) -> Option<NodeId> {
         let name = &declaration.name;
-        let place = super::call::type_span(&declaration.ty);
+        let place = super::types::type_span(&declaration.ty);
         let ty = self.declared(&declaration.ty)?;
         if trained && ty.dtype != DType::F32 {
             self.report(
                 Diagnostic::error(
                     "E0407",
-                    format!("a parameter holds real numbers, not {}", super::call::plural(ty.dtype)),
+                    format!("a parameter holds real numbers, not {}", super::types::plural(ty.dtype)),
                     place,
                     format!("this is `{}`", show(&ty)),
                 )

@@ -198,7 +198,7 @@ pub(super) static ROWS: &[Explanation] = &[
     Explanation {
         code: "E0412",
         title: "an update of another shape",
-        text: "A state keeps its type and shape.",
+        text: "What is assigned with `<-` must have the type and shape with which the state was declared.\n\n    state m: f32[n] = zeros()\n    m <- sum(x)             // not: one number\n    m <- mean(x, axes = [0])   // fine, when x is f32[batch, n]",
     },
     Explanation {
         code: "E0413",
@@ -215,7 +215,11 @@ pub(super) static ROWS: &[Explanation] = &[
         title: "nothing is minimized",
         text: "A train block says what is to become small: `minimize LOSS with adam()`.",
     },
-    Explanation { code: "E0503", title: "a setting stands twice", text: "Remove one of them." },
+    Explanation {
+        code: "E0503",
+        title: "a setting stands twice",
+        text: "A train block gives each setting one value.\n\n    batch = 32\n    batch = 64       // remove one of them",
+    },
     Explanation {
         code: "E0504",
         title: "an impossible value of a setting",

@@ -1,0 +1,112 @@
+//! Axes and shapes among an intrinsic's arguments.
+//!
+//! What enters: arguments such as `axis = -1`, `axes = [n]`, `[batch, 28]`. What leaves: axes counted from 0, and
+//! shapes of possible sizes; or a message.
+
+use super::elaborate::{Elaborator, show};
+use super::value::{Given, Value};
+use crate::base::Dim;
+use crate::graph::NodeId;
+use gradc_dsl::Diagnostic;
+
+impl<'a> Elaborator<'a> {
+    /// An axis by number (negative: from the end), or by the name of its size.
+    pub(super) fn axis(&mut self, x: NodeId, given: &Given) -> Option<usize> {
+        let ty = self.graph.ty(x).clone();
+        let value = match &given.value {
+            Value::List(items) if items.len() == 1 => items[0].clone(),
+            other => other.clone(),
+        };
+        match value {
+            Value::Dim(d) => match d.as_const() {
+                Some(n) => {
+                    let rank = ty.rank() as i64;
+                    let axis = if n < 0 { n + rank } else { n };
+                    if (0..rank).contains(&axis) {
+                        return Some(axis as usize);
+                    }
+                    self.report(
+                        Diagnostic::error(
+                            "E0306",
+                            format!("there is no axis {n}"),
+                            given.span,
+                            format!("of `{}`", show(&ty)),
+                        )
+                        .help(if rank == 0 {
+                            "this is one number, without axes".to_owned()
+                        } else {
+                            format!("its axes are 0 to {}, or -1 for the last", rank - 1)
+                        }),
+                    );
+                    None
+                }
+                None => {
+                    let found = ty.shape.iter().position(|s| *s == d);
+                    if found.is_none() {
+                        self.report(
+                            Diagnostic::error(
+                                "E0306",
+                                format!("no axis has the size {d}"),
+                                given.span,
+                                format!("of `{}`", show(&ty)),
+                            )
+                            .help("name one of its axes, or count from 0"),
+                        );
+                    }
+                    found
+                }
+            },
+            Value::Opaque => Some(0),
+            Value::Error => None,
+            other => {
+                let found = self.describe(&other);
+                self.error("E0312", format!("an axis is a whole number, not {found}"), given.span, "");
+                None
+            }
+        }
+    }
+
+    pub(super) fn axes(&mut self, x: NodeId, given: &Given) -> Option<Vec<usize>> {
+        match &given.value {
+            Value::List(items) => {
+                items.iter().map(|item| self.axis(x, &Given::positional(item.clone(), given.span))).collect()
+            }
+            _ => self.axis(x, given).map(|axis| vec![axis]),
+        }
+    }
+
+    /// A shape: a list of sizes, or one size.
+    pub(super) fn shape_of(&mut self, given: &Given) -> Option<Vec<Dim>> {
+        let items = match &given.value {
+            Value::List(items) | Value::Tuple(items) => items.clone(),
+            other => vec![other.clone()],
+        };
+        let mut shape = Vec::new();
+        for item in items {
+            match item {
+                Value::Dim(d) => {
+                    if !self.check_size(&d, given.span) {
+                        return None;
+                    }
+                    shape.push(d);
+                }
+                Value::Opaque => shape.push(Dim::symbol("(unknown)")),
+                Value::Error => return None,
+                other => {
+                    let found = self.describe(&other);
+                    self.report(
+                        Diagnostic::error(
+                            "E0313",
+                            format!("a shape is a list of sizes, not {found}"),
+                            given.span,
+                            "",
+                        )
+                        .help("write `[batch, 28, 28]`"),
+                    );
+                    return None;
+                }
+            }
+        }
+        Some(shape)
+    }
+}

@@ -2,10 +2,13 @@
 //!
 //! What enters: a code such as `E0110`. What leaves: its title and a page of text with an example.
 //! Invariant: codes are unique, sorted, and every code that a `Diagnostic` carries has a row here.
-//! The rows stand in one file a range: `syntax` (E01xx) and `checker` (E02xx to E06xx and W06xx).
+//! The rows stand in one file a range: `syntax` (E01xx), `names` (E02xx), `shapes` (E03xx), `training` (E04xx to
+//! E06xx and W06xx).
 
-mod checker;
+mod names;
+mod shapes;
 mod syntax;
+mod training;
 
 /// One row: the long form of a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,6 +19,10 @@ pub struct Explanation {
     pub title: &'static str,
     /// Paragraphs, with an example of the mistake and of its mend.
     pub text: &'static str,
+}
+
+const fn row(code: &'static str, title: &'static str, text: &'static str) -> Explanation {
+    Explanation { code, title, text }
 }
 
 /// The row of a code; letters may be written small (`e0110`).
@@ -30,5 +37,5 @@ pub fn explain(code: &str) -> Option<&'static Explanation> {
 
 /// Every row, syntax first, each file in the order of its codes.
 pub fn all() -> impl Iterator<Item = &'static Explanation> {
-    syntax::ROWS.iter().chain(checker::ROWS)
+    [syntax::ROWS, names::ROWS, shapes::ROWS, training::ROWS].into_iter().flatten()
 }

@@ -158,5 +158,8 @@ fn every_code_is_explained() {
     }
     for row in explain::all() {
         assert!(row.text.len() > 40 && !row.title.ends_with('.'), "{}", row.code);
+        assert!(!row.title.starts_with(|c: char| c.is_lowercase()), "{}", row.code);
+        let shown = ["Wrong:", "Before:", "Example:"].iter().any(|word| row.text.contains(word));
+        assert!(shown, "{}: no example", row.code);
     }
 }

@@ -1,10 +1,6 @@
 //! The long form of what the lexer and the parser say (E01xx). Rows in the order of their codes.
 
-use super::Explanation;
-
-const fn row(code: &'static str, title: &'static str, text: &'static str) -> Explanation {
-    Explanation { code, title, text }
-}
+use super::{Explanation, row};
 
 pub(super) static ROWS: &[Explanation] = &[
     row(
@@ -12,7 +8,8 @@ pub(super) static ROWS: &[Explanation] = &[
         "There is a tab in the file",
         "A tab is shown as two, four or eight columns, depending on the program that shows it. Text that is aligned\n\
          in one editor is crooked in another, so models are indented with spaces.\n\n\
-         `gradc fmt FILE` replaces every tab. Many editors can insert spaces when the tab key is pressed.",
+         `gradc fmt FILE` replaces every tab. Many editors can insert spaces when the tab key is pressed.\n\n\
+         Example:  gradc fmt classifier.model",
     ),
     row(
         "E0102",
@@ -55,13 +52,16 @@ pub(super) static ROWS: &[Explanation] = &[
         "The file is not UTF-8",
         "A model is a text in the encoding UTF-8. The message names the first byte that does not fit and its line.\n\
          Open the file in an editor and save it as UTF-8; in older files it is often a letter with an accent in a\n\
-         comment.",
+         comment.\n\n\
+         Example:  iconv -f latin1 -t utf-8 old.model > new.model",
     ),
     row(
         "E0107",
         "The file is too large",
         "A model has at most 16 MiB of text; real ones have a few thousand bytes. Perhaps a data file was given\n\
-         instead: data is named in a train block, as in `data = idx(\"data/mnist-train\")`.",
+         instead: data is named in a train block.\n\n\
+         Wrong:  gradc train data/mnist-train-images.idx\n\
+         Right:  data = idx(\"data/mnist-train\")    in the train block of a model",
     ),
     row(
         "E0108",
@@ -131,8 +131,8 @@ pub(super) static ROWS: &[Explanation] = &[
     row(
         "E0117",
         "The file is empty",
-        "The file holds nothing, or comments only. A model has at least one function:\n\n\
-         fn double(x: f32[..]) -> f32[..] { 2 * x }",
+        "The file holds nothing, or comments only. A model has at least one function.\n\n\
+         Example:  fn double(x: f32[..]) -> f32[..] { 2 * x }",
     ),
     row(
         "E0118",
@@ -212,35 +212,44 @@ pub(super) static ROWS: &[Explanation] = &[
         "Something stands in the wrong place",
         "At the top of a file stand `fn`, `let`, `train`, `test` and `import`. In functions stand `let`, `param`,\n\
          `state`, `name <- value` and expressions. In train blocks stand settings, `let`, `minimize`, `report` and\n\
-         `predict`. Functions do not stand inside functions: every function of a file sees every other.",
+         `predict`. Functions do not stand inside functions: every function of a file sees every other.\n\n\
+         Wrong:  x + 1                                        at the top of a file\n\
+         Right:  fn plus_one(x: f32[..]) -> f32[..] { x + 1 }",
     ),
     row(
         "E0128",
         "Something cannot stand here",
         "The sign that the message points at does not fit what stands before it. Often a bracket, a comma or an\n\
-         operator is missing just before, or a name was meant: an argument is given by name as in `lr = 1e-3`.",
+         operator is missing just before, or a name was meant: an argument is given by name as in `lr = 1e-3`.\n\n\
+         Wrong:  adam(lr: 1e-3)\n\
+         Right:  adam(lr = 1e-3)",
     ),
     row(
         "E0130",
         "A part of a statement is missing",
-        "The message says which part. The full forms are:\n\n\
+        "The message says which part. The full forms are these; `-> TYPE`, `(ARGUMENTS)` of a test, `over …` and `else`\n\
+         may be left out:\n\n\
          fn NAME(PARAMETERS) -> TYPE { BODY }\n\
          train NAME { STATEMENTS }\n\
          test NAME(ARGUMENTS) { CLAIMS }\n\
          if CONDITION { VALUE } else { VALUE }\n\
          minimize LOSS over params(NAMES) with OPTIMIZER\n\n\
-         `-> TYPE`, `(ARGUMENTS)` of a test, `over …` and `else` may be left out.",
+         Wrong:  minimize loss\n\
+         Right:  minimize loss with adam()",
     ),
     row(
         "E0131",
         "A claim of a test cannot be read",
-        "A test's claims are comparisons, gradient checks and ranges of metrics:\n\n\
+        "A test's claims are comparisons, gradient checks and ranges of metrics.\n\n\
+         Example:\n\n\
          test classifier {\n    params == 52_650\n    gradcheck\n    kernels(cpu) <= 8\n    loss at 0 in 2.0..2.6\n}",
     ),
     row(
         "E0132",
         "A word of the language is used as a name",
         "`fn`, `let`, `if`, `else`, `repeat`, `and`, `or`, `not`, `true` and `false` always mean the same and cannot\n\
-         be names. All other words, also `train`, `test`, `state` and `data`, can.",
+         be names. All other words, also `train`, `test`, `state` and `data`, can.\n\n\
+         Wrong:  let repeat = 3\n\
+         Right:  let turns = 3",
     ),
 ];

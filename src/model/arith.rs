@@ -4,6 +4,7 @@
 //! (`meet`), shapes by one rule (trailing axes align, size 1 stretches), and a mismatch shows both.
 
 use super::elaborate::{Elaborator, Mode, show};
+use super::scalars::folded;
 use super::value::Value;
 use crate::base::{DType, Dim};
 use crate::graph::NodeId;
@@ -60,24 +61,8 @@ impl<'a> Elaborator<'a> {
                 _ => None,
             },
             (Value::Dim(x), Value::Dim(y)) => self.fold_sizes(op, x, y, span),
-            _ => {
-                let (x, y) = (a.as_number()?, b.as_number()?);
-                Some(match op {
-                    Add => Value::Number(x + y),
-                    Subtract => Value::Number(x - y),
-                    Multiply => Value::Number(x * y),
-                    Divide => Value::Number(x / y),
-                    Power => Value::Number(x.powf(y)),
-                    Remainder => Value::Number(x - y * (x / y).floor()),
-                    Equal => Value::Bool(x == y),
-                    NotEqual => Value::Bool(x != y),
-                    Less => Value::Bool(x < y),
-                    LessEqual => Value::Bool(x <= y),
-                    Greater => Value::Bool(x > y),
-                    GreaterEqual => Value::Bool(x >= y),
-                    And | Or | MatMul => return None,
-                })
-            }
+            _ if matches!(op, And | Or | MatMul) => None,
+            _ => folded(function(op), &[a, b]),
         }
     }
 

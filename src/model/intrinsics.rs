@@ -4,6 +4,7 @@
 //! itself is in the standard library instead.
 
 use super::elaborate::{Elaborator, show};
+use super::scalars::scalar;
 use super::value::{Given, Value};
 use crate::base::{DType, Dim, Distribution, ReduceOp};
 use crate::graph::Built;
@@ -47,38 +48,13 @@ const INTRINSICS: [(&str, &[&str]); 31] = [
     ("shape", &["x"]),
 ];
 
-const SCALAR: [(&str, Func, usize); 23] = [
-    ("abs", Func::Abs, 1),
-    ("sign", Func::Sign, 1),
-    ("sqrt", Func::Sqrt, 1),
-    ("exp", Func::Exp, 1),
-    ("log", Func::Log, 1),
-    ("log1p", Func::Log1p, 1),
-    ("expm1", Func::Expm1, 1),
-    ("tanh", Func::Tanh, 1),
-    ("sigmoid", Func::Sigmoid, 1),
-    ("erf", Func::Erf, 1),
-    ("sin", Func::Sin, 1),
-    ("cos", Func::Cos, 1),
-    ("floor", Func::Floor, 1),
-    ("ceil", Func::Ceil, 1),
-    ("round", Func::Round, 1),
-    ("is_finite", Func::IsFinite, 1),
-    ("neg", Func::Neg, 1),
-    ("rem", Func::Rem, 2),
-    ("pow", Func::Pow, 2),
-    ("maximum", Func::Max, 2),
-    ("minimum", Func::Min, 2),
-    ("max", Func::Max, 2),
-    ("min", Func::Min, 2),
-];
-
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
-    INTRINSICS.iter().map(|(n, _)| *n).chain(SCALAR.iter().map(|(n, ..)| *n))
+    let scalar = Func::ALL.iter().map(|func| func.name()).filter(|name| scalar(name).is_some());
+    INTRINSICS.iter().map(|(name, _)| *name).chain(["maximum", "minimum"]).chain(scalar)
 }
 
 pub(super) fn is_intrinsic(name: &str) -> bool {
-    names().any(|n| n == name)
+    scalar(name).is_some() || INTRINSICS.iter().any(|(n, _)| *n == name)
 }
 
 impl<'a> Elaborator<'a> {
@@ -89,48 +65,15 @@ impl<'a> Elaborator<'a> {
         // `max(a, b)` of two values is elementwise; `max(x)` reduces.
         let positional = given.iter().filter(|g| g.name.is_none()).count();
         let listed = given.get(1).is_some_and(|g| matches!(g.value, Value::List(_)));
-        if let Some((_, func, arity)) =
-            SCALAR.iter().find(|(n, _, a)| n == name && (*a == 1 || positional == 2))
-            && !listed
-        {
-            return self.scalar_call(name, *func, *arity, given, span);
+        let reduces = matches!(name.as_str(), "max" | "min") && (positional != 2 || listed);
+        if let Some(func) = scalar(name).filter(|_| !reduces) {
+            return self.scalar_call(name, func, given, span);
         }
         let Some((_, parameters)) = INTRINSICS.iter().find(|(n, _)| n == name) else {
-            let (_, func, arity) =
-                SCALAR.iter().find(|(n, ..)| n == name).expect("the name is an intrinsic's");
-            return self.scalar_call(name, *func, *arity, given, span);
+            unreachable!("`{name}` is an intrinsic without a row");
         };
         let Some(slots) = self.intrinsic_slots(name, parameters, given, span) else { return Value::Error };
         self.run_intrinsic(name, &slots, span)
-    }
-
-    fn scalar_call(&mut self, name: &str, func: Func, arity: usize, given: Vec<Given>, span: Span) -> Value {
-        let names: &[&str] = if arity == 1 { &["x"] } else { &["a", "b"] };
-        let Some(slots) = self.intrinsic_slots(name, names, given, span) else { return Value::Error };
-        let operands: Vec<(Value, Span)> = slots.into_iter().flatten().map(|g| (g.value, g.span)).collect();
-        if operands.iter().any(|(v, _)| matches!(v, Value::Opaque)) {
-            return Value::Opaque;
-        }
-        if let Some(x) = known(func, &operands) {
-            return Value::Number(x);
-        }
-        if arity == 1
-            && let Some(id) = self.tensor(&operands[0].0, operands[0].1)
-            && self.graph.dtype(id) != DType::F32
-            && !matches!(func, Func::Abs | Func::Neg | Func::Sign)
-        {
-            let ty = show(self.graph.ty(id));
-            return self.report(
-                Diagnostic::error(
-                    "E0305",
-                    format!("`{name}` takes real numbers (f32)"),
-                    operands[0].1,
-                    format!("this is `{ty}`"),
-                )
-                .help("convert it: `f32(…)`"),
-            );
-        }
-        self.map(func, &operands, span)
     }
 
     fn run_intrinsic(&mut self, name: &str, slots: &[Option<Given>], span: Span) -> Value {
@@ -407,25 +350,4 @@ impl<'a> Elaborator<'a> {
         let built = self.graph.grad(loss, x);
         self.built(built, span)
     }
-}
-
-/// The function's value when all operands are known.
-fn known(func: Func, operands: &[(Value, Span)]) -> Option<f64> {
-    let x: Vec<f64> = operands.iter().map(|(v, _)| v.as_number()).collect::<Option<_>>()?;
-    Some(match func {
-        Func::Abs => x[0].abs(),
-        Func::Sqrt => x[0].sqrt(),
-        Func::Exp => x[0].exp(),
-        Func::Log => x[0].ln(),
-        Func::Sin => x[0].sin(),
-        Func::Cos => x[0].cos(),
-        Func::Tanh => x[0].tanh(),
-        Func::Floor => x[0].floor(),
-        Func::Ceil => x[0].ceil(),
-        Func::Round => x[0].round_ties_even(),
-        Func::Max => x[0].max(x[1]),
-        Func::Min => x[0].min(x[1]),
-        Func::Pow => x[0].powf(x[1]),
-        _ => return None,
-    })
 }

@@ -20,6 +20,7 @@ mod notation;
 mod optimizer;
 mod params;
 mod paths;
+mod scalars;
 mod settings;
 mod slots;
 mod tests_blocks;

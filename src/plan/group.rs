@@ -7,8 +7,8 @@
 //! old one.
 //!
 //! A node joins the group of an operand when it reads there, row by row, the rows that the group has at hand, and when
-//! the group does not have to wait for another of its operands. Of several groups the latest made is taken: it holds the
-//! longest chain. The rule saves a write and a read of memory for each edge inside of a group and repeats no work;
+//! the group does not have to wait for another of its operands. Of several groups the latest made is taken, and the others
+//! become one with it, where no third one stands between them. The rule saves a write and a read of memory for each edge inside of a group and repeats no work;
 //! what it gives up is width (a group has as many tiles as rows), which `tile.rs` takes into account. Nodes that are made
 //! as a whole (scalars, scatters) have one tile.
 
@@ -68,6 +68,7 @@ pub fn group(graph: &Graph, layouts: &[Layout]) -> Grouping {
         }
     }
     cx.order_updates(graph, layouts);
+    cx.drop_empty();
     cx
 }
 
@@ -114,10 +115,53 @@ impl Grouping {
             self.after.push(Vec::new());
             self.groups.len() - 1
         });
+        let joins = |other: &usize| sources.iter().all(|(from, read)| from != other || is_row_aligned(graph, read));
+        for other in candidates.iter().filter(|other| **other != g && rows.is_some() && joins(other)) {
+            if self.groups[*other].rows == rows && self.can_merge(graph, layouts, *other, g) {
+                self.merge(*other, g);
+            }
+        }
         self.groups[g].nodes.push(id);
         self.group_of[id.index()] = Some(g);
         for from in candidates {
-            self.comes_next(from, g);
+            if !self.groups[from].nodes.is_empty() {
+                self.comes_next(from, g);
+            }
+        }
+    }
+
+    /// Whether two groups of equally many rows can be visited together: what they read of each other is their own row, and
+    /// no third group needs one of them and is needed by the other.
+    fn can_merge(&self, graph: &Graph, layouts: &[Layout], a: usize, b: usize) -> bool {
+        let between = |first: usize, last: usize| {
+            self.after[last].iter().any(|g| *g != first && self.comes_after(*g, first))
+        };
+        let aligned = |reader: usize, of: usize| {
+            let mut read = self.groups[reader].nodes.iter().flat_map(|id| reads(graph, layouts, *id));
+            read.all(|r| self.group_of[r.base.index()] != Some(of) || is_row_aligned(graph, &r))
+        };
+        !between(a, b) && !between(b, a) && aligned(a, b) && aligned(b, a)
+    }
+
+    /// Moves everything of `from` into `to`.
+    fn merge(&mut self, from: usize, to: usize) {
+        let moved = std::mem::take(&mut self.groups[from].nodes);
+        for id in &moved {
+            self.group_of[id.index()] = Some(to);
+        }
+        let nodes = &mut self.groups[to].nodes;
+        nodes.extend(moved);
+        nodes.sort();
+        for before in std::mem::take(&mut self.after[from]) {
+            self.comes_next(before, to);
+        }
+        for (g, after) in self.after.iter_mut().enumerate() {
+            if after.contains(&from) {
+                after.retain(|before| *before != from && *before != to);
+                if g != to {
+                    after.push(to);
+                }
+            }
         }
     }
 
@@ -150,6 +194,25 @@ impl Grouping {
             }
         }
         false
+    }
+
+    /// Groups that became part of another are gone.
+    fn drop_empty(&mut self) {
+        let mut next = 0;
+        let mut renumbered = Vec::with_capacity(self.groups.len());
+        for group in &self.groups {
+            renumbered.push(next);
+            next += usize::from(!group.nodes.is_empty());
+        }
+        let keep: Vec<bool> = self.groups.iter().map(|group| !group.nodes.is_empty()).collect();
+        let mut kept = keep.iter();
+        self.groups.retain(|_| *kept.next().expect("one a group"));
+        let mut kept = keep.iter();
+        self.after.retain(|_| *kept.next().expect("one a group"));
+        let groups = self.after.iter_mut().flatten().chain(self.group_of.iter_mut().flatten());
+        for g in groups {
+            *g = renumbered[*g];
+        }
     }
 
     /// A variable is written by the group that makes its new value, after every other group that reads the old one. Where

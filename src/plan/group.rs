@@ -115,7 +115,8 @@ impl Grouping {
             self.after.push(Vec::new());
             self.groups.len() - 1
         });
-        let joins = |other: &usize| sources.iter().all(|(from, read)| from != other || is_row_aligned(graph, read));
+        let joins =
+            |other: &usize| sources.iter().all(|(from, read)| from != other || is_row_aligned(graph, read));
         for other in candidates.iter().filter(|other| **other != g && rows.is_some() && joins(other)) {
             if self.groups[*other].rows == rows && self.can_merge(graph, layouts, *other, g) {
                 self.merge(*other, g);

@@ -2,7 +2,7 @@
 //!
 //! What enters: a plan. What leaves: a `Program` that owns the code. A kernel's function has the signature
 //! `TileFn`: it runs the tile of `tile` rows from row `start`, for a step of `batch` examples. Vectors have 128 bits
-//! (F32X4), the most that Cranelift knows; matrix products go to the crate `gemm` (`products.rs`). Invariant: the code is a
+//! (F32X4), the most that Cranelift knows; matrix products call `products`, which uses the widest vectors there are. Invariant: the code is a
 //! function of the kernels and of the CPU's features alone.
 
 mod body;
@@ -67,7 +67,7 @@ fn isa() -> OwnedTargetIsa {
 
 fn module() -> JITModule {
     let mut builder = JITBuilder::with_isa(isa(), cranelift_module::default_libcall_names());
-    builder.symbol(kernel::GEMM, products::gradc_gemm as *const u8);
+    builder.symbol(kernel::GEMM, products::product_function() as *const u8);
     builder.symbol(kernel::FILL, products::gradc_fill as *const u8);
     JITModule::new(builder)
 }

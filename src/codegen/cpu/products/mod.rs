@@ -1,0 +1,122 @@
+//! What compiled kernels call: matrix products and random numbers.
+//!
+//! What enters: descriptions that the kernel wrote onto its stack. What leaves: written buffers. Invariant: one thread,
+//! no allocation, results that depend on sizes and values alone.
+
+mod blocks;
+mod simd;
+#[cfg(test)]
+mod tests;
+
+use super::StepEnv;
+use crate::base::Distribution;
+use crate::base::philox::Stream;
+
+/// A product as the kernel describes it: sizes, addresses, strides in elements. `i64` throughout, in this order.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Product {
+    pub m: i64,
+    pub n: i64,
+    pub k: i64,
+    pub out: *mut f32,
+    pub out_row: i64,
+    pub out_column: i64,
+    pub lhs: *const f32,
+    pub lhs_row: i64,
+    pub lhs_column: i64,
+    pub rhs: *const f32,
+    pub rhs_row: i64,
+    pub rhs_column: i64,
+    /// Not 0: add to what is there.
+    pub accumulate: i64,
+}
+
+impl Product {
+    /// The same with rows and columns changed about.
+    fn transposed(&self) -> Product {
+        Product {
+            m: self.n,
+            n: self.m,
+            out_row: self.out_column,
+            out_column: self.out_row,
+            lhs: self.rhs,
+            lhs_row: self.rhs_column,
+            lhs_column: self.rhs_row,
+            rhs: self.lhs,
+            rhs_row: self.lhs_column,
+            rhs_column: self.lhs_row,
+            ..*self
+        }
+    }
+}
+
+/// `out = lhs * rhs`, or `out += lhs * rhs`, for the CPU that we run on.
+pub type ProductFn = unsafe extern "C" fn(*const Product);
+
+/// The function for the widest vectors that the CPU has.
+pub fn product_function() -> ProductFn {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx512f") {
+            return avx512;
+        }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            return avx2;
+        }
+    }
+    portable
+}
+
+/// # Safety
+/// The CPU has AVX-512 F; `product` describes matrices in live buffers, of which `out` overlaps neither.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+unsafe extern "C" fn avx512(product: *const Product) {
+    // SAFETY: the caller's promises are this call's.
+    unsafe { blocks::product::<simd::x86::Avx512>(&*product) }
+}
+
+/// # Safety
+/// The CPU has AVX2 and FMA; `product` describes matrices in live buffers, of which `out` overlaps neither.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe extern "C" fn avx2(product: *const Product) {
+    // SAFETY: the caller's promises are this call's.
+    unsafe { blocks::product::<simd::x86::Avx2>(&*product) }
+}
+
+/// # Safety
+/// `product` describes matrices in live buffers, of which `out` overlaps neither.
+unsafe extern "C" fn portable(product: *const Product) {
+    // SAFETY: the caller's promises are this call's.
+    unsafe { blocks::product::<simd::Portable>(&*product) }
+}
+
+/// Random numbers as the kernel describes them.
+#[repr(C)]
+pub struct Numbers {
+    pub out: *mut f32,
+    pub count: i64,
+    pub first: i64,
+    pub site: i64,
+    /// 0: uniform; 1: normal.
+    pub normal: i64,
+    pub env: *const StepEnv,
+}
+
+/// Writes `count` numbers, the first being number `first` of its tensor.
+///
+/// # Safety
+/// `numbers` describes a live buffer of that many elements, and a live environment.
+pub unsafe extern "C" fn gradc_fill(numbers: *const Numbers) {
+    // SAFETY: the caller vouches for the description and for what it points to.
+    let (numbers, env, out) = unsafe {
+        let numbers = &*numbers;
+        let out = std::slice::from_raw_parts_mut(numbers.out, numbers.count.max(0) as usize);
+        (numbers, &*numbers.env, out)
+    };
+    let distribution = if numbers.normal != 0 { Distribution::Normal } else { Distribution::Uniform };
+    let stream = Stream { seed: env.seed, step: env.step, site: numbers.site as u32, distribution };
+    stream.fill(numbers.first as u64, out);
+}

@@ -94,7 +94,7 @@ pub fn check(
     checked.model.ok_or(checked.diagnostics)
 }
 
-/// Replaces gradients by what computes them.
+/// Replaces gradients by what computes them, and optimizes.
 ///
 /// ```
 /// use gradc::base::{DType, TensorType};
@@ -107,7 +107,7 @@ pub fn check(
 /// assert!(gradc::lower(&graph).to_string().contains("output slope"));
 /// ```
 pub fn lower(graph: &Graph) -> Graph {
-    autodiff::differentiate(graph)
+    passes::optimize(&autodiff::differentiate(graph))
 }
 
 /// Kernels, their order and their memory, for batches of at most `max_batch` examples.

@@ -2,10 +2,10 @@
 
 use super::output::{Failure, report, say};
 use super::project::{ModelArguments, Project};
-use crate::autodiff;
 use crate::graph::text::print;
 use crate::train::engine::{Program, graph};
 use crate::train::planned::plan_of;
+use crate::{autodiff, passes};
 use clap::ValueEnum;
 use gradc_dsl::SourceMap;
 
@@ -13,7 +13,7 @@ use gradc_dsl::SourceMap;
 pub struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
-    /// syntax, graph, grad, plan, nest or clif
+    /// syntax, graph, grad, the name of a pass, optimized, plan, nest or clif
     #[arg(long, default_value = "graph")]
     after: String,
     /// Which of the model's programs
@@ -50,6 +50,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     match arguments.after.as_str() {
         "graph" => say(print(graph, arguments.scopes)),
         "grad" => say(print(&autodiff::differentiate(graph), arguments.scopes)),
+        "optimized" => say(print(&passes::optimize(&autodiff::differentiate(graph)), arguments.scopes)),
         "plan" => say(crate::plan::report(&plan_of(model, program))),
         "nest" => say(plan_of(model, program).kernels.iter().map(|k| format!("{k}\n")).collect::<String>()),
         "clif" => {
@@ -59,9 +60,16 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
                 .map(|k| format!("; {}\n{}\n", k.name, crate::codegen::cpu::clif(k)))
                 .collect::<String>())
         }
-        stage => Err(Failure::Usage(format!(
-            "there is no stage `{stage}`; there are syntax, graph, grad, plan, nest, clif"
-        ))),
+        stage => match passes::optimize_until(&autodiff::differentiate(graph), stage) {
+            Some(graph) => say(print(&graph, arguments.scopes)),
+            None => {
+                let names: Vec<&str> = passes::PIPELINE.iter().map(|(name, _)| *name).collect();
+                let names = names.join(", ");
+                Err(Failure::Usage(format!(
+                    "there is no stage `{stage}`; there are syntax, graph, grad, the passes {names}, optimized, plan, nest, clif"
+                )))
+            }
+        },
     }
 }
 

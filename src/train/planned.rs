@@ -6,7 +6,7 @@ use super::engine::{Program, graph};
 use crate::graph::Graph;
 use crate::model::Model;
 use crate::plan::Plan;
-use crate::{autodiff, plan};
+use crate::{autodiff, passes, plan};
 
 /// What a training step takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -16,13 +16,13 @@ pub struct Cost {
     pub flops: u64,
 }
 
-/// Differentiates and plans a program for the model's batch.
+/// Differentiates, optimizes and plans a program for the model's batch.
 pub fn plan_of(model: &Model, program: Program) -> Plan {
     plan_graph(graph(model, program), model.settings.batch)
 }
 
 /// The same for any graph whose only free size is `batch`.
 pub fn plan_graph(graph: &Graph, batch: u64) -> Plan {
-    let graph = autodiff::differentiate(graph);
+    let graph = passes::optimize(&autodiff::differentiate(graph));
     plan::plan(&graph, &plan::Options { max_batch: batch.max(1) as i64 })
 }

@@ -64,7 +64,7 @@ impl Family for Map {
 }
 
 /// The value of `func` on numbers of an element type; i32 results wrap.
-pub(super) fn evaluate(func: Func, dtype: DType, arguments: &[f64]) -> f64 {
+pub(crate) fn evaluate(func: Func, dtype: DType, arguments: &[f64]) -> f64 {
     if dtype != DType::I32 {
         return func.eval(arguments);
     }
@@ -76,7 +76,7 @@ pub(super) fn evaluate(func: Func, dtype: DType, arguments: &[f64]) -> f64 {
 }
 
 /// To integers toward zero, saturating, NaN to 0; to bool as `!= 0`.
-fn cast(x: f64, to: DType) -> f64 {
+pub(crate) fn cast(x: f64, to: DType) -> f64 {
     match to {
         DType::F32 => x,
         DType::I32 => f64::from(x as i32),

@@ -1,0 +1,58 @@
+//! Transposes sink into contractions: a permuted operand is the operand under other labels, and a permuted result (that
+//! nobody else reads) is the result under other labels.
+
+use crate::graph::rewrite::{Rewriter, use_counts};
+use crate::graph::{Contraction, Graph, NodeId, Op, View};
+
+pub fn run(graph: &Graph) -> Graph {
+    let uses = use_counts(graph);
+    let mut rewriter = Rewriter::new(graph);
+    for id in graph.ids() {
+        rewriter.enter(id);
+        let operands = rewriter.operands(id);
+        let node = graph.node(id);
+        let image = match &node.op {
+            Op::Contract(contraction) => {
+                let mut contraction = contraction.clone();
+                let lhs = unpermuted(&rewriter.new, operands[0], &mut contraction.lhs);
+                let rhs = unpermuted(&rewriter.new, operands[1], &mut contraction.rhs);
+                Some((contraction, [lhs, rhs]))
+            }
+            Op::View(View::Permute(permutation)) if uses[node.operands[0].index()] == 1 => {
+                let below = rewriter.new.node(operands[0]);
+                let Op::Contract(Contraction { lhs, rhs, out }) = &below.op else {
+                    rewriter.copy(id);
+                    continue;
+                };
+                let out = permutation.iter().map(|axis| out[*axis]).collect();
+                let contraction = Contraction { lhs: lhs.clone(), rhs: rhs.clone(), out };
+                Some((contraction, [below.operands[0], below.operands[1]]))
+            }
+            _ => None,
+        };
+        match image {
+            Some((contraction, [lhs, rhs])) => {
+                let new = rewriter
+                    .new
+                    .contract(lhs, rhs, contraction)
+                    .expect("the same sizes under the same labels");
+                rewriter.set(id, new);
+            }
+            None => {
+                rewriter.copy(id);
+            }
+        }
+    }
+    rewriter.finish()
+}
+
+/// What an operand is a permutation of, if it is one, and its labels there.
+fn unpermuted(graph: &Graph, operand: NodeId, labels: &mut Vec<u8>) -> NodeId {
+    let node = graph.node(operand);
+    let Op::View(View::Permute(permutation)) = &node.op else { return operand };
+    let old = labels.clone();
+    for (axis, from) in permutation.iter().enumerate() {
+        labels[*from] = old[axis];
+    }
+    node.operands[0]
+}

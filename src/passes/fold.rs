@@ -1,0 +1,30 @@
+//! Constant folding: functions, casts and views of numbers that are known become numbers; a `select` whose condition is known
+//! becomes its branch.
+
+use super::{filled, known};
+use crate::graph::op::map::{cast, evaluate};
+use crate::graph::rewrite::{copy_node, rewrite};
+use crate::graph::{Graph, Node, NodeId, Op, View};
+use crate::scalar::Func;
+
+pub fn run(graph: &Graph) -> Graph {
+    rewrite(graph, |new, node, operands| {
+        fold(new, node, operands).unwrap_or_else(|| copy_node(new, node, operands))
+    })
+}
+
+fn fold(graph: &mut Graph, node: &Node, operands: &[NodeId]) -> Option<NodeId> {
+    if let (Op::Map(Func::Select), Some(condition)) = (&node.op, known(graph, *operands.first()?)) {
+        return Some(operands[if condition != 0.0 { 1 } else { 2 }]);
+    }
+    let values: Vec<f64> = operands.iter().map(|id| known(graph, *id)).collect::<Option<_>>()?;
+    let value = match &node.op {
+        Op::Map(func) => evaluate(*func, graph.dtype(operands[0]), &values),
+        Op::Cast => cast(values[0], node.ty.dtype),
+        // A pad brings zeros in; a broadcast of a constant is what a known number looks like.
+        Op::View(View::Pad { .. } | View::Broadcast { .. }) => return None,
+        Op::View(_) | Op::Detach => values[0],
+        _ => return None,
+    };
+    Some(filled(graph, value, node))
+}

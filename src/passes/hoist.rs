@@ -1,0 +1,108 @@
+//! Elementwise work moves up through views, to where it is less.
+//!
+//! - A function of broadcasts is a broadcast of the function of what they repeat: a learning rate's schedule is worked out once
+//!   and not for each parameter.
+//! - A function of equal reshapes, permutations or flips is that view of the function, so that views meet and cancel.
+//! - A quotient whose divisor is a broadcast is a product with its reciprocal, which is worked out once. This rounds
+//!   once more, and is infinite for divisors below 2^-128.
+
+use super::{filled, known, map};
+use crate::base::Dim;
+use crate::graph::rewrite::{copy_node, rewrite};
+use crate::graph::{Graph, Node, NodeId, Op, View};
+use crate::scalar::Func;
+
+pub fn run(graph: &Graph) -> Graph {
+    rewrite(graph, |new, node, operands| {
+        let elementwise = matches!(node.op, Op::Map(_) | Op::Cast) && !operands.is_empty();
+        let hoisted = elementwise.then(|| {
+            through_broadcasts(new, node, operands)
+                .or_else(|| through_equal_views(new, node, operands))
+                .or_else(|| reciprocal(new, node, operands))
+        });
+        hoisted.flatten().unwrap_or_else(|| copy_node(new, node, operands))
+    })
+}
+
+/// What a node repeats along which of its axes; itself along all of them, if it repeats nothing.
+fn repeated(graph: &Graph, id: NodeId) -> (NodeId, Vec<usize>) {
+    let node = graph.node(id);
+    match &node.op {
+        Op::View(View::Broadcast { axes }) => (node.operands[0], axes.clone()),
+        _ => (id, (0..node.ty.rank()).collect()),
+    }
+}
+
+fn through_broadcasts(graph: &mut Graph, node: &Node, operands: &[NodeId]) -> Option<NodeId> {
+    let repeated: Vec<(NodeId, Vec<usize>)> = operands.iter().map(|id| repeated(graph, *id)).collect();
+    let axes: Vec<usize> =
+        (0..node.ty.rank()).filter(|axis| repeated.iter().any(|(_, axes)| axes.contains(axis))).collect();
+    if axes.len() == node.ty.rank() {
+        return None;
+    }
+    let shape: Vec<Dim> = axes.iter().map(|axis| node.ty.shape[*axis].clone()).collect();
+    let place = |axis: &usize| axes.iter().position(|a| a == axis).expect("an axis of one operand is of all");
+    let small: Vec<NodeId> = repeated
+        .iter()
+        .map(|(id, of)| {
+            let to: Vec<usize> = of.iter().map(place).collect();
+            graph.broadcast(*id, &to, shape.clone()).expect("sizes are those of the old broadcast")
+        })
+        .collect();
+    let image = elementwise(graph, node, &small);
+    Some(graph.broadcast(image, &axes, node.ty.shape.clone()).expect("sizes are those of the old broadcast"))
+}
+
+/// The node's function on other operands, of their shape.
+fn elementwise(graph: &mut Graph, node: &Node, operands: &[NodeId]) -> NodeId {
+    match node.op {
+        Op::Map(func) => map(graph, func, operands),
+        _ => graph.cast(operands[0], node.ty.dtype).expect("any type casts to any other"),
+    }
+}
+
+fn through_equal_views(graph: &mut Graph, node: &Node, operands: &[NodeId]) -> Option<NodeId> {
+    // Known numbers have any shape.
+    let moving: Vec<NodeId> = operands.iter().copied().filter(|id| known(graph, *id).is_none()).collect();
+    let first = graph.node(*moving.first()?);
+    let Op::View(view @ (View::Reshape | View::Permute(_) | View::Flip { .. })) = first.op.clone() else {
+        return None;
+    };
+    let shape = graph.ty(first.operands[0]).shape.clone();
+    let alike = |id: &NodeId| {
+        let node = graph.node(*id);
+        node.op == Op::View(view.clone()) && graph.ty(node.operands[0]).shape == shape
+    };
+    if !moving.iter().all(alike) {
+        return None;
+    }
+    let inner: Vec<NodeId> = operands
+        .iter()
+        .map(|id| match known(graph, *id) {
+            Some(value) => {
+                let mut like = graph.node(*id).clone();
+                like.ty.shape = shape.clone();
+                filled(graph, value, &like)
+            }
+            None => graph.node(*id).operands[0],
+        })
+        .collect();
+    let image = elementwise(graph, node, &inner);
+    Some(graph.apply(Op::View(view), &[image], &node.ty).expect("the view of a tensor of the same shape"))
+}
+
+fn reciprocal(graph: &mut Graph, node: &Node, operands: &[NodeId]) -> Option<NodeId> {
+    if node.op != Op::Map(Func::Div) {
+        return None;
+    }
+    let (divisor, axes) = repeated(graph, operands[1]);
+    if axes.len() == node.ty.rank() {
+        return None;
+    }
+    let like = graph.node(divisor).clone();
+    let one = filled(graph, 1.0, &like);
+    let inverse = map(graph, Func::Div, &[one, divisor]);
+    let inverse =
+        graph.broadcast(inverse, &axes, node.ty.shape.clone()).expect("the divisor's own broadcast");
+    Some(map(graph, Func::Mul, &[operands[0], inverse]))
+}

@@ -1,0 +1,331 @@
+//! Each pass: text in, text out. All of them: random graphs mean what they meant.
+
+use super::{PIPELINE, optimize, optimize_until};
+use crate::autodiff::differentiate;
+use crate::graph::arbitrary::{Wish, random_graph};
+use crate::graph::interpret::{Env, interpret_step};
+use crate::graph::text::{parse, print};
+use crate::graph::verify::verify;
+use crate::graph::{Graph, Op};
+
+/// Pass, name of the case, what goes in, what comes out. Dead nodes are left out of what comes out.
+const CASES: &[(&str, &str, &str, &str)] = &[
+    (
+        "fold",
+        "a function of numbers",
+        "%0 = const 2.0 : f32[]  %1 = const 3.0 : f32[]  %2 = map pow %0, %1 : f32[]  output y = %2",
+        "%0 = const 8.0 : f32[]  output y = %0",
+    ),
+    (
+        "fold",
+        "a function of stretched numbers is a stretched number",
+        "%0 = const 2.0 : f32[]  %1 = broadcast [] %0 : f32[batch, 3]  %2 = map neg %1 : f32[batch, 3]  output y = %2",
+        "%0 = const -2.0 : f32[]  %1 = broadcast [] %0 : f32[batch, 3]  output y = %1",
+    ),
+    (
+        "fold",
+        "i32 wraps",
+        "%0 = const 2147483647.0 : i32[]  %1 = map add %0, %0 : i32[]  output y = %1",
+        "%0 = const -2.0 : i32[]  output y = %0",
+    ),
+    (
+        "fold",
+        "a cast saturates",
+        "%0 = const 300.7 : f32[]  %1 = cast %0 : u8[]  output y = %1",
+        "%0 = const 255.0 : u8[]  output y = %0",
+    ),
+    (
+        "fold",
+        "a known condition",
+        "%0 = const 1.0 : f32[]  %1 = const 0.0 : f32[]  %2 = map lt %0, %1 : bool[]  %3 = input @a : f32[]  %4 = input @b : f32[]
+         %5 = map select %2, %3, %4 : f32[]  output y = %5",
+        "%0 = input @b : f32[]  output y = %0",
+    ),
+    (
+        "fold",
+        "a slice of a number",
+        "%0 = const 2.0 : f32[]  %1 = broadcast [] %0 : f32[8]  %2 = slice [2] step [3] %1 : f32[2]  output y = %2",
+        "%0 = const 2.0 : f32[]  %1 = broadcast [] %0 : f32[2]  output y = %1",
+    ),
+    (
+        "fold",
+        "a pad brings zeros in and stays",
+        "%0 = const 2.0 : f32[]  %1 = broadcast [] %0 : f32[2]  %2 = pad [1] step [1] %1 : f32[4]  output y = %2",
+        "%0 = const 2.0 : f32[]  %1 = broadcast [] %0 : f32[2]  %2 = pad [1] step [1] %1 : f32[4]  output y = %2",
+    ),
+    (
+        "simplify",
+        "nothing added, times one",
+        "%0 = input @x : f32[batch]  %1 = const 0.0 : f32[]  %2 = broadcast [] %1 : f32[batch]  %3 = const 1.0 : f32[]
+         %4 = broadcast [] %3 : f32[batch]  %5 = map add %2, %0 : f32[batch]  %6 = map mul %5, %4 : f32[batch]  output y = %6",
+        "%0 = input @x : f32[batch]  output y = %0",
+    ),
+    (
+        "simplify",
+        "the same variable twice is the same node",
+        "%0 = input @x : f32[]  %1 = input @z : f32[]  %2 = map max %0, %0 : f32[]  %3 = map max %0, %1 : f32[]  output a = %2  output b = %3",
+        "%0 = input @x : f32[]  %1 = input @z : f32[]  %2 = map max %0, %1 : f32[]  output a = %0  output b = %2",
+    ),
+    (
+        "simplify",
+        "a square",
+        "%0 = input @x : f32[3]  %1 = const 2.0 : f32[]  %2 = broadcast [] %1 : f32[3]  %3 = map pow %0, %2 : f32[3]  output y = %3",
+        "%0 = input @x : f32[3]  %1 = map mul %0, %0 : f32[3]  output y = %1",
+    ),
+    (
+        "simplify",
+        "minus minus",
+        "%0 = input @x : i32[3]  %1 = map neg %0 : i32[3]  %2 = input @z : i32[3]  %3 = map add %2, %1 : i32[3]  output y = %3",
+        "%0 = input @x : i32[3]  %1 = input @z : i32[3]  %2 = map sub %1, %0 : i32[3]  output y = %2",
+    ),
+    (
+        "simplify",
+        "not the identity's number",
+        "%0 = input @x : f32[]  %1 = const 2.0 : f32[]  %2 = map mul %0, %1 : f32[]  output y = %2",
+        "%0 = input @x : f32[]  %1 = const 2.0 : f32[]  %2 = map mul %0, %1 : f32[]  output y = %2",
+    ),
+    (
+        "hoist",
+        "a scalar's function, once",
+        "%0 = input @x : f32[]  %1 = broadcast [] %0 : f32[batch, 4]  %2 = map sqrt %1 : f32[batch, 4]  output y = %2",
+        "%0 = input @x : f32[]  %1 = map sqrt %0 : f32[]  %2 = broadcast [] %1 : f32[batch, 4]  output y = %2",
+    ),
+    (
+        "hoist",
+        "rows with a scalar",
+        "%0 = input @x : f32[batch]  %1 = input @s : f32[]  %2 = broadcast [0] %0 : f32[batch, 4]  %3 = broadcast [] %1 : f32[batch, 4]
+         %4 = map mul %2, %3 : f32[batch, 4]  output y = %4",
+        "%0 = input @x : f32[batch]  %1 = input @s : f32[]  %2 = broadcast [] %1 : f32[batch]  %3 = map mul %0, %2 : f32[batch]
+         %4 = broadcast [0] %3 : f32[batch, 4]  output y = %4",
+    ),
+    (
+        "hoist",
+        "rows with columns stay",
+        "%0 = input @x : f32[batch]  %1 = input @z : f32[4]  %2 = broadcast [0] %0 : f32[batch, 4]  %3 = broadcast [1] %1 : f32[batch, 4]
+         %4 = map mul %2, %3 : f32[batch, 4]  output y = %4",
+        "%0 = input @x : f32[batch]  %1 = input @z : f32[4]  %2 = broadcast [0] %0 : f32[batch, 4]  %3 = broadcast [1] %1 : f32[batch, 4]
+         %4 = map mul %2, %3 : f32[batch, 4]  output y = %4",
+    ),
+    (
+        "hoist",
+        "a reshape comes after",
+        "%0 = input @x : f32[batch]  %1 = reshape %0 : f32[batch, 1]  %2 = const 2.0 : f32[]  %3 = broadcast [] %2 : f32[batch, 1]
+         %4 = map mul %1, %3 : f32[batch, 1]  output y = %4",
+        "%0 = input @x : f32[batch]  %1 = const 2.0 : f32[]  %2 = broadcast [] %1 : f32[batch]  %3 = map mul %0, %2 : f32[batch]
+         %4 = reshape %3 : f32[batch, 1]  output y = %4",
+    ),
+    (
+        "hoist",
+        "a quotient by a scalar",
+        "%0 = input @x : f32[4]  %1 = input @s : f32[]  %2 = broadcast [] %1 : f32[4]  %3 = map div %0, %2 : f32[4]  output y = %3",
+        "%0 = input @x : f32[4]  %1 = input @s : f32[]  %2 = const 1.0 : f32[]  %3 = map div %2, %1 : f32[]  %4 = broadcast [] %3 : f32[4]
+         %5 = map mul %0, %4 : f32[4]  output y = %5",
+    ),
+    (
+        "reduce",
+        "a sum of sums",
+        "%0 = input @x : f32[batch, 3, 4]  %1 = reduce sum [1] %0 : f32[batch, 4]  %2 = reduce sum [1] %1 : f32[batch]  output y = %2",
+        "%0 = input @x : f32[batch, 3, 4]  %1 = reduce sum [1, 2] %0 : f32[batch]  output y = %1",
+    ),
+    (
+        "reduce",
+        "a maximum of sums stays",
+        "%0 = input @x : f32[batch, 3]  %1 = reduce sum [1] %0 : f32[batch]  %2 = reduce max [0] %1 : f32[]  output y = %2",
+        "%0 = input @x : f32[batch, 3]  %1 = reduce sum [1] %0 : f32[batch]  %2 = reduce max [0] %1 : f32[]  output y = %2",
+    ),
+    (
+        "reduce",
+        "a sum of equal numbers is a product",
+        "%0 = input @x : f32[3]  %1 = broadcast [1] %0 : f32[batch, 3]  %2 = reduce sum [0, 1] %1 : f32[]  output y = %2",
+        "%0 = input @x : f32[3]  %1 = reduce sum [0] %0 : f32[]  %2 = size batch : f32[]  %3 = map mul %1, %2 : f32[]  output y = %3",
+    ),
+    (
+        "reduce",
+        "the greatest of equal numbers",
+        "%0 = input @x : f32[batch]  %1 = broadcast [0] %0 : f32[batch, 3, 2]  %2 = reduce max [1] %1 : f32[batch, 2]  output y = %2",
+        "%0 = input @x : f32[batch]  %1 = broadcast [0] %0 : f32[batch, 2]  output y = %1",
+    ),
+    (
+        "reduce",
+        "of no numbers there is no greatest",
+        "%0 = input @x : f32[2]  %1 = broadcast [0] %0 : f32[2, 0]  %2 = reduce max [1] %1 : f32[2]  output y = %2",
+        "%0 = input @x : f32[2]  %1 = broadcast [0] %0 : f32[2, 0]  %2 = reduce max [1] %1 : f32[2]  output y = %2",
+    ),
+    (
+        "reduce",
+        "an axis of one element",
+        "%0 = input @x : f32[batch, 1, 4]  %1 = reduce sum [1, 2] %0 : f32[batch]  output y = %1",
+        "%0 = input @x : f32[batch, 1, 4]  %1 = reshape %0 : f32[batch, 4]  %2 = reduce sum [1] %1 : f32[batch]  output y = %2",
+    ),
+    (
+        "views",
+        "there and back",
+        "%0 = input @x : f32[2, 3, 4]  %1 = permute [1, 2, 0] %0 : f32[3, 4, 2]  %2 = permute [2, 0, 1] %1 : f32[2, 3, 4]
+         %3 = flip [1] %2 : f32[2, 3, 4]  %4 = flip [1] %3 : f32[2, 3, 4]  output y = %4",
+        "%0 = input @x : f32[2, 3, 4]  output y = %0",
+    ),
+    (
+        "views",
+        "two reshapes",
+        "%0 = input @x : f32[6]  %1 = reshape %0 : f32[2, 3]  %2 = reshape %1 : f32[3, 2]  output y = %2",
+        "%0 = input @x : f32[6]  %1 = reshape %0 : f32[3, 2]  output y = %1",
+    ),
+    (
+        "views",
+        "axes of one element, stretched",
+        "%0 = input @x : f32[batch]  %1 = reshape %0 : f32[batch, 1]  %2 = broadcast [0, 2] %1 : f32[batch, 5, 1]  output y = %2",
+        "%0 = input @x : f32[batch]  %1 = broadcast [0] %0 : f32[batch, 5, 1]  output y = %1",
+    ),
+    (
+        "views",
+        "a broadcast of a broadcast",
+        "%0 = input @x : f32[3]  %1 = broadcast [1] %0 : f32[2, 3]  %2 = broadcast [0, 2] %1 : f32[2, 4, 3]  output y = %2",
+        "%0 = input @x : f32[3]  %1 = broadcast [2] %0 : f32[2, 4, 3]  output y = %1",
+    ),
+    (
+        "views",
+        "a slice of a slice",
+        "%0 = input @x : f32[20]  %1 = slice [1] step [2] %0 : f32[8]  %2 = slice [2] step [3] %1 : f32[2]  output y = %2",
+        "%0 = input @x : f32[20]  %1 = slice [5] step [6] %0 : f32[2]  output y = %1",
+    ),
+    (
+        "views",
+        "a permuted broadcast",
+        "%0 = input @x : f32[3]  %1 = broadcast [1] %0 : f32[2, 3]  %2 = permute [1, 0] %1 : f32[3, 2]  output y = %2",
+        "%0 = input @x : f32[3]  %1 = broadcast [0] %0 : f32[3, 2]  output y = %1",
+    ),
+    (
+        "views",
+        "a gradient's wall is gone",
+        "%0 = input @x : f32[3]  %1 = detach %0 : f32[3]  output y = %1",
+        "%0 = input @x : f32[3]  output y = %0",
+    ),
+    (
+        "contract",
+        "transposed operands",
+        "%0 = input @x : f32[3, batch]  %1 = param @w : f32[5, 3]  %2 = permute [1, 0] %0 : f32[batch, 3]  %3 = permute [1, 0] %1 : f32[3, 5]
+         %4 = contract ab,bc->ac %2, %3 : f32[batch, 5]  output y = %4",
+        "%0 = input @x : f32[3, batch]  %1 = param @w : f32[5, 3]  %2 = contract ba,cb->ac %0, %1 : f32[batch, 5]  output y = %2",
+    ),
+    (
+        "contract",
+        "heads before time",
+        "%0 = input @x : f32[batch, 7, 2, 4]  %1 = permute [0, 2, 1, 3] %0 : f32[batch, 2, 7, 4]
+         %2 = contract bhtd,bhsd->bhts %1, %1 : f32[batch, 2, 7, 7]  output y = %2",
+        "%0 = input @x : f32[batch, 7, 2, 4]  %1 = contract bthd,bshd->bhts %0, %0 : f32[batch, 2, 7, 7]  output y = %1",
+    ),
+    (
+        "contract",
+        "a transposed result",
+        "%0 = input @x : f32[batch, 3]  %1 = param @w : f32[3, 5]  %2 = contract ab,bc->ac %0, %1 : f32[batch, 5]
+         %3 = permute [1, 0] %2 : f32[5, batch]  output y = %3",
+        "%0 = input @x : f32[batch, 3]  %1 = param @w : f32[3, 5]  %2 = contract ab,bc->ca %0, %1 : f32[5, batch]  output y = %2",
+    ),
+    (
+        "contract",
+        "a result that others read as it is",
+        "%0 = input @x : f32[batch, 3]  %1 = param @w : f32[3, 5]  %2 = contract ab,bc->ac %0, %1 : f32[batch, 5]
+         %3 = permute [1, 0] %2 : f32[5, batch]  output y = %3  output z = %2",
+        "%0 = input @x : f32[batch, 3]  %1 = param @w : f32[3, 5]  %2 = contract ab,bc->ac %0, %1 : f32[batch, 5]
+         %3 = permute [1, 0] %2 : f32[5, batch]  output y = %3  output z = %2",
+    ),
+    (
+        "cse",
+        "twice the same, in either order",
+        "%0 = input @x : f32[]  %1 = input @z : f32[]  %2 = map mul %0, %1 : f32[]  %3 = map mul %1, %0 : f32[]  %4 = map sub %2, %3 : f32[]
+         output y = %4",
+        "%0 = input @x : f32[]  %1 = input @z : f32[]  %2 = map mul %0, %1 : f32[]  %3 = map sub %2, %2 : f32[]  output y = %3",
+    ),
+    (
+        "cse",
+        "0 is not -0, and a difference has an order",
+        "%0 = const 0.0 : f32[]  %1 = const -0.0 : f32[]  %2 = map sub %0, %1 : f32[]  %3 = map sub %1, %0 : f32[]  output y = %2  output z = %3",
+        "%0 = const 0.0 : f32[]  %1 = const -0.0 : f32[]  %2 = map sub %0, %1 : f32[]  %3 = map sub %1, %0 : f32[]  output y = %2  output z = %3",
+    ),
+    (
+        "cse",
+        "random numbers of two places differ",
+        "%0 = random uniform 0 : f32[4]  %1 = random uniform 1 : f32[4]  %2 = random uniform 0 : f32[4]  output a = %0  output b = %1  output c = %2",
+        "%0 = random uniform 0 : f32[4]  %1 = random uniform 1 : f32[4]  output a = %0  output b = %1  output c = %0",
+    ),
+    (
+        "dce",
+        "what nobody reads",
+        "%0 = input @x : f32[]  %1 = map exp %0 : f32[]  %2 = state @n : f32[]  %3 = map neg %2 : f32[]  update %2 <- %3",
+        "%0 = state @n : f32[]  %1 = map neg %0 : f32[]  update %0 <- %1",
+    ),
+];
+
+/// Statements stand two blanks or a line apart.
+fn graph(text: &str) -> Graph {
+    let lines: Vec<&str> = text.split("  ").map(str::trim).filter(|line| !line.is_empty()).collect();
+    let text = format!("graph {{\n{}\n}}", lines.join("\n"));
+    parse(&text).unwrap_or_else(|error| panic!("{error} in\n{text}"))
+}
+
+#[test]
+fn passes() {
+    for (name, case, from, to) in CASES {
+        let (_, pass) = PIPELINE.iter().find(|(n, _)| n == name).expect("a pass of that name");
+        let before = graph(from);
+        verify(&before).unwrap_or_else(|e| panic!("{name}, {case}: {e}"));
+        let after = super::dce::run(&pass(&before));
+        verify(&after).unwrap_or_else(|e| panic!("{name}, {case}: {e}"));
+        assert_eq!(print(&after, false), print(&graph(to), false), "{name}, {case}");
+    }
+}
+
+#[test]
+fn every_pass_has_cases() {
+    for (name, _) in PIPELINE {
+        assert!(CASES.iter().any(|(pass, ..)| pass == name), "{name} has no case");
+        assert!(optimize_until(&Graph::new(), name).is_some());
+    }
+    assert!(optimize_until(&Graph::new(), "none").is_none());
+}
+
+/// Outputs and updates are what they were, as far as numbers of 53 bits say.
+fn check(before: &Graph, after: &Graph, env: &Env, seed: u64) {
+    verify(after).unwrap_or_else(|e| panic!("seed {seed}: {e} in\n{after}"));
+    let all = |graph| {
+        let (outputs, updates) = interpret_step(graph, env).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+        outputs.into_iter().chain(updates).collect::<Vec<_>>()
+    };
+    for ((name, old), (_, new)) in all(before).iter().zip(&all(after)) {
+        let close = |a: f64, b: f64| {
+            let scale = 1.0 + a.abs().max(b.abs());
+            (a - b).abs() <= 1e-9 * scale || a == b || !a.is_finite()
+        };
+        let same = old.shape == new.shape && old.data.iter().zip(&new.data).all(|(a, b)| close(*a, *b));
+        assert!(same, "seed {seed}: {name} was {old:?} and is {new:?} in\n{before}\n{after}");
+    }
+}
+
+#[test]
+fn random_graphs_mean_the_same() {
+    for seed in 0..600 {
+        let wish = Wish { n_steps: 3 + (seed % 14) as usize, smooth: seed % 3 == 0, empty: seed % 7 == 0 };
+        let (graph, env) = random_graph(seed, wish);
+        for (_, pass) in PIPELINE {
+            check(&graph, &pass(&graph), &env, seed);
+        }
+        let optimized = optimize(&graph);
+        check(&graph, &optimized, &env, seed);
+        assert!(super::is_same(&optimize(&optimized), &optimized), "seed {seed}: a second time changes more");
+    }
+}
+
+#[test]
+fn random_gradients_mean_the_same() {
+    for seed in 0..150 {
+        let (mut graph, env) = random_graph(seed, Wish { n_steps: 6, smooth: true, empty: false });
+        let loss = graph.outputs.iter().find(|(name, _)| name == "loss").unwrap().1;
+        let leaves: Vec<_> = graph.ids().filter(|id| matches!(graph.node(*id).op, Op::Param(_))).collect();
+        for (i, leaf) in leaves.into_iter().enumerate() {
+            let gradient = graph.grad(loss, leaf).unwrap();
+            graph.outputs.push((format!("gradient {i}").into(), gradient));
+        }
+        let graph = differentiate(&graph);
+        check(&graph, &optimize(&graph), &env, seed);
+    }
+}

@@ -47,10 +47,10 @@ pub fn run(graph: &Graph) -> Graph {
 }
 
 /// What an operand is a permutation of, if it is one, and its labels there.
-fn unpermuted(graph: &Graph, operand: NodeId, labels: &mut Vec<u8>) -> NodeId {
+fn unpermuted(graph: &Graph, operand: NodeId, labels: &mut [u8]) -> NodeId {
     let node = graph.node(operand);
     let Op::View(View::Permute(permutation)) = &node.op else { return operand };
-    let old = labels.clone();
+    let old = labels.to_vec();
     for (axis, from) in permutation.iter().enumerate() {
         labels[*from] = old[axis];
     }

@@ -96,10 +96,10 @@ impl Dim {
                 let at = rest.iter().position(|k| k == s)?;
                 rest.remove(at);
             }
-            if c % coefficient != 0 {
+            if c.checked_rem(*coefficient)? != 0 {
                 return None;
             }
-            quotient.insert(rest, c / coefficient);
+            quotient.insert(rest, c.checked_div(*coefficient)?);
         }
         Some(Dim::from_terms(quotient))
     }

@@ -72,6 +72,15 @@ impl<'a> Elaborator<'a> {
         Some(match op {
             Add => Value::Dim(x.clone() + y.clone()),
             Subtract => Value::Dim(x.clone() - y.clone()),
+            Multiply if too_long(x, y) => self.report(
+                Diagnostic::error(
+                    "E0313",
+                    "this size is too complicated",
+                    span,
+                    "a product of very many sizes",
+                )
+                .help("give it a name of its own: a size in the signature, or a number"),
+            ),
             Multiply => Value::Dim(x.clone() * y.clone()),
             Divide if y.is_const(0) => self.error("E0307", "division by zero", span, ""),
             Divide => match (x.exact_div(y), constants) {
@@ -375,6 +384,13 @@ impl<'a> Elaborator<'a> {
             ),
         }
     }
+}
+
+/// Whether a product would have more terms or factors than any size of a model; they double with each squaring.
+fn too_long(x: &Dim, y: &Dim) -> bool {
+    let (x, y) = (x.terms(), y.terms());
+    let degree = |terms: &[(Vec<_>, i64)]| terms.iter().map(|(symbols, _)| symbols.len()).max().unwrap_or(0);
+    x.len() * y.len() > 1000 || degree(&x) + degree(&y) > 30
 }
 
 fn function(op: BinaryOp) -> Func {

@@ -19,8 +19,10 @@ use smol_str::SmolStr;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-/// More nodes than any model that fits a machine; past it something repeats without end.
-const MAX_NODES: usize = 2_000_000;
+/// More nodes than any model that is ever trained; past it something repeats without end.
+const MAX_NODES: usize = 200_000;
+/// More blocks than any model runs through, even where they make no nodes.
+const MAX_BLOCKS: usize = 50_000;
 /// Deeper calls than any sensible model.
 pub(super) const MAX_CALLS: usize = 100;
 
@@ -107,6 +109,8 @@ pub(super) struct Elaborator<'a> {
     pub steps: Option<u64>,
     pub epochs: Option<u64>,
     pub over: Option<super::optimizer::Over>,
+    /// Blocks elaborated so far.
+    pub n_blocks: usize,
 }
 
 impl<'a> Elaborator<'a> {
@@ -133,6 +137,7 @@ impl<'a> Elaborator<'a> {
             steps: None,
             epochs: None,
             over: None,
+            n_blocks: 0,
         }
     }
 
@@ -222,6 +227,10 @@ impl<'a> Elaborator<'a> {
     }
 
     pub(super) fn block_here(&mut self, block: &'a Block, piped: Option<(Value, Span)>) -> Option<Value> {
+        self.n_blocks += 1;
+        if self.graph.len() > MAX_NODES || self.n_blocks > MAX_BLOCKS {
+            return Some(self.too_large());
+        }
         for statement in &block.statements {
             self.statement(statement);
         }
@@ -232,12 +241,21 @@ impl<'a> Elaborator<'a> {
         })
     }
 
-    fn statement(&mut self, statement: &'a Statement) {
-        if self.graph.len() > MAX_NODES {
-            let span = self.frames.iter().rev().find_map(|f| f.call).unwrap_or_default();
-            self.error("E0413", "this model is too large", span, "more than two million operations");
-            return;
+    /// Said once, at the outermost call; all that is still under way then ends at once.
+    fn too_large(&mut self) -> Value {
+        if self.diagnostics.iter().any(|d| d.code == "E0413") {
+            return Value::Error;
         }
+        let calls = self.frames.iter().filter_map(|f| f.call.or(f.function.map(|f| f.name.span)));
+        let span = calls.into_iter().next().unwrap_or_default();
+        self.report(
+            Diagnostic::error("E0413", "this model is too large", span, "it does not come to an end in sensible time")
+                .note(format!("more than {MAX_NODES} operations, or {MAX_BLOCKS} calls and turns of `repeat`"))
+                .help("a count of `repeat` is probably a slip, or functions that call others twice are stacked too high"),
+        )
+    }
+
+    fn statement(&mut self, statement: &'a Statement) {
         match statement {
             Statement::Let(binding) => self.let_statement(binding),
             Statement::Param(declaration) => self.declare(declaration, true),

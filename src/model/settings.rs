@@ -76,6 +76,9 @@ impl TrainSettings {
     }
 }
 
+/// Data sources that read files.
+const SOURCES: [&str; 4] = ["idx", "csv", "npy", "npz"];
+
 impl<'a> Elaborator<'a> {
     pub(super) fn settings(
         &mut self,
@@ -214,7 +217,13 @@ impl<'a> Elaborator<'a> {
             }
             return None;
         };
-        let ExprKind::Name(source) = &callee.kind else { return None };
+        let ExprKind::Name(source) = &callee.kind else {
+            self.report(
+                Diagnostic::error("E0509", "this is not the name of a data source", callee.span, "")
+                    .help("name one: `data = idx(\"data/mnist-train\")`"),
+            );
+            return None;
+        };
         let mut evaluated = Vec::new();
         for argument in arguments {
             let value = match &argument.value {
@@ -236,6 +245,21 @@ impl<'a> Elaborator<'a> {
             evaluated.push((argument.name.as_ref().map(|n| n.text.clone()), value, argument.span));
         }
         Some(DataCall { source: source.clone(), arguments: evaluated, span: expr.span })
+    }
+
+    fn unusable_source(&mut self, call: &DataCall, reason: String) {
+        let error = Diagnostic::error(
+            "E0509",
+            format!("cannot use the data source `{}`", call.source),
+            call.span,
+            reason,
+        );
+        let path = call.arguments.iter().any(|(_, value, _)| matches!(value, DataValue::Text(_)));
+        self.report(error.help(if path && SOURCES.contains(&call.source.as_str()) {
+            "a path is relative to the folder of the model's file; check its spelling and the file"
+        } else {
+            "the data sources are idx, csv, npy and npz (files), synthetic and memory"
+        }));
     }
 
     fn look_up(&mut self, train: &'a Train, settings: &mut TrainSettings, catalog: &dyn Catalog) {
@@ -263,12 +287,7 @@ impl<'a> Elaborator<'a> {
                 settings.total_steps = settings.steps.or(settings.epochs.checked_mul(per_epoch));
             }
             Err(reason) => {
-                self.report(Diagnostic::error(
-                    "E0509",
-                    format!("cannot use the data source `{}`", data.source),
-                    data.span,
-                    reason,
-                ));
+                self.unusable_source(&data, reason);
             }
         }
         for call in [&settings.test, &settings.valid].into_iter().flatten() {
@@ -292,12 +311,7 @@ impl<'a> Elaborator<'a> {
                 }
                 Ok(_) => {}
                 Err(reason) => {
-                    self.report(Diagnostic::error(
-                        "E0509",
-                        format!("cannot use the data source `{}`", call.source),
-                        call.span,
-                        reason,
-                    ));
+                    self.unusable_source(call, reason);
                 }
             }
         }

@@ -70,8 +70,8 @@ pub(super) static ROWS: &[Explanation] = &[
         "Unknown part of the standard library",
         "`import std.NAME` names a part that does not exist. The message lists those that do. The layers, losses and\n\
          optimizers of the standard library are known without an import.\n\n\
-         Wrong:  import std.visoin\n\
-         Right:  import std.vision",
+         Wrong:  import std.prelud\n\
+         Right:  import std.prelude",
     ),
     row(
         "E0209",

@@ -99,7 +99,7 @@ pub(super) static ROWS: &[Explanation] = &[
     row(
         "E0413",
         "The model is too large",
-        "The model has more than two million operations. A count of `repeat` is probably a slip: it writes its block so many\n\
+        "The model has more than 200 000 operations, or runs through 50 000 blocks. A count of `repeat` is probably a slip: it writes its block so many\n\
          times, with parameters for each.\n\n\
          Wrong:  x |> repeat 1_000_000_000 { dense(8) }\n\
          Right:  x |> repeat 10 { dense(8) }",

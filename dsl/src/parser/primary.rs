@@ -263,6 +263,7 @@ impl Parser<'_> {
             _ if token.kind == Kind::Pipe || self.binary_operator().is_some() => {
                 let message = format!("there is no value before {}", self.describe(token));
                 Diagnostic::error("E0116", message, token.span, "")
+                    .help("an operator stands between two values, as in `a + b`: write the first, or remove the operator")
             }
             Some(previous) if ended || token.kind == Kind::Comma => {
                 let message = format!("a value is missing after {}", self.describe(previous));

@@ -183,6 +183,12 @@ fn answered(bytes: &[u8]) -> Result<(), TestCaseError> {
         prop_assert!(gradc_dsl::explain::explain(d.code).is_some(), "{} is not explained", d.code);
         prop_assert!(!d.labels.is_empty() && !d.message.is_empty());
         prop_assert!(
+            d.help.is_some() || !d.notes.is_empty(),
+            "{} does not say how to mend it: {}",
+            d.code,
+            d.message
+        );
+        prop_assert!(
             !program.is_std(d.labels[0].span.source),
             "{} points into the library: {}",
             d.code,
@@ -201,7 +207,7 @@ fn answered(bytes: &[u8]) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn mutated_models_are_answered(

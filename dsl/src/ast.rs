@@ -18,6 +18,13 @@ pub struct Span {
     pub end: u32,
 }
 
+impl Span {
+    /// Whether the two have a place in common; ends count, so that an empty span at an edge does.
+    pub fn overlaps(self, other: Span) -> bool {
+        self.source == other.source && self.start <= other.end && other.start <= self.end
+    }
+}
+
 /// A name with its place.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Name {
@@ -50,6 +57,18 @@ pub enum Item {
     /// `let NAME = EXPR` at the top of a file: a hyper-parameter, constant when compiled, and what
     /// `--set NAME=VALUE` replaces.
     Setting(Let),
+}
+
+impl Item {
+    pub fn span(&self) -> Span {
+        match self {
+            Item::Import(import) => import.span,
+            Item::Function(function) => function.span,
+            Item::Train(train) => train.span,
+            Item::Test(test) => test.span,
+            Item::Setting(binding) => binding.span,
+        }
+    }
 }
 
 /// `import "blocks.model"` (another file, relative to this one) or `import std.vision`.

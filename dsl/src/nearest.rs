@@ -4,18 +4,21 @@
 //! fingers away, or nothing. It does not decide which words are candidates.
 
 /// The candidate with the smallest edit distance, if that is at most a third of the word's length (at least
-/// one slip); the first of equals. A difference in case alone always counts as near.
+/// one slip, but never all letters of a word); the first of equals. A difference in case alone always counts as near.
 ///
 /// ```
 /// assert_eq!(gradc_dsl::nearest::nearest("dnese", ["dense", "conv"]), Some("dense"));
 /// assert_eq!(gradc_dsl::nearest::nearest("attention", ["dense", "conv"]), None);
 /// ```
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = word.chars().count().max(3) / 3;
+    let length = word.chars().count();
+    let limit = (length.max(3) / 3).min(length.saturating_sub(1));
     candidates
         .into_iter()
         .map(|candidate| (distance(&word.to_lowercase(), &candidate.to_lowercase()), candidate))
-        .filter(|&(distance, candidate)| distance <= limit && candidate != word)
+        .filter(|&(distance, candidate)| {
+            distance <= limit && distance < candidate.chars().count() && candidate != word
+        })
         .min_by_key(|&(distance, _)| distance)
         .map(|(_, candidate)| candidate)
 }

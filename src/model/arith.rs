@@ -82,14 +82,26 @@ impl<'a> Elaborator<'a> {
                 .help("give it a name of its own: a size in the signature, or a number"),
             ),
             Multiply => Value::Dim(x.clone() * y.clone()),
-            Divide if y.is_const(0) => self.error("E0307", "division by zero", span, ""),
+            Divide if y.is_const(0) => self.error(
+                "E0307",
+                "division by zero",
+                span,
+                "the right side is 0",
+                "divide by another number",
+            ),
             Divide => match (x.exact_div(y), constants) {
                 (Some(quotient), _) => Value::Dim(quotient),
                 (None, Some((n, m))) => Value::Number(n as f64 / m as f64),
                 (None, None) => Value::Dim(Dim::symbol(format!("({x} / {y})"))),
             },
             Remainder => match constants {
-                Some((_, 0)) => self.error("E0307", "division by zero", span, ""),
+                Some((_, 0)) => self.error(
+                    "E0307",
+                    "division by zero",
+                    span,
+                    "the right side is 0",
+                    "divide by another number",
+                ),
                 Some((n, m)) => Value::Dim(Dim::from(n.checked_rem_euclid(m).unwrap_or(0))),
                 None if x.exact_div(y).is_some() => Value::Dim(Dim::from(0)),
                 None => Value::Opaque,
@@ -118,7 +130,8 @@ impl<'a> Elaborator<'a> {
                     "E0311",
                     "this comparison is not decided when the model is compiled",
                     span,
-                    format!("{x} against {y}"),
+                    format!("`{x}` against `{y}`"),
+                    "compare sizes that are known; the number of examples, `batch`, is not",
                 ),
             },
             And | Or | MatMul => return None,
@@ -148,7 +161,15 @@ impl<'a> Elaborator<'a> {
                 let (l, r) = (left.operand.unwrap_or(0), right.operand.unwrap_or(1));
                 return self.shapes_differ(ids[l], ids[r], operands[l].1, operands[r].1, span);
             }
-            Err(other) => return self.error("E0314", format!("these do not fit: {other}"), span, ""),
+            Err(other) => {
+                return self.error(
+                    "E0314",
+                    format!("these do not fit: {other}"),
+                    span,
+                    "",
+                    "make their axes equal",
+                );
+            }
         }
         match self.graph.map_broadcast(func, &ids) {
             Ok(id) => Value::Tensor(id),
@@ -287,13 +308,15 @@ impl<'a> Elaborator<'a> {
         };
         let error = Diagnostic::error(
             "E0301",
-            format!("shapes do not fit: {place} is {x} on one side and {y} on the other"),
-            span,
+            format!("shapes do not fit: {place} is `{x}` on one side and `{y}` on the other"),
+            self.operator(at_a, at_b, span),
             "",
         )
         .label(at_a, format!("this is `{}`", show(&ta)))
-        .label(at_b, format!("this is `{}`", show(&tb)))
-        .note("axes are matched from the last one backwards; they must be equal, or 1");
+        .label(at_b, format!("this is `{}`", show(&tb)));
+        let error = self
+            .with_origins(error, &[at_a, at_b])
+            .note("axes are matched from the last one backwards; they must be equal, or 1");
         let (big, small, at) = if ta.rank() >= tb.rank() { (&ta, &tb, at_b) } else { (&tb, &ta, at_a) };
         let text = self.program.sources.text(at).to_owned();
         let help = if small.rank() == 1 && big.rank() == 2 && small.shape[0] == big.shape[0] {
@@ -311,6 +334,34 @@ impl<'a> Elaborator<'a> {
             "make the sizes equal".to_owned()
         };
         self.report(error.help(help))
+    }
+
+    /// The sign between two operands; the whole, where none stands between them.
+    fn operator(&self, a: Span, b: Span, whole: Span) -> Span {
+        if a.source != b.source || a.end >= b.start {
+            return whole;
+        }
+        let between = Span { source: a.source, start: a.end, end: b.start };
+        let text = self.program.sources.text(between);
+        let sign = text.trim_matches(|c: char| c.is_whitespace() || c == '(' || c == ')');
+        if sign.is_empty() || sign.len() > 3 || sign.contains(',') {
+            return whole;
+        }
+        let start = between.start + text.find(sign).unwrap_or(0) as u32;
+        Span { start, end: start + sign.len() as u32, ..between }
+    }
+
+    /// Shows where operands that are plain names come from, so that a size can be followed to its origin.
+    fn with_origins(&self, mut error: Diagnostic, operands: &[Span]) -> Diagnostic {
+        let Some(frame) = self.frames.last() else { return error };
+        for place in operands {
+            let name = self.program.sources.text(*place);
+            let Some(binding) = frame.scopes.iter().rev().find_map(|scope| scope.get(name)) else { continue };
+            if !error.labels.iter().any(|label| label.span == binding.span) {
+                error = error.label(binding.span, format!("`{name}` comes from here"));
+            }
+        }
+        error
     }
 
     fn matmul(&mut self, a: Value, b: Value, at_a: Span, at_b: Span, span: Span) -> Value {
@@ -356,13 +407,14 @@ impl<'a> Elaborator<'a> {
         if x != y {
             let error = Diagnostic::error(
                 "E0302",
-                format!("`@` needs equal inner sizes, but the left side's last axis is {x} and the right side's {} is {y}",
+                format!("`@` needs equal inner sizes, but the left side's last axis is `{x}` and the right side's {} is `{y}`",
                     if tb.rank() == 1 { "only axis" } else { "last axis but one" }),
-                span,
-                format!("{x} against {y}"),
+                self.operator(at_a, at_b, span),
+                "",
             )
             .label(at_a, format!("this is `{}`", show(&ta)))
             .label(at_b, format!("this is `{}`", show(&tb)));
+            let error = self.with_origins(error, &[at_a, at_b]);
             let (left, right) =
                 (self.program.sources.text(at_a).to_owned(), self.program.sources.text(at_b).to_owned());
             let help = if tb.rank() >= 2 && x == &tb.shape[tb.rank() - 1] {
@@ -370,17 +422,22 @@ impl<'a> Elaborator<'a> {
             } else if ta.rank() >= 2 && y == &ta.shape[ta.rank() - 2] {
                 format!("the left side looks transposed: `transpose({left}) @ {right}`")
             } else {
-                format!("`[a, n] @ [n, b]` gives `[a, b]`: give the right side {x} rows")
+                format!("`[a, n] @ [n, b]` gives `[a, b]`: give the right side `{x}` rows")
             };
             return self.report(error.help(help));
         }
         match self.graph.matmul(ids[0], ids[1]) {
             Ok(id) => Value::Tensor(id),
             Err(_) => self.report(
-                Diagnostic::error("E0302", "the leading axes of this product differ", span, "")
-                    .label(at_a, format!("this is `{}`", show(&ta)))
-                    .label(at_b, format!("this is `{}`", show(&tb)))
-                    .help("make the axes before the last two equal on both sides"),
+                Diagnostic::error(
+                    "E0302",
+                    "the leading axes of this product differ",
+                    self.operator(at_a, at_b, span),
+                    "",
+                )
+                .label(at_a, format!("this is `{}`", show(&ta)))
+                .label(at_b, format!("this is `{}`", show(&tb)))
+                .help("make the axes before the last two equal on both sides"),
             ),
         }
     }

@@ -60,7 +60,13 @@ impl<'a> Elaborator<'a> {
             Value::Error => None,
             other => {
                 let found = self.describe(&other);
-                self.error("E0312", format!("an axis is a whole number, not {found}"), given.span, "");
+                self.error(
+                    "E0312",
+                    format!("an axis is a whole number, not {found}"),
+                    given.span,
+                    "",
+                    "count axes from 0; -1 is the last",
+                );
                 None
             }
         }

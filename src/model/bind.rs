@@ -70,7 +70,8 @@ impl<'a> Elaborator<'a> {
                         span,
                         format!("this is `{found}`"),
                     )
-                    .label(parameter.span, "declared here, without a type: a number"),
+                    .label(parameter.span, "declared here, without a type: a number")
+                    .help("give one number; `mean(…)` makes one of a tensor"),
                 )
             }
             Value::Text(_) | Value::List(_) | Value::Tuple(_) | Value::Function(_) | Value::Data => {
@@ -85,7 +86,7 @@ impl<'a> Elaborator<'a> {
                 self.report(match value {
                     Value::Text(_) => error.help("write the number without quotes"),
                     Value::Function(f) => error.help(format!("call it: `{f}(…)`")),
-                    _ => error,
+                    _ => error.help("write a number, such as `0.1`"),
                 })
             }
             other => other,
@@ -145,7 +146,14 @@ impl<'a> Elaborator<'a> {
                             span,
                             format!("this is {found}"),
                         )
-                        .label(parameter.span, "declared here"),
+                        .label(parameter.span, "declared here")
+                        .help(match kind.text.as_str() {
+                            "bool" => "write `true` or `false`",
+                            "int" => "write a whole number, such as `3`",
+                            "float" => "write a number, such as `0.5`",
+                            "string" => "write a text in quotes",
+                            _ => "write the name of a function",
+                        }),
                     );
                     return None;
                 }
@@ -175,6 +183,15 @@ impl<'a> Elaborator<'a> {
                     match self.frame().rest.clone() {
                         None => self.frame().rest = Some((found, span)),
                         Some((expected, first)) if expected != found => {
+                            let one_more = found.split_last().is_some_and(|(last, most)| {
+                                last.is_const(1) && most == expected && ty.rank() == found.len()
+                            });
+                            let help = match self.program.sources.text(span) {
+                                text if one_more => {
+                                    format!("the last axis has size 1: take it away, `{text}[.., 0]`")
+                                }
+                                _ => "the leading axes of both must be the same".to_owned(),
+                            };
                             self.report(
                                 Diagnostic::error(
                                     "E0303",
@@ -188,7 +205,7 @@ impl<'a> Elaborator<'a> {
                                 )
                                 .label(first, format!("here `..` is {}", show_shape(&expected)))
                                 .label(parameter.span, "declared here")
-                                .help("the leading axes of both must be the same"),
+                                .help(help),
                             );
                             return None;
                         }
@@ -264,20 +281,23 @@ impl<'a> Elaborator<'a> {
         let declared = parameter.ty.as_ref().map(|t| self.type_text(t)).unwrap_or_default();
         let error = Diagnostic::error(
             "E0303",
-            format!("`{}` has the wrong shape: axis {axis} is {found}, not {expected}", parameter.name.text),
+            format!(
+                "`{}` has the wrong shape: axis {axis} is `{found}`, not `{expected}`",
+                parameter.name.text
+            ),
             span,
             format!("this is `{}`", show(ty)),
         )
         .label(parameter.span, format!("declared as `{declared}`"));
         let error = if place != span && place != parameter.span {
-            error.label(place, format!("this makes it {expected}"))
+            error.label(place, format!("this makes it `{expected}`"))
         } else {
             error
         };
         let hint = if ty.rank() == 2 && ty.shape[1 - axis.min(1)] == *expected {
             "the two axes look exchanged: `transpose(…)` changes them about".to_owned()
         } else {
-            format!("make axis {axis} (counted from 0) of size {expected}, or change what is declared")
+            format!("make axis {axis} (counted from 0) of size `{expected}`, or change what is declared")
         };
         self.report(error.help(hint));
     }

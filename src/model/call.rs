@@ -21,7 +21,13 @@ impl<'a> Elaborator<'a> {
     ) -> Value {
         let ExprKind::Name(name) = &callee.kind else {
             if !matches!(callee.kind, ExprKind::Error) {
-                return self.error("E0405", "only a function can be called", callee.span, "not a function");
+                return self.error(
+                    "E0405",
+                    "only a function can be called",
+                    callee.span,
+                    "not a function",
+                    "write the name of a function, then its arguments: `relu(x)`",
+                );
             }
             return Value::Error;
         };
@@ -194,7 +200,8 @@ impl<'a> Elaborator<'a> {
                     span,
                     "",
                 )
-                .label(*place, "promised here"),
+                .label(*place, "promised here")
+                .help("give as many values as are promised"),
             ),
             (_, value) => self.check_type(ty, value, span, &what),
         }

@@ -102,10 +102,7 @@ fn check_here(program: &Program, catalog: &dyn Catalog, overrides: &Overrides) -
     if checked.has_errors() {
         checked.model = None;
     }
-    // A statement that could not be read leaves gaps; what follows from them is no news.
-    if program.diagnostics.iter().any(Diagnostic::is_error) {
-        checked.diagnostics.retain(|d| d.is_error() && d.code != "E0411");
-    }
+    silence_consequences(program, &mut checked.diagnostics);
     checked.diagnostics.sort_by_key(|d| d.labels[0].span);
     checked
 }
@@ -179,13 +176,34 @@ fn items(program: &Program) -> impl Iterator<Item = &Item> {
     program.files.iter().flat_map(|file| &file.items)
 }
 
-/// Adds messages that are not there yet.
+/// A statement that could not be read leaves gaps in its function or block; what else is said of that one may only
+/// follow from them. Warnings wait until everything can be read.
+fn silence_consequences(program: &Program, diagnostics: &mut Vec<Diagnostic>) {
+    let unread: Vec<Span> =
+        program.diagnostics.iter().filter(|d| d.is_error()).map(|d| d.labels[0].span).collect();
+    if unread.is_empty() {
+        return;
+    }
+    let torn: Vec<Span> = items(program)
+        .map(Item::span)
+        .filter(|item| unread.iter().any(|span| item.overlaps(*span)))
+        .collect();
+    diagnostics.retain(|d| {
+        let place = d.labels[0].span;
+        program.diagnostics.contains(d) || d.is_error() && !torn.iter().any(|item| item.overlaps(place))
+    });
+}
+
+/// Adds messages that are not there yet. Of two of one mistake the shorter stays: what a function does wrong by itself
+/// needs no call to explain it.
 pub(super) fn merge(all: &mut Vec<Diagnostic>, more: Vec<Diagnostic>) {
     for diagnostic in more {
         let same =
-            |d: &Diagnostic| d.code == diagnostic.code && d.labels[0].span == diagnostic.labels[0].span;
-        if !all.iter().any(same) {
-            all.push(diagnostic);
+            |d: &&mut Diagnostic| d.code == diagnostic.code && d.labels[0].span == diagnostic.labels[0].span;
+        match all.iter_mut().find(same) {
+            Some(known) if diagnostic.labels.len() < known.labels.len() => *known = diagnostic,
+            Some(_) => {}
+            None => all.push(diagnostic),
         }
     }
 }

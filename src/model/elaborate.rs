@@ -13,7 +13,7 @@ use super::value::Value;
 use crate::base::{DType, Dim, TensorType};
 use crate::graph::{Graph, NodeId};
 use gradc_dsl::ast::{Block, Function, Let, Pattern, Statement};
-use gradc_dsl::{Diagnostic, Severity, Span};
+use gradc_dsl::{Diagnostic, Label, Severity, Span};
 use indexmap::IndexMap;
 use smol_str::SmolStr;
 use std::collections::{HashMap, HashSet};
@@ -87,6 +87,8 @@ impl<'a> Frame<'a> {
 /// A variable with its leaf in the graph that is being built.
 pub(super) struct Leaf {
     pub variable: Variable,
+    /// The innermost call in the user's text that led here.
+    pub call: Option<Span>,
     pub node: NodeId,
 }
 
@@ -148,12 +150,13 @@ impl<'a> Elaborator<'a> {
     /// Reports, and gives the value that silences what follows from it. Where the place is inside the standard
     /// library, the call in the user's text comes first.
     pub(super) fn report(&mut self, mut diagnostic: Diagnostic) -> Value {
-        if self.program.is_std(diagnostic.labels[0].span.source) {
-            let outside =
-                self.frames.iter().rev().filter_map(|f| f.call).find(|s| !self.program.is_std(s.source));
-            if let Some(call) = outside {
-                let label = gradc_dsl::Label { span: call, text: "in this call".into() };
-                diagnostic.labels.insert(0, label);
+        let place = diagnostic.labels[0].span;
+        if let Some(call) = self.users_call().filter(|call| *call != place) {
+            if self.program.is_std(place.source) {
+                diagnostic.labels.insert(0, Label { span: call, text: "in this call".into() });
+            } else if !diagnostic.labels.iter().any(|l| l.span.overlaps(call)) {
+                // Perhaps found with the sizes of this call only: they are part of the cause.
+                diagnostic.labels.push(Label { span: call, text: "in this call".into() });
             }
         }
         let same =
@@ -164,14 +167,20 @@ impl<'a> Elaborator<'a> {
         Value::Error
     }
 
+    /// The innermost call that stands in the user's text.
+    pub(super) fn users_call(&self) -> Option<Span> {
+        self.frames.iter().rev().filter_map(|f| f.call).find(|s| !self.program.is_std(s.source))
+    }
+
     pub(super) fn error(
         &mut self,
         code: &'static str,
         message: impl Into<String>,
         span: Span,
         text: impl Into<String>,
+        help: &str,
     ) -> Value {
-        self.report(Diagnostic::error(code, message, span, text))
+        self.report(Diagnostic::error(code, message, span, text).help(help))
     }
 
     pub(super) fn n_errors(&self) -> usize {
@@ -248,11 +257,16 @@ impl<'a> Elaborator<'a> {
         }
         let calls = self.frames.iter().filter_map(|f| f.call.or(f.function.map(|f| f.name.span)));
         let span = calls.into_iter().next().unwrap_or_default();
-        self.report(
-            Diagnostic::error("E0413", "this model is too large", span, "it does not come to an end in sensible time")
-                .note(format!("more than {MAX_NODES} operations, or {MAX_BLOCKS} calls and turns of `repeat`"))
-                .help("a count of `repeat` is probably a slip, or functions that call others twice are stacked too high"),
+        let error = Diagnostic::error(
+            "E0413",
+            "this model is too large",
+            span,
+            "it does not come to an end in sensible time",
         )
+        .note(format!("more than {MAX_NODES} operations, or {MAX_BLOCKS} calls and turns of `repeat`"))
+        .help("a count of `repeat` is probably a slip, or functions that call others twice are stacked too high");
+        self.diagnostics.push(error);
+        Value::Error
     }
 
     fn statement(&mut self, statement: &'a Statement) {
@@ -353,7 +367,10 @@ impl<'a> Elaborator<'a> {
                         error.help(format!("call the function on a tensor: `{name}(x)`"))
                     }
                     Value::Data => error.help("name one of its fields: `data.FIELD`"),
-                    _ => error,
+                    Value::List(_) | Value::Tuple(_) => {
+                        error.help("take one of its parts, `parts[0]`, or `let (a, b) = …`")
+                    }
+                    _ => error.help("write a tensor or a number"),
                 });
                 None
             }

@@ -48,6 +48,7 @@ impl<'a> Elaborator<'a> {
                 "`repeat` needs a value to start with",
                 expr.span,
                 "nothing flows into it",
+                "pipe a value into it: `x |> repeat 4 { … }`",
             ),
             ExprKind::Tuple(items) => Value::Tuple(items.iter().map(|e| self.expr(e)).collect()),
             ExprKind::Paren(inner) => self.expr(inner),
@@ -90,6 +91,7 @@ impl<'a> Elaborator<'a> {
                 "this cannot receive a value from a pipeline",
                 right.span,
                 "not a function or a call",
+                "right of `|>` stands a function, `relu`, or a call, `dense(64)`",
             ),
         }
     }
@@ -104,6 +106,7 @@ impl<'a> Elaborator<'a> {
                         format!("cannot repeat {n} times"),
                         count.span,
                         format!("must be between 0 and {MAX_REPEAT}"),
+                        "write a smaller count",
                     );
                 }
                 None => 1,
@@ -116,7 +119,8 @@ impl<'a> Elaborator<'a> {
                     "E0312",
                     format!("`repeat` needs a whole number, not {found}"),
                     count.span,
-                    "",
+                    format!("this is {found}"),
+                    "write a whole number, or a size: `repeat 4 { … }`",
                 );
             }
         };
@@ -318,7 +322,8 @@ impl<'a> Elaborator<'a> {
                     "E0203",
                     format!("{found} has no fields"),
                     name.span,
-                    "only `data` has fields, `data.image`",
+                    "not the data",
+                    "only `data` has fields: `data.image`",
                 )
             }
         }
@@ -356,7 +361,8 @@ impl<'a> Elaborator<'a> {
                     "E0312",
                     "a type stands where a value is expected",
                     argument.span,
-                    "fields' types are for data sources",
+                    "a type",
+                    "types of fields stand in data sources, `memory(x: f32[8])`; to convert, write `f32(x)`",
                 ),
             };
             let span = match &argument.value {

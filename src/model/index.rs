@@ -57,7 +57,7 @@ impl<'a> Elaborator<'a> {
     /// An element of a list or tuple.
     fn item(&mut self, items: &[Value], indices: &'a [Index], span: Span) -> Value {
         let [Index::Expr(expr)] = indices else {
-            return self.error("E0309", "a list takes one index", span, "");
+            return self.error("E0309", "a list takes one index", span, "", "write `list[0]`");
         };
         let value = self.expr(expr);
         if matches!(value, Value::Error) {
@@ -69,7 +69,7 @@ impl<'a> Elaborator<'a> {
             Some(item) if at >= 0.0 && at.fract() == 0.0 => item.clone(),
             _ => {
                 let message = format!("there is no item {n} in a list of {}", items.len());
-                self.error("E0309", message, expr.span, "")
+                self.error("E0309", message, expr.span, "", "elements count from 0; -1 is the last")
             }
         }
     }
@@ -90,6 +90,7 @@ impl<'a> Elaborator<'a> {
                     format!("an index is a whole number, not {found}"),
                     expr.span,
                     format!("this is {found}"),
+                    "write a whole number: `x[0]`",
                 );
                 None
             }
@@ -207,6 +208,7 @@ impl<'a> Elaborator<'a> {
                     format!("an index is a whole number, not {found}"),
                     expr.span,
                     format!("this is {found}"),
+                    "write a whole number: `x[0]`",
                 );
                 return None;
             }

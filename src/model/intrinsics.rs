@@ -103,6 +103,7 @@ impl<'a> Elaborator<'a> {
                         "`flatten` needs a tensor with axes",
                         at,
                         "this is one number",
+                        "remove `flatten`",
                     );
                 };
                 let size = rest.iter().fold(Dim::from(1), |n, d| n * d.clone());
@@ -118,6 +119,7 @@ impl<'a> Elaborator<'a> {
                         "`transpose` exchanges the last two axes, and this has fewer",
                         at,
                         format!("this is `{found}`"),
+                        "give it two axes: `reshape(…, [n, 1])`; or remove `transpose`",
                     );
                 }
                 let built = self.graph.transpose(x);
@@ -136,6 +138,7 @@ impl<'a> Elaborator<'a> {
                         format!("`permute` needs each of the {rank} axes once"),
                         place,
                         "",
+                        "list the axes in their new order, counted from 0: `permute(x, [1, 0])` exchanges two",
                     );
                 }
                 let built = self.graph.permute(x, &axes);
@@ -218,7 +221,13 @@ impl<'a> Elaborator<'a> {
     pub(super) fn built(&mut self, built: Built, span: Span) -> Value {
         match built {
             Ok(id) => Value::Tensor(id),
-            Err(error) => self.error("E0314", format!("this cannot be computed: {error}"), span, ""),
+            Err(error) => self.error(
+                "E0314",
+                format!("this cannot be computed: {error}"),
+                span,
+                "",
+                "look at the shapes of what stands here",
+            ),
         }
     }
 
@@ -345,6 +354,7 @@ impl<'a> Elaborator<'a> {
                 "a gradient is with respect to real numbers (f32)",
                 wrt.span,
                 format!("this is `{found}`"),
+                "convert first, `let real = f32(…)`, and use that in the loss",
             );
         }
         let built = self.graph.grad(loss, x);

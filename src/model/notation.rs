@@ -34,6 +34,7 @@ impl<'a> Elaborator<'a> {
                     format!("the index `{}` stands twice in `{}`", index.text, name.text),
                     index.span,
                     "the second time",
+                    "give each axis an index of its own",
                 );
             }
             seen.push(&index.text);
@@ -102,6 +103,7 @@ impl<'a> Elaborator<'a> {
                         format!("`{name}` changes the shape, and cannot stand in index notation"),
                         expr.span,
                         "",
+                        "apply it first: `let z = …`, and use `z[i, j]` here",
                     );
                     return None;
                 }
@@ -233,7 +235,13 @@ impl<'a> Elaborator<'a> {
     /// Takes one index out of an axis.
     fn index_axis(&mut self, x: NodeId, axis: usize, expr: &'a Expr, span: Span) -> Option<NodeId> {
         let Value::Dim(at) = self.expr(expr) else {
-            self.error("E0310", "an index is a name or a whole number", expr.span, "");
+            self.error(
+                "E0310",
+                "an index is a name or a whole number",
+                expr.span,
+                "",
+                "write `x[i, j]` or `x[i, 0]`",
+            );
             return None;
         };
         let ty = self.graph.ty(x).clone();

@@ -84,16 +84,10 @@ impl<'a> Elaborator<'a> {
             ExprKind::Name(name) => (name, stage.span, &[]),
             ExprKind::Call { callee, arguments } => match &callee.kind {
                 ExprKind::Name(name) => (name, callee.span, arguments),
-                _ => return None,
+                _ => return self.not_an_optimizer(callee.span),
             },
             ExprKind::Error => return None,
-            _ => {
-                self.report(
-                    Diagnostic::error("E0510", "this is not an optimizer", stage.span, "")
-                        .help("write an optimizer: `with adam(lr = 1e-3)`"),
-                );
-                return None;
-            }
+            _ => return self.not_an_optimizer(stage.span),
         };
         let given = self.arguments(arguments, None);
         if given.iter().any(|g| matches!(g.value, Value::Error)) {
@@ -129,6 +123,14 @@ impl<'a> Elaborator<'a> {
         Some((function, given))
     }
 
+    fn not_an_optimizer<T>(&mut self, span: Span) -> Option<T> {
+        self.report(
+            Diagnostic::error("E0510", "this is not an optimizer", span, "not the name of a function")
+                .help("write an optimizer: `with adam(lr = 1e-3)`"),
+        );
+        None
+    }
+
     fn run_stage(
         &mut self,
         function: &'a Function,
@@ -155,7 +157,13 @@ impl<'a> Elaborator<'a> {
     /// `over_params(e)`
     pub(super) fn over_params(&mut self, arguments: &'a [Argument], span: Span) -> Value {
         let [Argument { value: ArgumentValue::Expr(expr), .. }] = arguments else {
-            return self.error("E0401", "`over_params` needs one value to sum", span, "");
+            return self.error(
+                "E0401",
+                "`over_params` needs one value to sum",
+                span,
+                "",
+                "write `over_params(sum(g * g))`",
+            );
         };
         let value = self.expr(expr);
         let Some(term) = self.tensor(&value, expr.span) else { return Value::Error };
@@ -175,7 +183,13 @@ impl<'a> Elaborator<'a> {
             if self.mode == super::elaborate::Mode::Generic {
                 return Value::Tensor(term);
             }
-            return self.error("E0510", "`over_params` is for optimizers only", span, "not in an optimizer");
+            return self.error(
+                "E0510",
+                "`over_params` is for optimizers only",
+                span,
+                "not in an optimizer",
+                "in a train block, sum over the tensor itself: `sum(x)`",
+            );
         };
         if let Some(total) = over.totals.get(&span).copied() {
             self.over = Some(over);

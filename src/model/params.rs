@@ -129,7 +129,7 @@ impl<'a> Elaborator<'a> {
             false => self.graph.state(path.clone(), ty.clone()),
         };
         let variable = Variable { path: path.clone(), ty, initial, trained, span: name.span };
-        self.leaves.insert(path, Leaf { variable, node });
+        self.leaves.insert(path, Leaf { variable, call: self.users_call(), node });
         Some(node)
     }
 
@@ -257,7 +257,13 @@ impl<'a> Elaborator<'a> {
                     Some(x) => Some(x),
                     None => {
                         let found = self.describe(&other);
-                        self.error("E0312", format!("`{name}` takes numbers, not {found}"), expr.span, "");
+                        self.error(
+                            "E0312",
+                            format!("`{name}` takes numbers, not {found}"),
+                            expr.span,
+                            format!("this is {found}"),
+                            "write a number, such as 0.1",
+                        );
                         return None;
                     }
                 },

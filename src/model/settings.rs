@@ -183,7 +183,13 @@ impl<'a> Elaborator<'a> {
             ("shuffle", _, Value::Bool(b)) => settings.shuffle = *b,
             ("shuffle", ..) => {
                 let found = self.describe(&value);
-                self.error("E0504", "`shuffle` is `true` or `false`", span, format!("this is {found}"));
+                self.error(
+                    "E0504",
+                    "`shuffle` is `true` or `false`",
+                    span,
+                    format!("this is {found}"),
+                    "write `shuffle = true`",
+                );
             }
             (_, Some(n), _) if n >= least && n <= 1 << 40 => match name {
                 "batch" => settings.batch = n as u64,
@@ -236,7 +242,7 @@ impl<'a> Elaborator<'a> {
                         Some(x) => DataValue::Number(x),
                         None => {
                             let found = self.describe(&other);
-                            self.error("E0509", format!("a data source does not take {found}"), e.span, "");
+                            self.error("E0509", format!("a data source does not take {found}"), e.span, "", "its arguments are numbers, texts such as paths, `true`, `false`, and types of fields");
                             return None;
                         }
                     },

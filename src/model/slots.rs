@@ -42,7 +42,7 @@ impl<'a> Elaborator<'a> {
                         let near = nearest(&name.text, parameters.iter().map(|p| p.name.text.as_str()));
                         self.report(match near {
                             Some(near) => error.help(format!("did you mean `{near}`?")),
-                            None => error.help("remove it"),
+                            None => error.help("use a name of the signature, or remove it"),
                         });
                         fine = false;
                         continue;
@@ -133,7 +133,7 @@ impl<'a> Elaborator<'a> {
                         let near = nearest(&n.text, listed.iter().map(String::as_str));
                         self.report(match near {
                             Some(near) => error.help(format!("did you mean `{near}`?")),
-                            None => error.help("remove it"),
+                            None => error.help("use a name of the signature, or remove it"),
                         });
                         return None;
                     }

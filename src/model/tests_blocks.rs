@@ -206,7 +206,11 @@ impl<'a> Elaborator<'a> {
                     _ => (SmolStr::default(), None, left.span),
                 };
                 if !QUANTITIES.contains(&name.as_str()) {
-                    let error = Diagnostic::error("E0602", "this claim is not known", at, "")
+                    let message = match name.as_str() {
+                        "" => "this is nothing that a test can claim".to_owned(),
+                        name => format!("`{name}` is nothing that a test can claim"),
+                    };
+                    let error = Diagnostic::error("E0602", message, at, "not known")
                         .note(format!("what can be claimed: {}", QUANTITIES.join(", ")));
                     self.report(match nearest(&name, QUANTITIES) {
                         Some(near) => error.help(format!("did you mean `{near}`?")),
@@ -239,7 +243,13 @@ impl<'a> Elaborator<'a> {
         let number = value.as_number();
         if number.is_none() {
             let found = self.describe(&value);
-            self.error("E0602", format!("a claim needs a number, not {found}"), expr.span, "");
+            self.error(
+                "E0602",
+                format!("a claim needs a number, not {found}"),
+                expr.span,
+                "",
+                "write a number, such as `52_650`",
+            );
         }
         number
     }

@@ -148,11 +148,11 @@ impl<'a> Elaborator<'a> {
     }
 
     fn minimize_all(&mut self, minimized: Vec<(NodeId, Span, &'a Vec<Name>, &'a Expr, Span)>) {
-        let parameters: Vec<(SmolStr, NodeId, Span)> = self
+        let parameters: Vec<(SmolStr, NodeId)> = self
             .leaves
             .iter()
             .filter(|(_, leaf)| leaf.variable.trained)
-            .map(|(path, leaf)| (path.clone(), leaf.node, leaf.variable.span))
+            .map(|(path, leaf)| (path.clone(), leaf.node))
             .collect();
         let mut trained_by: IndexMap<SmolStr, Span> = IndexMap::new();
         let mut reached_by_any: Vec<SmolStr> = Vec::new();
@@ -177,7 +177,7 @@ impl<'a> Elaborator<'a> {
                 }
             }
             let mut chosen = Vec::new();
-            for (path, leaf, _) in &parameters {
+            for (path, leaf) in &parameters {
                 let named = over.is_empty() || over.iter().any(|n| under(path, &n.text));
                 if !named || !differentiable[leaf.index()] {
                     continue;
@@ -205,18 +205,9 @@ impl<'a> Elaborator<'a> {
             work.push((loss, chosen, optimizer));
         }
         let unknown_group = self.n_errors() > 0;
-        for (path, _, span) in parameters.iter().filter(|_| !unknown_group) {
+        for (path, _) in parameters.iter().filter(|_| !unknown_group) {
             if !reached_by_any.contains(path) {
-                self.report(
-                    Diagnostic::error(
-                        "E0506",
-                        format!("no loss reaches the parameter `{path}`"),
-                        *span,
-                        "it would never change",
-                    )
-                    .note("no gradient flows through `detach`, `argmax`, comparisons and whole numbers")
-                    .help("use it in what is minimized; or make it a `state`, if it is not to be trained"),
-                );
+                self.unreached(path);
             }
         }
         if self.n_errors() > 0 {
@@ -232,6 +223,30 @@ impl<'a> Elaborator<'a> {
             }
             self.optimize(optimizer, with_gradients);
         }
+    }
+
+    /// A parameter that no loss reaches; one of the standard library's is shown by the call that makes it.
+    fn unreached(&mut self, path: &SmolStr) {
+        let leaf = &self.leaves[path];
+        let (declared, call) = (leaf.variable.span, leaf.call);
+        let message = format!("no loss reaches the parameter `{path}`");
+        let error = match call.filter(|_| self.program.is_std(declared.source)) {
+            Some(call) => {
+                let text = "what this call gives is not used in a loss, so its parameters would never change";
+                Diagnostic::error("E0506", message, call, text).label(declared, "declared here")
+            }
+            None => Diagnostic::error("E0506", message, declared, "it would never change"),
+        };
+        let of_the_library = self.program.is_std(declared.source);
+        self.report(
+            error.note("no gradient flows through `detach`, `argmax`, comparisons and whole numbers").help(
+                if of_the_library {
+                    "use its result in what is minimized, or remove the call"
+                } else {
+                    "use it in what is minimized; or make it a `state`, if it is not to be trained"
+                },
+            ),
+        );
     }
 
     /// Sets the graph's outputs: `loss` and the reports.

@@ -56,7 +56,7 @@ impl<'a> Elaborator<'a> {
                     (ExprKind::Binary(gradc_dsl::ast::BinaryOp::Divide, ..), Value::Number(_)) => {
                         error.help("the division leaves a remainder; choose sizes that divide")
                     }
-                    _ => error,
+                    _ => error.help("write a whole number, such as `64`, or the name of a size"),
                 });
                 None
             }
@@ -80,7 +80,13 @@ impl<'a> Elaborator<'a> {
     /// A declared type with sizes evaluated in this frame.
     pub(super) fn declared(&mut self, ty: &'a Type) -> Option<TensorType> {
         let Type::Tensor { dtype, dims, span } = ty else {
-            self.error("E0315", "a tensor's type is expected", type_span(ty), "such as `f32[n, 10]`");
+            self.error(
+                "E0315",
+                "a tensor's type is expected",
+                type_span(ty),
+                "",
+                "write an element type and sizes: `f32[n, 10]`",
+            );
             return None;
         };
         let dtype = self.dtype(dtype)?;

@@ -41,7 +41,7 @@ impl<'a> Elaborator<'a> {
                     "E0301",
                     format!("`{}` cannot be repeated to {}", show(&ty), show_shape(&shape)),
                     span,
-                    "",
+                    format!("from `{}` to {}", show(&ty), show_shape(&shape)),
                 )
                 .help("axes are matched from the last one backwards; they must be equal, or 1"),
             ),
@@ -64,7 +64,13 @@ impl<'a> Elaborator<'a> {
             }
         }
         let Some(first) = ids.first().copied() else {
-            return self.error("E0312", "`concat` needs at least one tensor", at, "");
+            return self.error(
+                "E0312",
+                "`concat` needs at least one tensor",
+                at,
+                "this list is empty",
+                "write `concat([a, b], axis = 1)`",
+            );
         };
         let last = Given::positional(Value::Dim(Dim::from(-1)), span);
         let Some(axis) = self.axis(first, axis.unwrap_or(&last)) else { return Value::Error };
@@ -78,7 +84,7 @@ impl<'a> Elaborator<'a> {
                         "E0314",
                         format!("{} cannot be joined along axis {axis}", types.join(" and ")),
                         at,
-                        "",
+                        "joined here",
                     )
                     .help(format!("all axes except axis {axis} must be equal, and the element types too")),
                 )
@@ -103,7 +109,13 @@ impl<'a> Elaborator<'a> {
             _ => None,
         };
         let Some(parts) = parts.filter(|p| (1..=10_000).contains(p)) else {
-            return self.error("E0313", "the number of parts must be a whole number, known here", place, "");
+            return self.error(
+                "E0313",
+                "the number of parts must be a whole number from 1 to 10 000",
+                place,
+                "",
+                "write it: `split(x, 2)`",
+            );
         };
         let ty = self.graph.ty(x).clone();
         let Some(size) = ty.shape[axis].exact_div(&Dim::from(parts)) else {

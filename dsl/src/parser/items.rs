@@ -27,7 +27,10 @@ impl Parser<'_> {
                         let span = self.token().span;
                         let message =
                             format!("expected the end of the line, found {}", self.describe(self.token()));
-                        self.report(Diagnostic::error("E0120", message, span, ""));
+                        self.report(
+                            Diagnostic::error("E0120", message, span, "")
+                                .help("begin a new line here, or remove it: at the top of a file, each part has lines of its own"),
+                        );
                         self.recover_item(start);
                     }
                 }
@@ -163,7 +166,10 @@ impl Parser<'_> {
                 self.report(Diagnostic::error("E0119", message, token.span, "").help("write `->`"));
             }
             Kind::Minus if self.ahead(1).kind == Kind::Greater => {
-                self.report(Diagnostic::error("E0119", "`->` is written without a space", token.span, ""));
+                self.report(
+                    Diagnostic::error("E0119", "`->` is written without a space", token.span, "")
+                        .help("write `->`"),
+                );
                 self.bump();
             }
             Kind::Word => {

@@ -234,7 +234,10 @@ impl<'a> Parser<'a> {
         let word = self.word();
         if word.is_empty() {
             let (place, found) = (self.place(), self.found());
-            return self.fail(Diagnostic::error("E0122", format!("expected {what}, {found}"), place, ""));
+            return self.fail(
+                Diagnostic::error("E0122", format!("expected {what}, {found}"), place, "")
+                    .help("a name is letters, digits and `_`, and begins with a letter or `_`: `hidden_2`"),
+            );
         }
         if RESERVED.contains(&word) {
             let message = format!("`{word}` has a meaning of its own and cannot be {what}");
@@ -298,7 +301,8 @@ impl<'a> Parser<'a> {
                     let message = format!("a comma is missing before {described}");
                     Diagnostic::error("E0112", message, place, "").help("put a `,` between the two")
                 }
-                _ => Diagnostic::error("E0128", format!("{described} cannot stand here"), place, ""),
+                _ => Diagnostic::error("E0128", format!("{described} cannot stand here"), place, "")
+                    .help("remove it, or close the bracket before it"),
             };
             self.report(diagnostic);
             if !starts_value(token.kind) {

@@ -97,12 +97,10 @@ impl Parser<'_> {
         let comma_before_close = close.is_some_and(|close| self.tokens[close - 1].kind == Kind::Comma);
         if items.is_empty() {
             let span = self.span_from(open.span.start);
-            return self.fail(Diagnostic::error(
-                "E0116",
-                "there is no value between these parentheses",
-                span,
-                "",
-            ));
+            return self.fail(
+                Diagnostic::error("E0116", "there is no value between these parentheses", span, "")
+                    .help("write a value between them, or remove them"),
+            );
         }
         if items.len() == 1 && !comma_before_close {
             return Ok(ExprKind::Paren(Box::new(items.remove(0))));
@@ -268,6 +266,7 @@ impl Parser<'_> {
             Some(previous) if ended || token.kind == Kind::Comma => {
                 let message = format!("a value is missing after {}", self.describe(previous));
                 Diagnostic::error("E0116", message, previous.span, "here")
+                    .help(format!("write a value after it, or remove {}", self.describe(previous)))
             }
             _ => {
                 let message = format!("expected a value, {}", self.found());
@@ -277,7 +276,9 @@ impl Parser<'_> {
                     (Kind::Word, word) if RESERVED.contains(&word) => {
                         diagnostic.note(format!("`{word}` has a meaning of its own and is never a name"))
                     }
-                    _ => diagnostic,
+                    _ => diagnostic.help(
+                        "a value is a number, a name, a call or something in brackets: `0.5`, `x`, `relu(x)`",
+                    ),
                 }
             }
         };

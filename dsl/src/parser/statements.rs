@@ -25,7 +25,7 @@ impl Parser<'_> {
                     diagnostic.help("to compare with a negative number write `x < -1`, with a space")
                 }
                 Kind::Colon => diagnostic.help("blocks stand in braces: `{ … }`"),
-                _ => diagnostic,
+                _ => diagnostic.help("write `{` here, and `}` at its end"),
             });
         }
         let start = self.here();

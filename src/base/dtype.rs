@@ -37,6 +37,16 @@ impl DType {
         DType::ALL.into_iter().find(|d| d.name() == name)
     }
 
+    /// What a number becomes as an element of this type: to integers toward zero, saturating, NaN to 0; to bool as `!= 0`.
+    pub fn convert(self, x: f64) -> f64 {
+        match self {
+            DType::F32 => x,
+            DType::I32 => f64::from(x as i32),
+            DType::U8 => f64::from(x as u8),
+            DType::Bool => f64::from(u8::from(x != 0.0)),
+        }
+    }
+
     pub fn is_float(self) -> bool {
         self == DType::F32
     }

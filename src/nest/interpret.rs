@@ -1,12 +1,14 @@
 //! The meaning of kernels: every tile, every index, one after another, in f64.
 //!
 //! What enters: a kernel, its argument buffers, a batch. What leaves: the buffers, changed. Backends are tested against
-//! this. Every address is checked; scratch is NaN when a tile starts, so a value that was not written shows. f32 values
-//! are not rounded; i32 values wrap. Not here: speed.
+//! this. Every address is checked, and so is every read of scratch: it must have been written by this tile, and not
+//! through another buffer of the same bytes since (`scratch.rs`). f32 values are not rounded; i32 values wrap. Not here: speed.
 
+use super::scratch::Arena;
 use super::{Access, BufferRef, Fill, Gemm, Inst, Kernel, Matrix, Nest, StoreKind, TileOp, Value};
 use crate::base::philox::Stream;
-use crate::base::{DType, Dim, ReduceOp};
+use crate::base::{DType, Dim};
+use crate::scalar::Func;
 
 /// What varies from run to run.
 #[derive(Clone, Copy, Debug, Default)]
@@ -19,16 +21,15 @@ pub struct Run {
 /// Runs a kernel over all its tiles.
 ///
 /// # Errors
-/// An address outside of a buffer, with the op's number.
+/// An address outside of a buffer, a read of scratch that holds nothing; with the op's number.
 pub fn run(kernel: &Kernel, arguments: &mut [Vec<f64>], run: Run) -> Result<(), String> {
     let at = |symbol: &str| (symbol == "batch").then_some(run.batch);
     let rows = kernel.rows.eval(&at).ok_or_else(|| format!("the number of rows is {}", kernel.rows))?;
     let mut start = 0;
     while start < rows {
         let tile = i64::from(kernel.tile).min(rows - start);
-        let scratch =
-            kernel.scratch.iter().map(|s| vec![f64::NAN; s.bytes as usize / s.dtype.bytes()]).collect();
-        let mut cx = Tile { kernel, arguments, scratch, sizes: [run.batch, rows, start, tile], run };
+        let scratch = Arena::new(&kernel.scratch);
+        let mut cx = Tile { arguments, scratch, sizes: [run.batch, rows, start, tile], run };
         for (i, op) in kernel.ops.iter().enumerate() {
             let done = match op {
                 TileOp::Nest(nest) => cx.nest(nest),
@@ -43,9 +44,8 @@ pub fn run(kernel: &Kernel, arguments: &mut [Vec<f64>], run: Run) -> Result<(), 
 }
 
 struct Tile<'a> {
-    kernel: &'a Kernel,
     arguments: &'a mut [Vec<f64>],
-    scratch: Vec<Vec<f64>>,
+    scratch: Arena<'a>,
     /// batch, rows, start, tile.
     sizes: [i64; 4],
     run: Run,
@@ -58,14 +58,33 @@ impl Tile<'_> {
         value.ok_or_else(|| format!("{dim} has an unknown symbol"))
     }
 
-    fn element(&mut self, buffer: BufferRef, at: i64) -> Result<&mut f64, String> {
-        let elements = match buffer {
-            BufferRef::Argument(i) => &mut self.arguments[i as usize],
-            BufferRef::Scratch(i) => &mut self.scratch[i as usize],
-        };
-        let n = elements.len();
-        let found = usize::try_from(at).ok().and_then(|at| elements.get_mut(at));
-        found.ok_or_else(|| format!("element {at} of {buffer:?}, which has {n}"))
+    fn read(&self, buffer: BufferRef, at: i64) -> Result<f64, String> {
+        match buffer {
+            BufferRef::Argument(i) => {
+                let elements = &self.arguments[i as usize];
+                Ok(elements[place(buffer, elements.len(), at)?])
+            }
+            BufferRef::Scratch(i) => {
+                let at = place(buffer, self.scratch.len(i), at)?;
+                let value = self.scratch.read(i, at);
+                value.ok_or_else(|| format!("element {at} of {buffer} is read, but holds nothing"))
+            }
+        }
+    }
+
+    fn write(&mut self, buffer: BufferRef, at: i64, value: f64) -> Result<(), String> {
+        match buffer {
+            BufferRef::Argument(i) => {
+                let elements = &mut self.arguments[i as usize];
+                let at = place(buffer, elements.len(), at)?;
+                elements[at] = value;
+            }
+            BufferRef::Scratch(i) => {
+                let at = place(buffer, self.scratch.len(i), at)?;
+                self.scratch.write(i, at, value);
+            }
+        }
+        Ok(())
     }
 
     fn address(&self, access: &Access, index: &[i64]) -> Result<i64, String> {
@@ -83,7 +102,7 @@ impl Tile<'_> {
         let (parallel, reducing) = extents.split_at(n_parallel);
         for outer in indices(parallel) {
             let start = |kind: &StoreKind, dtype: DType| match kind {
-                StoreKind::Reduce(op) => identity(*op, dtype),
+                StoreKind::Reduce(op) => op.identity(dtype),
                 _ => 0.0,
             };
             let mut sums: Vec<f64> = nest.stores.iter().map(|s| start(&s.kind, s.access.dtype)).collect();
@@ -96,10 +115,10 @@ impl Tile<'_> {
                     match &store.kind {
                         StoreKind::Set => {
                             let at = self.address(&store.access, &index)?;
-                            *self.element(store.access.buffer, at)? = value;
+                            self.write(store.access.buffer, at, value)?;
                         }
                         StoreKind::Reduce(op) => {
-                            sums[s] = wrap(combine(*op, sums[s], value), store.access.dtype);
+                            sums[s] = Func::of_reduction(*op).eval_on(store.access.dtype, &[sums[s], value]);
                         }
                         StoreKind::ArgMax => {
                             if best[s].is_none_or(|b| value > b) {
@@ -111,7 +130,9 @@ impl Tile<'_> {
                             let to = values[*to as usize] as i64;
                             if to >= 0 && to < self.dim(bound)? {
                                 let at = self.address(&store.access, &index)? + to * self.dim(stride)?;
-                                *self.element(store.access.buffer, at)? += value;
+                                let before = self.read(store.access.buffer, at)?;
+                                let sum = Func::Add.eval_on(store.access.dtype, &[before, value]);
+                                self.write(store.access.buffer, at, sum)?;
                             }
                         }
                     }
@@ -120,7 +141,7 @@ impl Tile<'_> {
             for (s, store) in nest.stores.iter().enumerate() {
                 if matches!(store.kind, StoreKind::Reduce(_) | StoreKind::ArgMax) {
                     let at = self.address(&store.access, &outer)?;
-                    *self.element(store.access.buffer, at)? = sums[s];
+                    self.write(store.access.buffer, at, sums[s])?;
                 }
             }
         }
@@ -128,7 +149,7 @@ impl Tile<'_> {
     }
 
     /// The values of all instructions at an index.
-    fn body(&mut self, nest: &Nest, index: &[i64]) -> Result<Vec<f64>, String> {
+    fn body(&self, nest: &Nest, index: &[i64]) -> Result<Vec<f64>, String> {
         let mut values: Vec<f64> = Vec::with_capacity(nest.body.len());
         let mut types: Vec<DType> = Vec::with_capacity(nest.body.len());
         for inst in &nest.body {
@@ -136,13 +157,13 @@ impl Tile<'_> {
             let (value, dtype) = match inst {
                 Inst::Load { access } => {
                     let address = self.address(access, index)?;
-                    (*self.element(access.buffer, address)?, access.dtype)
+                    (self.read(access.buffer, address)?, access.dtype)
                 }
                 Inst::LoadAt { access, index: i, stride, bound } => {
                     let i = at(i) as i64;
                     let value = if i >= 0 && i < self.dim(bound)? {
                         let address = self.address(access, index)? + i * self.dim(stride)?;
-                        *self.element(access.buffer, address)?
+                        self.read(access.buffer, address)?
                     } else if access.dtype.is_float() {
                         f64::NAN
                     } else {
@@ -159,9 +180,10 @@ impl Tile<'_> {
                     let operands: Vec<f64> = arguments.iter().map(at).collect();
                     let operand_types: Vec<DType> = arguments.iter().map(|v| types[*v as usize]).collect();
                     let dtype = func.result_dtype(&operand_types)?;
-                    (wrap(func.eval(&operands), dtype), dtype)
+                    let of = operand_types.last().copied().unwrap_or(dtype);
+                    (func.eval_on(of, &operands), dtype)
                 }
-                Inst::Cast { to, argument } => (cast(at(argument), *to), *to),
+                Inst::Cast { to, argument } => (to.convert(at(argument)), *to),
             };
             values.push(value);
             types.push(dtype);
@@ -185,16 +207,16 @@ impl Tile<'_> {
                     let out = self.matrix(&gemm.out, shifts[2], i, j)?;
                     let mut sum = 0.0;
                     if gemm.accumulate || later_turn {
-                        sum = *self.element(gemm.out.buffer, out)?;
+                        sum = self.read(gemm.out.buffer, out)?;
                     }
                     for l in 0..k {
                         let (a, b) = (
                             self.matrix(&gemm.lhs, shifts[0], i, l)?,
                             self.matrix(&gemm.rhs, shifts[1], l, j)?,
                         );
-                        sum += *self.element(gemm.lhs.buffer, a)? * *self.element(gemm.rhs.buffer, b)?;
+                        sum += self.read(gemm.lhs.buffer, a)? * self.read(gemm.rhs.buffer, b)?;
                     }
-                    *self.element(gemm.out.buffer, out)? = sum;
+                    self.write(gemm.out.buffer, out, sum)?;
                 }
             }
         }
@@ -215,11 +237,16 @@ impl Tile<'_> {
         };
         let (first, offset) = (self.dim(&fill.first)?, self.dim(&fill.offset)?);
         for i in 0..self.dim(&fill.count)? {
-            *self.element(fill.buffer, offset + i)? = f64::from(stream.at((first + i) as u64));
+            self.write(fill.buffer, offset + i, f64::from(stream.at((first + i) as u64)))?;
         }
-        debug_assert!(!self.kernel.ops.is_empty());
         Ok(())
     }
+}
+
+/// The place of element `at` in a buffer of `n`.
+fn place(buffer: BufferRef, n: usize, at: i64) -> Result<usize, String> {
+    let found = usize::try_from(at).ok().filter(|at| *at < n);
+    found.ok_or_else(|| format!("element {at} of {buffer}, which has {n}"))
 }
 
 /// All indices below the extents, the last fastest; one empty index for no axes.
@@ -229,39 +256,4 @@ fn indices(extents: &[i64]) -> Vec<Vec<i64>> {
         all = all.iter().flat_map(|i| (0..*extent).map(move |j| [&i[..], &[j]].concat())).collect();
     }
     all
-}
-
-fn identity(op: ReduceOp, dtype: DType) -> f64 {
-    match (op, dtype) {
-        (ReduceOp::Sum, _) => 0.0,
-        (ReduceOp::Prod, _) => 1.0,
-        (ReduceOp::Max, DType::I32) => i32::MIN.into(),
-        (ReduceOp::Max, _) => f64::NEG_INFINITY,
-        (ReduceOp::Min, DType::I32) => i32::MAX.into(),
-        (ReduceOp::Min, _) => f64::INFINITY,
-    }
-}
-
-fn combine(op: ReduceOp, a: f64, b: f64) -> f64 {
-    match op {
-        ReduceOp::Sum => a + b,
-        ReduceOp::Prod => a * b,
-        ReduceOp::Max => a.max(b),
-        ReduceOp::Min => a.min(b),
-    }
-}
-
-/// i32 results wrap.
-fn wrap(value: f64, dtype: DType) -> f64 {
-    if dtype == DType::I32 && value.is_finite() { f64::from(value as i64 as i32) } else { value }
-}
-
-/// To integers toward zero, saturating, NaN to 0; to bool as `!= 0`.
-fn cast(x: f64, to: DType) -> f64 {
-    match to {
-        DType::F32 => x,
-        DType::I32 => f64::from(x as i32),
-        DType::U8 => f64::from(x as u8),
-        DType::Bool => f64::from(u8::from(x != 0.0)),
-    }
 }

@@ -13,7 +13,13 @@
 //! This room does not know the tensor graph; primitives are lowered to it in `plan`. A backend
 //! (`codegen`) and the interpreter (`interpret.rs`) give it the same meaning.
 
+mod bounds;
 pub mod interpret;
+#[cfg(test)]
+pub mod samples;
+mod scratch;
+#[cfg(test)]
+mod tests;
 mod text;
 pub mod verify;
 
@@ -149,9 +155,11 @@ pub struct Store {
 pub enum StoreKind {
     /// `access = value` at each index, reducing axes included.
     Set,
-    /// `access = reduction of value over the reducing axes`.
+    /// `access = reduction of value over the reducing axes`; of none the operation's identity. Where values are NaN, it is not
+    /// said whether a maximum or a minimum is NaN or that of some of the other values.
     Reduce(ReduceOp),
-    /// The index (i32) of the first greatest value along the only reducing axis.
+    /// The index (i32) of the first greatest value along the only reducing axis; 0 if there is none. Not said where
+    /// values are NaN.
     ArgMax,
     /// `access[index * stride further] += value`, if `0 <= index < bound`; sequential in index order.
     AddAt { index: Value, stride: Dim, bound: Dim },

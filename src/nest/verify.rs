@@ -9,7 +9,11 @@
 //! 7. All sizes are over `batch`, `rows`, `start` and `tile`; `Kernel::rows` is over `batch`.
 //! 8. Matrices and random numbers are f32.
 //! 9. A tile has at least one row.
+//! 10. A scratch buffer starts at a multiple of 64 bytes and holds whole elements.
+//! 11. Scratch is accessed inside of its buffer, in the greatest tile and in a tile of one row, where the batch has no part in
+//!     the sizes (`bounds.rs`).
 
+use super::bounds::{verify_fill_bounds, verify_gemm_bounds, verify_nest_bounds};
 use super::{Access, ArgumentAccess, BufferRef, Inst, Kernel, Nest, StoreKind, TileOp, Value};
 use crate::base::{DType, Dim};
 
@@ -18,6 +22,12 @@ pub fn verify(kernel: &Kernel) -> Result<(), String> {
     sizes(&kernel.rows, &["batch"])?;
     if kernel.tile == 0 {
         return Err("rule 9: the tile has no rows".into());
+    }
+    for (i, scratch) in kernel.scratch.iter().enumerate() {
+        let is_whole = scratch.bytes.is_multiple_of(scratch.dtype.bytes() as u64);
+        if !scratch.offset.is_multiple_of(64) || !is_whole {
+            return Err(format!("rule 10: ~{i}: {} bytes at {}", scratch.bytes, scratch.offset));
+        }
     }
     for (i, op) in kernel.ops.iter().enumerate() {
         let checked = match op {
@@ -38,6 +48,11 @@ pub fn verify(kernel: &Kernel) -> Result<(), String> {
                 .try_for_each(in_tile)
                 .and_then(|()| verify_buffer(kernel, fill.buffer, DType::F32, true)),
         };
+        let checked = checked.and_then(|()| match op {
+            TileOp::Nest(nest) => verify_nest_bounds(kernel, nest),
+            TileOp::Gemm(gemm) => verify_gemm_bounds(kernel, gemm),
+            TileOp::Fill(fill) => verify_fill_bounds(kernel, fill),
+        });
         checked.map_err(|e| format!("{}, op {i}: {e}", kernel.name))?;
     }
     Ok(())

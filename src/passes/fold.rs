@@ -2,7 +2,6 @@
 //! becomes its branch.
 
 use super::{filled, known};
-use crate::graph::op::map::{cast, evaluate};
 use crate::graph::rewrite::{copy_node, rewrite};
 use crate::graph::{Graph, Node, NodeId, Op, View};
 use crate::scalar::Func;
@@ -19,8 +18,8 @@ fn fold(graph: &mut Graph, node: &Node, operands: &[NodeId]) -> Option<NodeId> {
     }
     let values: Vec<f64> = operands.iter().map(|id| known(graph, *id)).collect::<Option<_>>()?;
     let value = match &node.op {
-        Op::Map(func) => evaluate(*func, graph.dtype(operands[0]), &values),
-        Op::Cast => cast(values[0], node.ty.dtype),
+        Op::Map(func) => func.eval_on(graph.dtype(*operands.last()?), &values),
+        Op::Cast => node.ty.dtype.convert(values[0]),
         // A pad brings zeros in; a broadcast of a constant is what a known number looks like.
         Op::View(View::Pad { .. } | View::Broadcast { .. }) => return None,
         Op::View(_) | Op::Detach => values[0],

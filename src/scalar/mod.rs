@@ -16,7 +16,7 @@ pub use expr::Expr;
 pub use machine::{StepId, Steps};
 pub use table::{Func, Row, Types};
 
-use crate::base::DType;
+use crate::base::{DType, ReduceOp};
 use std::sync::OnceLock;
 
 /// The algebra of a row, parsed once.
@@ -56,6 +56,26 @@ impl Func {
     pub fn eval(self, arguments: &[f64]) -> f64 {
         debug_assert_eq!(arguments.len(), self.arity());
         (self.row().eval)(arguments)
+    }
+
+    /// The value on numbers of an element type (that of the last operand): f32 is not rounded, i32 results wrap.
+    pub fn eval_on(self, dtype: DType, arguments: &[f64]) -> f64 {
+        // An f64 holds every sum of two i32, but not the low digits of every product.
+        match (self, dtype, arguments) {
+            (Func::Mul, DType::I32, [a, b]) => f64::from((*a as i32).wrapping_mul(*b as i32)),
+            (_, DType::I32, _) => f64::from(self.eval(arguments) as i64 as i32),
+            _ => self.eval(arguments),
+        }
+    }
+
+    /// The function that a reduction applies to what it has so far and the next element.
+    pub fn of_reduction(op: ReduceOp) -> Func {
+        match op {
+            ReduceOp::Sum => Func::Add,
+            ReduceOp::Prod => Func::Mul,
+            ReduceOp::Max => Func::Max,
+            ReduceOp::Min => Func::Min,
+        }
     }
 
     /// The partial derivative by an operand, over `a`, `b`, `c` and the result `y`.

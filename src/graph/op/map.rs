@@ -30,13 +30,14 @@ impl Family for Map {
 
     fn interpret(&self, op: &Op, operands: &[&Tensor], cx: &Context) -> Result<Tensor, String> {
         let Op::Map(func) = op else {
-            let data: Vec<f64> = operands[0].data.iter().map(|x| cast(*x, cx.dtype)).collect();
+            let data: Vec<f64> = operands[0].data.iter().map(|x| cx.dtype.convert(*x)).collect();
             return Ok(Tensor::new(cx.shape.clone(), data));
         };
         let n_elements: usize = cx.shape.iter().product();
+        let of = cx.operand_types.last().map_or(cx.dtype, |ty| ty.dtype);
         let element = |i: usize| {
             let arguments: Vec<f64> = operands.iter().map(|x| x.data[i]).collect();
-            evaluate(*func, cx.operand_types[0].dtype, &arguments)
+            func.eval_on(of, &arguments)
         };
         Ok(Tensor::new(cx.shape.clone(), (0..n_elements).map(element).collect::<Vec<_>>()))
     }
@@ -60,28 +61,6 @@ impl Family for Map {
             "cast" => Ok(Some(Op::Cast)),
             _ => Ok(None),
         }
-    }
-}
-
-/// The value of `func` on numbers of an element type; i32 results wrap.
-pub(crate) fn evaluate(func: Func, dtype: DType, arguments: &[f64]) -> f64 {
-    if dtype != DType::I32 {
-        return func.eval(arguments);
-    }
-    // An f64 holds every sum of two i32, but not the low digits of every product.
-    match (func, arguments) {
-        (Func::Mul, [a, b]) => f64::from((*a as i32).wrapping_mul(*b as i32)),
-        _ => f64::from(func.eval(arguments) as i64 as i32),
-    }
-}
-
-/// To integers toward zero, saturating, NaN to 0; to bool as `!= 0`.
-pub(crate) fn cast(x: f64, to: DType) -> f64 {
-    match to {
-        DType::F32 => x,
-        DType::I32 => f64::from(x as i32),
-        DType::U8 => f64::from(x as u8),
-        DType::Bool => f64::from(x != 0.0),
     }
 }
 

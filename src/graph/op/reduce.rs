@@ -2,7 +2,6 @@
 //! axes disappear from the shape. Elements are f32 or i32.
 //! Where elements are NaN, it is not said which of them or of the others `max`, `min` and `argmax` give.
 
-use super::map::evaluate;
 use super::{Family, ShapeError, expect_axes, expect_axis, expect_dtype, expect_operands};
 use crate::base::{DType, ReduceOp, TensorType};
 use crate::graph::Op;
@@ -16,29 +15,6 @@ const NAMES: [(&str, ReduceOp); 4] =
 /// The reduction's keyword in the text form.
 pub fn name(op: ReduceOp) -> &'static str {
     NAMES.iter().find(|(_, other)| *other == op).expect("every reduction has a name").0
-}
-
-/// What a reduction over no elements gives.
-pub fn identity(op: ReduceOp, dtype: DType) -> f64 {
-    match (op, dtype.is_float()) {
-        (ReduceOp::Sum, _) => 0.0,
-        (ReduceOp::Prod, _) => 1.0,
-        (ReduceOp::Max, true) => f64::NEG_INFINITY,
-        (ReduceOp::Min, true) => f64::INFINITY,
-        (ReduceOp::Max, false) => i32::MIN.into(),
-        (ReduceOp::Min, false) => i32::MAX.into(),
-    }
-}
-
-/// One step of a reduction: the scalar function of the same name.
-fn combine(op: ReduceOp, dtype: DType, a: f64, b: f64) -> f64 {
-    let func = match op {
-        ReduceOp::Sum => Func::Add,
-        ReduceOp::Prod => Func::Mul,
-        ReduceOp::Max => Func::Max,
-        ReduceOp::Min => Func::Min,
-    };
-    evaluate(func, dtype, &[a, b])
 }
 
 /// The index of the first greatest element, 0 if there is none.
@@ -92,7 +68,8 @@ impl Family for Reduce {
             let elements = inner.iter().map(|offset| x.data[(base + offset) as usize]);
             match op {
                 Op::Reduce { op, .. } => {
-                    elements.fold(identity(*op, cx.dtype), |a, b| combine(*op, cx.dtype, a, b))
+                    let step = Func::of_reduction(*op);
+                    elements.fold(op.identity(cx.dtype), |a, b| step.eval_on(cx.dtype, &[a, b]))
                 }
                 _ => first_greatest(elements),
             }

@@ -2,7 +2,8 @@
 //!
 //! What enters: a kernel, its argument buffers, a batch. What leaves: the buffers, changed. Backends are tested against
 //! this. Every address is checked, and so is every read of scratch: it must have been written by this tile, and not
-//! through another buffer of the same bytes since (`scratch.rs`). f32 values are not rounded; i32 values wrap. Not here: speed.
+//! through another buffer of the same bytes since (`scratch.rs`). f32 values are rounded as the caller says, or not at all;
+//! i32 values wrap. Not here: speed.
 
 use super::scratch::Arena;
 use super::{Access, BufferRef, Fill, Gemm, Inst, Kernel, Matrix, Nest, StoreKind, TileOp, Value};
@@ -18,18 +19,37 @@ pub struct Run {
     pub step: u64,
 }
 
-/// Runs a kernel over all its tiles.
+/// What becomes of a computed f32 value: gets the exact one, and how many ulp off a backend may be.
+pub type Rounding<'a> = &'a mut dyn FnMut(f64, f64) -> f64;
+
+/// The bound of what is rounded once.
+const HALF: f64 = 0.5;
+
+/// Runs a kernel over all its tiles, f32 values as f64.
 ///
 /// # Errors
 /// An address outside of a buffer, a read of scratch that holds nothing; with the op's number.
 pub fn run(kernel: &Kernel, arguments: &mut [Vec<f64>], run: Run) -> Result<(), String> {
+    run_rounded(kernel, arguments, run, &mut |value, _| value)
+}
+
+/// Runs a kernel over all its tiles, each f32 result rounded by `round`.
+///
+/// # Errors
+/// As `run`.
+pub fn run_rounded(
+    kernel: &Kernel,
+    arguments: &mut [Vec<f64>],
+    run: Run,
+    round: Rounding,
+) -> Result<(), String> {
     let at = |symbol: &str| (symbol == "batch").then_some(run.batch);
     let rows = kernel.rows.eval(&at).ok_or_else(|| format!("the number of rows is {}", kernel.rows))?;
     let mut start = 0;
     while start < rows {
         let tile = i64::from(kernel.tile).min(rows - start);
         let scratch = Arena::new(&kernel.scratch);
-        let mut cx = Tile { arguments, scratch, sizes: [run.batch, rows, start, tile], run };
+        let mut cx = Tile { arguments, scratch, sizes: [run.batch, rows, start, tile], run, round };
         for (i, op) in kernel.ops.iter().enumerate() {
             let done = match op {
                 TileOp::Nest(nest) => cx.nest(nest),
@@ -49,6 +69,7 @@ struct Tile<'a> {
     /// batch, rows, start, tile.
     sizes: [i64; 4],
     run: Run,
+    round: Rounding<'a>,
 }
 
 impl Tile<'_> {
@@ -56,6 +77,12 @@ impl Tile<'_> {
         let symbols = ["batch", "rows", "start", "tile"];
         let value = dim.eval(&|s| symbols.iter().position(|k| *k == s).map(|i| self.sizes[i]));
         value.ok_or_else(|| format!("{dim} has an unknown symbol"))
+    }
+
+    /// The function's value on a type; f32 results are rounded.
+    fn call(&mut self, func: Func, of: DType, gives: DType, operands: &[f64]) -> f64 {
+        let value = func.eval_on(of, operands);
+        if gives == DType::F32 { (self.round)(value, func.row().ulp) } else { value }
     }
 
     fn read(&self, buffer: BufferRef, at: i64) -> Result<f64, String> {
@@ -118,7 +145,8 @@ impl Tile<'_> {
                             self.write(store.access.buffer, at, value)?;
                         }
                         StoreKind::Reduce(op) => {
-                            sums[s] = Func::of_reduction(*op).eval_on(store.access.dtype, &[sums[s], value]);
+                            let dtype = store.access.dtype;
+                            sums[s] = self.call(Func::of_reduction(*op), dtype, dtype, &[sums[s], value]);
                         }
                         StoreKind::ArgMax => {
                             if best[s].is_none_or(|b| value > b) {
@@ -131,7 +159,8 @@ impl Tile<'_> {
                             if to >= 0 && to < self.dim(bound)? {
                                 let at = self.address(&store.access, &index)? + to * self.dim(stride)?;
                                 let before = self.read(store.access.buffer, at)?;
-                                let sum = Func::Add.eval_on(store.access.dtype, &[before, value]);
+                                let dtype = store.access.dtype;
+                                let sum = self.call(Func::Add, dtype, dtype, &[before, value]);
                                 self.write(store.access.buffer, at, sum)?;
                             }
                         }
@@ -149,7 +178,7 @@ impl Tile<'_> {
     }
 
     /// The values of all instructions at an index.
-    fn body(&self, nest: &Nest, index: &[i64]) -> Result<Vec<f64>, String> {
+    fn body(&mut self, nest: &Nest, index: &[i64]) -> Result<Vec<f64>, String> {
         let mut values: Vec<f64> = Vec::with_capacity(nest.body.len());
         let mut types: Vec<DType> = Vec::with_capacity(nest.body.len());
         for inst in &nest.body {
@@ -181,8 +210,9 @@ impl Tile<'_> {
                     let operand_types: Vec<DType> = arguments.iter().map(|v| types[*v as usize]).collect();
                     let dtype = func.result_dtype(&operand_types)?;
                     let of = operand_types.last().copied().unwrap_or(dtype);
-                    (func.eval_on(of, &operands), dtype)
+                    (self.call(*func, of, dtype, &operands), dtype)
                 }
+                Inst::Cast { to: DType::F32, argument } => ((self.round)(at(argument), HALF), DType::F32),
                 Inst::Cast { to, argument } => (to.convert(at(argument)), *to),
             };
             values.push(value);
@@ -215,6 +245,7 @@ impl Tile<'_> {
                             self.matrix(&gemm.rhs, shifts[1], l, j)?,
                         );
                         sum += self.read(gemm.lhs.buffer, a)? * self.read(gemm.rhs.buffer, b)?;
+                        sum = (self.round)(sum, HALF);
                     }
                     self.write(gemm.out.buffer, out, sum)?;
                 }

@@ -9,6 +9,8 @@ mod body;
 mod kernel;
 mod nest;
 mod products;
+#[cfg(test)]
+mod tests;
 
 use crate::nest::Kernel;
 use cranelift_codegen::isa::OwnedTargetIsa;

@@ -148,27 +148,23 @@ pub fn affine(tile: u32) -> Kernel {
 /// Softmax of rows of `n`, through scratch: the greatest, then `exp` and its sum, then the quotient.
 pub fn softmax(n: i64, tile: u32) -> Kernel {
     let x = || load(at(argument(0), F32, symbol("start") * c(n), &[n, 1]));
-    let (rows, columns) = (symbol("tile"), c(n));
-    let greatest = nest(
-        &[rows.clone()],
-        &[columns.clone()],
-        vec![x()],
-        vec![reduce(ReduceOp::Max, at(scratch(0), F32, c(0), &[1, 0]), 0)],
-    );
+    let (rows, columns) = ([symbol("tile")], [c(n)]);
+    let greatest =
+        nest(&rows, &columns, vec![x()], vec![reduce(ReduceOp::Max, at(scratch(0), F32, c(0), &[1, 0]), 0)]);
     let exponent =
         vec![x(), load(at(scratch(0), F32, c(0), &[1, 0])), call(Func::Sub, &[0, 1]), call(Func::Exp, &[2])];
     let stores = vec![
         set(at(scratch(1), F32, c(0), &[n, 1]), 3),
         reduce(ReduceOp::Sum, at(scratch(2), F32, c(0), &[1, 0]), 3),
     ];
-    let sum = nest(&[rows.clone()], &[columns.clone()], exponent, stores);
+    let sum = nest(&rows, &columns, exponent, stores);
     let quotient = vec![
         load(at(scratch(1), F32, c(0), &[n, 1])),
         load(at(scratch(2), F32, c(0), &[1, 0])),
         call(Func::Div, &[0, 1]),
     ];
     let store = set(at(argument(1), F32, symbol("start") * c(n), &[n, 1]), 2);
-    let divide = nest(&[rows, columns], &[], quotient, vec![store]);
+    let divide = nest(&[symbol("tile"), c(n)], &[], quotient, vec![store]);
     let whole = kernel(symbol("batch"), tile, &[(F32, 'r'), (F32, 'w')], vec![greatest, sum, divide]);
     let row = (u64::from(tile) * 4).next_multiple_of(64);
     let all = u64::from(tile) * n as u64;

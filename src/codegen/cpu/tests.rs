@@ -215,7 +215,12 @@ fn every_tail() {
         for (batch, tile) in [(1, 1), (3, 2), (7, 4), (9, 16)] {
             let x = numbers(DType::F32, batch * n, 1);
             check_one(&what("softmax"), &softmax(n, tile), &[x.clone(), x.clone()], once(batch));
-            check_one(&what("noise"), &noise(Distribution::Normal, n, tile), &[x.clone()], once(batch));
+            check_one(
+                &what("noise"),
+                &noise(Distribution::Normal, n, tile),
+                std::slice::from_ref(&x),
+                once(batch),
+            );
             let (k, w) = (n, numbers(DType::F32, n * 5, 2));
             let out = vec![0.0; batch as usize * 5];
             check_one(&what("product"), &product(k, 5, tile), &[x.clone(), w, out], once(batch));

@@ -115,6 +115,10 @@ impl Grouping {
             self.after.push(Vec::new());
             self.groups.len() - 1
         });
+        // Before any merging: a group that waits for one merged into this one would otherwise stand on both sides of it.
+        for from in &candidates {
+            self.comes_next(*from, g);
+        }
         let joins =
             |other: &usize| sources.iter().all(|(from, read)| from != other || is_row_aligned(graph, read));
         for other in candidates.iter().filter(|other| **other != g && rows.is_some() && joins(other)) {
@@ -124,11 +128,6 @@ impl Grouping {
         }
         self.groups[g].nodes.push(id);
         self.group_of[id.index()] = Some(g);
-        for from in candidates {
-            if !self.groups[from].nodes.is_empty() {
-                self.comes_next(from, g);
-            }
-        }
     }
 
     /// Whether two groups of equally many rows can be visited together: what they read of each other is their own row, and

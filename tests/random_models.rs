@@ -2,7 +2,8 @@
 //!
 //! What enters: the models of `examples` and `tests/golden`, with tokens, lines and bytes deleted, doubled, exchanged
 //! or replaced by numbers and signs that a slip or an attack would bring. What fails: a panic, an answer that takes
-//! long, an error without a place or an explanation, a model that is accepted and then cannot be differentiated.
+//! long, an error without a place or an explanation, a model that is accepted and then cannot be differentiated
+//! or planned.
 
 use gradc::base::{DType, TensorType};
 use gradc::model::{Catalog, DataCall, DataInfo, DataValue, NoFiles, Overrides, check, load};
@@ -126,6 +127,28 @@ const PIECES: &[&str] = &[
     "floor(n / 2)",
 ];
 
+const NUMBERS: &[&str] = &[
+    "0",
+    "1",
+    "2",
+    "3",
+    "7",
+    "8",
+    "10",
+    "64",
+    "100",
+    "784",
+    "0.5",
+    "1e-3",
+    "-1",
+    "1e30",
+    "1000000000",
+    "1099511627776",
+    "4294967296",
+    "9223372036854775807",
+    "99999999999999999999",
+];
+
 /// Tokens, roughly: words, numbers, runs of blanks, single signs.
 fn tokens(text: &str) -> Vec<String> {
     let class = |c: char| match c {
@@ -155,7 +178,21 @@ fn mutated(text: &str, edits: &[(u8, u32, u32, usize)]) -> Vec<u8> {
         }
         let (a, b) = (*a as usize % parts.len(), *b as usize % parts.len());
         let piece = PIECES[piece % PIECES.len()];
-        match kind % 8 {
+        match kind % 16 {
+            // Half of the edits keep the syntax: a word for a word of the same text, a number for a number.
+            8..=11 => {
+                let word = |at: usize| parts[at].starts_with(|c: char| c.is_alphabetic());
+                let near = |from: usize| (from..parts.len()).chain(0..from).find(|at| word(*at));
+                if let (Some(to), Some(from)) = (near(a), near(b)) {
+                    parts[to] = parts[from].clone();
+                }
+            }
+            12..=15 => {
+                let number = |at: &usize| parts[*at].starts_with(|c: char| c.is_ascii_digit());
+                if let Some(to) = (a..parts.len()).chain(0..a).find(number) {
+                    parts[to] = NUMBERS[b % NUMBERS.len()].to_owned();
+                }
+            }
             0 => drop(parts.remove(a)),
             1 => parts.insert(a, parts[b].clone()),
             2 => parts.swap(a, b),
@@ -174,7 +211,7 @@ fn mutated(text: &str, edits: &[(u8, u32, u32, usize)]) -> Vec<u8> {
     bytes
 }
 
-/// Loads and checks, differentiates what is accepted, and holds what every answer must be.
+/// Loads and checks, differentiates, optimizes and plans what is accepted, and holds what every answer must be.
 fn answered(bytes: &[u8]) -> Result<(), TestCaseError> {
     let start = Instant::now();
     let program = load("x.model", bytes, &NoFiles);
@@ -196,10 +233,13 @@ fn answered(bytes: &[u8]) -> Result<(), TestCaseError> {
         );
     }
     if let Some(model) = checked.model {
-        for graph in [model.train, model.eval, model.predict] {
-            let graph = gradc::autodiff::differentiate(&graph);
+        for graph in [&model.train, &model.eval, &model.predict] {
+            let graph = gradc::passes::optimize(&gradc::autodiff::differentiate(graph));
             let verified = gradc::graph::verify::verify(&graph);
             prop_assert!(verified.is_ok(), "accepted, but {verified:?}");
+            if graph.len() < 3000 {
+                gradc::plan::plan(&graph, &gradc::plan::Options { max_batch: model.settings.batch as i64 });
+            }
         }
     }
     prop_assert!(start.elapsed() < LONGEST, "took {:?}", start.elapsed());
@@ -207,7 +247,7 @@ fn answered(bytes: &[u8]) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn mutated_models_are_answered(

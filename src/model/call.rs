@@ -111,8 +111,12 @@ impl<'a> Elaborator<'a> {
         let outer = self.frame().path.clone();
         let path = if outer.is_empty() { segment } else { format_smolstr!("{outer}.{segment}") };
         self.frames.push(Frame::new(Some(function), Some(span), path));
+        let first = self.graph.len();
         let value = self.call_in_frame(function, given, span);
         self.frames.pop();
+        if self.program.is_std(function.span.source) && !self.program.is_std(span.source) {
+            self.library_calls.push((first..self.graph.len(), span));
+        }
         let scope = self.frame().path.clone();
         self.graph.origin = crate::graph::Origin { span: Some(span), scope };
         value

@@ -3,7 +3,7 @@
 //! What enters: a `Program`, a catalog, overrides. What leaves: `Checked`: the model, if there is a train block
 //! and no error; test blocks; every message, in the order of the text.
 
-use super::elaborate::{Elaborator, Frame, Mode};
+use super::elaborate::{Elaborator, Frame, Mode, show};
 use super::load::Program;
 use super::settings::Overrides;
 use super::tests_blocks::TestBlock;
@@ -157,6 +157,9 @@ impl<'a> Parts<'a> {
             return (None, eval.diagnostics);
         }
         let Some(run) = settings.settings() else { return (None, diagnostics) };
+        if let Some(error) = too_large(&cx, run.batch).or_else(|| too_large(&eval, run.batch)) {
+            return (None, vec![error]);
+        }
         let (parameters, states): (Vec<Variable>, Vec<Variable>) =
             cx.leaves.into_iter().map(|(_, leaf)| leaf.variable).partition(|v| v.trained);
         let model = Model {
@@ -170,6 +173,23 @@ impl<'a> Parts<'a> {
         };
         (Some(model), diagnostics)
     }
+}
+
+/// More elements than the memory of any machine: sizes that are fine by themselves can have a product that is not.
+const MAX_ELEMENTS: i64 = 1 << 40;
+
+/// The first tensor of the graph that no machine could hold, with this many examples in a batch.
+fn too_large(cx: &Elaborator, batch: u64) -> Option<Diagnostic> {
+    let graph = &cx.graph;
+    let batch_only = |symbol: &str| (symbol == "batch").then_some(batch as i64);
+    let elements = |id| graph.ty(id).n_elements().eval(&batch_only);
+    let id = graph.ids().find(|id| elements(*id).is_none_or(|n| n > MAX_ELEMENTS))?;
+    let message = format!("a tensor `{}` is larger than any machine's memory", show(graph.ty(id)));
+    Some(
+        Diagnostic::error("E0313", message, cx.users_place(id), "made here")
+            .note(format!("`batch` is {batch}"))
+            .help("make the batch or the sizes smaller"),
+    )
 }
 
 fn items(program: &Program) -> impl Iterator<Item = &Item> {

@@ -113,6 +113,8 @@ pub(super) struct Elaborator<'a> {
     pub over: Option<super::optimizer::Over>,
     /// Blocks elaborated so far.
     pub n_blocks: usize,
+    /// The nodes that each call of the standard library in the user's text has made.
+    pub library_calls: Vec<(std::ops::Range<usize>, Span)>,
 }
 
 impl<'a> Elaborator<'a> {
@@ -140,6 +142,7 @@ impl<'a> Elaborator<'a> {
             epochs: None,
             over: None,
             n_blocks: 0,
+            library_calls: Vec::new(),
         }
     }
 
@@ -170,6 +173,13 @@ impl<'a> Elaborator<'a> {
     /// The innermost call that stands in the user's text.
     pub(super) fn users_call(&self) -> Option<Span> {
         self.frames.iter().rev().filter_map(|f| f.call).find(|s| !self.program.is_std(s.source))
+    }
+
+    /// The place in the user's text that a node comes from.
+    pub(super) fn users_place(&self, id: NodeId) -> Span {
+        let made = self.graph.node(id).origin.span.filter(|span| !self.program.is_std(span.source));
+        let call = self.library_calls.iter().find(|(nodes, _)| nodes.contains(&id.index()));
+        made.or(call.map(|(_, span)| *span)).unwrap_or_default()
     }
 
     pub(super) fn error(

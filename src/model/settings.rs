@@ -76,6 +76,9 @@ impl TrainSettings {
     }
 }
 
+/// The greatest batch; past it a step would take longer than anybody waits.
+const MOST_EXAMPLES: i64 = 1 << 24;
+
 /// Data sources that read files.
 const SOURCES: [&str; 4] = ["idx", "csv", "npy", "npz"];
 
@@ -179,6 +182,7 @@ impl<'a> Elaborator<'a> {
             _ => None,
         };
         let least = i64::from(name != "seed");
+        let most = if name == "batch" { MOST_EXAMPLES } else { 1 << 40 };
         match (name, number, &value) {
             ("shuffle", _, Value::Bool(b)) => settings.shuffle = *b,
             ("shuffle", ..) => {
@@ -191,7 +195,7 @@ impl<'a> Elaborator<'a> {
                     "write `shuffle = true`",
                 );
             }
-            (_, Some(n), _) if n >= least && n <= 1 << 40 => match name {
+            (_, Some(n), _) if (least..=most).contains(&n) => match name {
                 "batch" => settings.batch = n as u64,
                 "epochs" => settings.epochs = n as u64,
                 "steps" => settings.steps = Some(n as u64),
@@ -202,7 +206,7 @@ impl<'a> Elaborator<'a> {
                 self.report(
                     Diagnostic::error(
                         "E0504",
-                        format!("`{name}` is a whole number of at least {least}"),
+                        format!("`{name}` is a whole number from {least} to {most}"),
                         span,
                         format!("this is {found}"),
                     )

@@ -11,7 +11,7 @@ use gradc_dsl::nearest::nearest;
 use gradc_dsl::{Diagnostic, Span};
 
 /// Sizes past this are a slip, and would overflow later.
-const MAX_SIZE: i64 = 1 << 40;
+const MAX_SIZE: i64 = 1 << 36;
 
 impl<'a> Elaborator<'a> {
     /// A declared element type.

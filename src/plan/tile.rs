@@ -16,6 +16,8 @@ use crate::nest::{Kernel, Nest, Scratch, TileOp};
 const TILE_FLOPS: u64 = 300_000;
 /// Tiles in a launch, at most, while scratch allows.
 const MOST_TILES: u64 = 16;
+/// Rows in a tile, at most; only sizes past all memory come near.
+const MOST_ROWS: u64 = 1 << 30;
 /// Scratch of a thread.
 const SCRATCH_BYTES: u64 = 512 * 1024;
 /// Rows below which a tile is not split for the sake of scratch.
@@ -45,16 +47,21 @@ impl Sizes {
 pub fn flops(op: &TileOp, sizes: &Sizes) -> u64 {
     match op {
         TileOp::Gemm(gemm) => {
-            let loops: u64 = gemm.batch.iter().map(|axis| sizes.of(&axis.extent)).product();
-            2 * loops * sizes.of(&gemm.m) * sizes.of(&gemm.n) * sizes.of(&gemm.k)
+            let loops = gemm.batch.iter().map(|axis| &axis.extent);
+            product(loops.chain([&gemm.m, &gemm.n, &gemm.k]), sizes).saturating_mul(2)
         }
-        TileOp::Nest(nest) => iterations(nest, sizes) * calls(nest),
-        TileOp::Fill(fill) => 10 * sizes.of(&fill.count),
+        TileOp::Nest(nest) => iterations(nest, sizes).saturating_mul(calls(nest)),
+        TileOp::Fill(fill) => sizes.of(&fill.count).saturating_mul(10),
     }
 }
 
 fn iterations(nest: &Nest, sizes: &Sizes) -> u64 {
-    nest.axes.iter().map(|axis| sizes.of(&axis.extent)).product()
+    product(nest.axes.iter().map(|axis| &axis.extent), sizes)
+}
+
+/// An estimate need not be exact where no machine would come to its end.
+fn product<'a>(dims: impl Iterator<Item = &'a Dim>, sizes: &Sizes) -> u64 {
+    dims.fold(1, |product: u64, dim| product.saturating_mul(sizes.of(dim)))
 }
 
 fn calls(nest: &Nest) -> u64 {
@@ -70,7 +77,8 @@ pub fn tile_cost(kernel: &Kernel, batch: i64, n_rows: i64) -> u64 {
 
 /// A call costs about as much as a few multiply-adds, for it moves an element.
 fn work(ops: &[TileOp], sizes: &Sizes) -> u64 {
-    ops.iter().map(|op| flops(op, sizes) * if matches!(op, TileOp::Gemm(_)) { 1 } else { 8 }).sum()
+    let weighed = |op| flops(op, sizes).saturating_mul(if matches!(op, TileOp::Gemm(_)) { 1 } else { 8 });
+    ops.iter().map(weighed).fold(0, u64::saturating_add)
 }
 
 /// Rows in a tile, for a kernel of `rows` rows.
@@ -81,7 +89,7 @@ pub fn choose(ops: &[TileOp], scratch: &[ScratchUse], rows: u64, batch: i64) -> 
     let all = Sizes { batch, tile: rows as i64 };
     let work = work(ops, &all);
     let n_tiles = (work / TILE_FLOPS).clamp(1, MOST_TILES);
-    let mut tile = rows.div_ceil(n_tiles).next_multiple_of(ROW_STEP).min(rows);
+    let mut tile = rows.div_ceil(n_tiles).next_multiple_of(ROW_STEP).min(rows).min(MOST_ROWS);
     let bytes = |tile: u64| scratch_offsets(scratch, &Sizes { batch, tile: tile as i64 }).1;
     while tile > LEAST_ROWS && bytes(tile) > SCRATCH_BYTES {
         tile = (tile / 2).next_multiple_of(ROW_STEP);

@@ -5,7 +5,7 @@
 //! step then only walks its list. Invariant: a tile's result does not depend on who computes it.
 
 use super::buffer::Buffer;
-use super::pool::{Barrier, Pool};
+use super::pool::Pool;
 use crate::codegen::cpu::{Program, StepEnv, TileFn};
 use crate::plan::{BufferId, Launch, Place, Plan};
 
@@ -25,8 +25,8 @@ pub struct Executor {
     /// Inputs' buffers, in order.
     pub inputs: Vec<BufferId>,
     schedules: Vec<Schedule>,
-    /// Of the last run.
-    pub batch: i64,
+    /// Of the last run; `None` before the first.
+    last: Option<i64>,
 }
 
 // SAFETY: the addresses are of the arena, which moves with the executor without changing its place, and of variables
@@ -38,8 +38,10 @@ struct Schedule {
     batch: i64,
     /// By phase, by thread.
     phases: Vec<Vec<Vec<Tile>>>,
-    /// Whether any phase has work for more than one thread.
-    is_parallel: bool,
+    /// The most that a phase has work for.
+    n_threads: usize,
+    /// Bytes of each input.
+    input_bytes: Vec<u64>,
 }
 
 #[derive(Clone, Copy)]
@@ -76,7 +78,7 @@ impl Executor {
             first_argument.push(firsts);
         }
         let schedules = Vec::new();
-        Executor { plan, code, arena, table, first_argument, inputs_at, inputs, schedules, batch: 0 }
+        Executor { plan, code, arena, table, first_argument, inputs_at, inputs, schedules, last: None }
     }
 
     /// Makes the schedule of a batch size, if it is not there.
@@ -84,7 +86,7 @@ impl Executor {
         if let Some(known) = self.schedules.iter().position(|s| s.batch == batch) {
             return known;
         }
-        let mut is_parallel = false;
+        let mut most = 1;
         let mut phases = Vec::with_capacity(self.plan.phases.len());
         for (p, phase) in self.plan.phases.iter().enumerate() {
             let mut tiles: Vec<(u64, Tile)> = Vec::new();
@@ -92,16 +94,25 @@ impl Executor {
                 self.tiles(launch, self.first_argument[p][l], batch, &mut tiles);
             }
             let work: u64 = tiles.iter().map(|(cost, _)| cost).sum();
-            let useful = (work / WORK_A_THREAD).clamp(1, n_threads as u64) as usize;
-            is_parallel |= useful > 1 && tiles.len() > 1;
+            let useful = (work / WORK_A_THREAD).min(tiles.len() as u64).clamp(1, n_threads as u64) as usize;
+            most = most.max(useful);
             phases.push(deal(tiles, useful, n_threads));
         }
         // A run has one full batch and one last, short one; more sizes than a few are somebody's experiment.
         if self.schedules.len() >= 8 {
             self.schedules.remove(0);
         }
-        self.schedules.push(Schedule { batch, phases, is_parallel });
+        let bytes =
+            |id: &BufferId| self.plan.buffer_bytes(*id, batch).expect("the greatest batch has a size");
+        let input_bytes = self.inputs.iter().map(bytes).collect();
+        self.schedules.push(Schedule { batch, phases, n_threads: most, input_bytes });
         self.schedules.len() - 1
+    }
+
+    /// Bytes of each input for a batch; a steady step finds them in its schedule.
+    pub fn input_bytes(&mut self, batch: i64, n_threads: usize) -> &[u64] {
+        let index = self.schedule(batch, n_threads);
+        &self.schedules[index].input_bytes
     }
 
     fn tiles(&self, launch: &Launch, first_argument: usize, batch: i64, tiles: &mut Vec<(u64, Tile)>) {
@@ -120,11 +131,10 @@ impl Executor {
     ///
     /// # Safety
     /// Variables' addresses are those given to `new`, and nobody else touches them; each of `inputs` has the elements that
-    /// the plan expects of a batch of this size, aligned; `scratch` has the plan's scratch bytes for each thread.
+    /// the plan expects of a batch of this size, aligned; `scratch` has the plan's scratch bytes for each thread of the pool.
     pub unsafe fn run(
         &mut self,
-        pool: &Pool,
-        barrier: &Barrier,
+        pool: &mut Pool,
         scratch: &[Buffer],
         batch: i64,
         env: StepEnv,
@@ -132,33 +142,35 @@ impl Executor {
     ) {
         let index = self.schedule(batch, pool.n_threads());
         for (at, input) in &self.inputs_at {
+            // Kernels only read inputs: an argument that is written is never one.
             self.table[*at] = inputs[*input].cast_mut();
         }
-        self.batch = batch;
+        self.last = Some(batch);
         let schedule = &self.schedules[index];
         let step = Step { table: Addresses(self.table.as_ptr()), scratch, batch, env };
-        if schedule.is_parallel {
-            pool.run(&|thread| {
-                for phase in &schedule.phases {
-                    for tile in &phase[thread] {
-                        // SAFETY: the caller vouches for the addresses; phases are ordered by the barrier, and tiles of one phase
-                        // are independent (the plan's invariant).
-                        unsafe { step.tile(tile, thread) };
-                    }
-                    barrier.wait();
-                }
-            });
+        if schedule.n_threads == 1 {
+            for tile in schedule.phases.iter().flatten().flatten() {
+                // SAFETY: the caller vouches for the addresses; on one thread, phases and tiles are in order.
+                unsafe { step.tile(tile, 0) };
+            }
             return;
         }
-        for tile in schedule.phases.iter().flatten().flatten() {
-            // SAFETY: as above, on one thread.
-            unsafe { step.tile(tile, 0) };
-        }
+        pool.run(schedule.n_threads, &|thread, barrier| {
+            for phase in &schedule.phases {
+                for tile in &phase[thread] {
+                    // SAFETY: the caller vouches for the addresses; phases are ordered by the barrier, and tiles of one phase
+                    // are independent (the plan's invariant).
+                    unsafe { step.tile(tile, thread) };
+                }
+                barrier.wait();
+            }
+        });
     }
 
-    /// The bytes of an arena buffer after the last run.
+    /// The bytes of an arena buffer after the last run; none before the first.
     pub fn arena_bytes(&self, id: BufferId) -> &[u8] {
-        let bytes = self.plan.buffer_bytes(id, self.batch).expect("a batch that was run has a size") as usize;
+        let Some(batch) = self.last else { return &[] };
+        let bytes = self.plan.buffer_bytes(id, batch).expect("a batch that was run has a size") as usize;
         match self.plan.buffers[id.0 as usize].place {
             Place::Arena { offset } => &self.arena.bytes()[offset as usize..offset as usize + bytes],
             _ => unreachable!("outputs lie in the arena"),

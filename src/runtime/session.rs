@@ -7,7 +7,7 @@
 use super::buffer::Buffer;
 use super::executor::Executor;
 use super::memory::available_bytes;
-use super::pool::{Barrier, Pool};
+use super::pool::Pool;
 use crate::base::DType;
 use crate::codegen::cpu::{StepEnv, compile};
 use crate::plan::{BufferId, Place, Plan, bytes};
@@ -21,6 +21,8 @@ pub enum RuntimeError {
     OutOfMemory { needed: u64, available: u64 },
     #[error("the variable {name} has {found} elements in one program and {expected} in another")]
     VariableDiffers { name: SmolStr, expected: usize, found: usize },
+    #[error("the variable {name} is {found} in one program and {expected} in another")]
+    VariableTypeDiffers { name: SmolStr, expected: DType, found: DType },
 }
 
 /// A program of a session.
@@ -35,7 +37,6 @@ struct Variable {
 
 pub struct Session {
     pool: Pool,
-    barrier: Barrier,
     programs: Vec<Executor>,
     input_names: Vec<Vec<SmolStr>>,
     variables: Vec<Variable>,
@@ -54,10 +55,8 @@ impl Session {
     /// Starts the threads (`n_threads` counts the caller's).
     pub fn new(n_threads: usize) -> Session {
         let pool = Pool::new(n_threads);
-        let barrier = Barrier::new(pool.n_threads());
         Session {
             pool,
-            barrier,
             programs: Vec::new(),
             input_names: Vec::new(),
             variables: Vec::new(),
@@ -88,8 +87,8 @@ impl Session {
             let n = plan.buffer_bytes(BufferId(i as u32), plan.max_batch).ok_or(refused.clone())?;
             match self.by_name.get(&buffer.name) {
                 None => {
-                    self.by_name.insert(buffer.name.clone(), self.variables.len());
                     let storage = reserve(n)?;
+                    self.by_name.insert(buffer.name.clone(), self.variables.len());
                     self.variables.push(Variable {
                         name: buffer.name.clone(),
                         dtype: buffer.dtype,
@@ -97,15 +96,8 @@ impl Session {
                     });
                 }
                 Some(known) => {
-                    let known = self.variables[*known].buffer.bytes().len();
-                    if known as u64 != n {
-                        let (expected, found) = (known / 4, n as usize / 4);
-                        return Err(RuntimeError::VariableDiffers {
-                            name: buffer.name.clone(),
-                            expected,
-                            found,
-                        });
-                    }
+                    let known = &self.variables[*known];
+                    fits(known, buffer.dtype, n)?;
                 }
             }
         }
@@ -156,10 +148,17 @@ impl Session {
         );
         assert_eq!(inputs.len(), executor.inputs.len(), "a program takes all its inputs");
         self.addresses.clear();
+        let n_threads = self.pool.n_threads();
+        for (i, needed) in executor.input_bytes(batch, n_threads).iter().enumerate() {
+            assert_eq!(
+                inputs[i].len() as u64,
+                *needed,
+                "bytes of the input {}",
+                self.input_names[program.0][i]
+            );
+        }
         for (i, (bytes, id)) in inputs.iter().zip(&executor.inputs).enumerate() {
-            let needed = executor.plan.buffer_bytes(*id, batch).expect("a batch within the plan has a size");
             let buffer = &executor.plan.buffers[id.0 as usize];
-            assert_eq!(bytes.len() as u64, needed, "bytes of the input {}", buffer.name);
             let aligned = (bytes.as_ptr() as usize).is_multiple_of(buffer.dtype.bytes());
             self.addresses.push(if aligned {
                 bytes.as_ptr()
@@ -176,7 +175,7 @@ impl Session {
         }
         // SAFETY: variables live in this session at fixed addresses and are not borrowed now (`&mut self`); inputs were measured
         // above; scratch is as large as the greatest need of all programs.
-        unsafe { executor.run(&self.pool, &self.barrier, &self.scratch, batch, env, &self.addresses) };
+        unsafe { executor.run(&mut self.pool, &self.scratch, batch, env, &self.addresses) };
     }
 
     /// An output of the program's last run, native bytes.
@@ -229,18 +228,30 @@ impl Session {
                 self.variables.len() - 1
             }
         };
-        let Variable { dtype: expected, buffer, .. } = &mut self.variables[index];
-        if *expected != dtype || buffer.bytes().len() != bytes.len() {
-            let n_elements = |n: usize, dtype: DType| n / dtype.bytes();
-            return Err(RuntimeError::VariableDiffers {
-                name: name.into(),
-                expected: n_elements(buffer.bytes().len(), *expected),
-                found: n_elements(bytes.len(), dtype),
-            });
-        }
-        buffer.bytes_mut().copy_from_slice(bytes);
+        let variable = &mut self.variables[index];
+        fits(variable, dtype, bytes.len() as u64)?;
+        variable.buffer.bytes_mut().copy_from_slice(bytes);
         Ok(())
     }
+}
+
+/// Whether a variable is what another program, or a new value, says.
+fn fits(variable: &Variable, dtype: DType, n_bytes: u64) -> Result<(), RuntimeError> {
+    let name = || variable.name.clone();
+    let bytes = variable.buffer.bytes().len() as u64;
+    if variable.dtype != dtype {
+        return Err(RuntimeError::VariableTypeDiffers {
+            name: name(),
+            expected: variable.dtype,
+            found: dtype,
+        });
+    }
+    if bytes != n_bytes {
+        let n_elements = |bytes: u64| bytes as usize / dtype.bytes();
+        let (expected, found) = (n_elements(bytes), n_elements(n_bytes));
+        return Err(RuntimeError::VariableDiffers { name: name(), expected, found });
+    }
+    Ok(())
 }
 
 fn plan_name(plan: &Plan, id: BufferId) -> SmolStr {

@@ -107,3 +107,29 @@ fn the_same_bits_on_any_number_of_threads() {
         }
     }
 }
+
+#[test]
+fn variables_are_one_storage_of_one_type() {
+    use super::RuntimeError;
+    let program = |dtype: DType, n: i64| {
+        let mut graph = Graph::new();
+        let w = graph.state("w", crate::base::TensorType::new(dtype, vec![n.into()]));
+        let next = graph.map(crate::scalar::Func::Add, &[w, w]).unwrap();
+        graph.updates.push((w, next));
+        plan(&graph, &Options { max_batch: 1 })
+    };
+    let mut session = Session::new(2);
+    let first = session.add(program(DType::F32, 3)).unwrap();
+    let second = session.add(program(DType::F32, 3)).unwrap();
+    let differs = |found: usize| RuntimeError::VariableDiffers { name: "w".into(), expected: 3, found };
+    let (expected, found) = (DType::F32, DType::I32);
+    let type_differs = RuntimeError::VariableTypeDiffers { name: "w".into(), expected, found };
+    assert_eq!(session.add(program(DType::F32, 4)).unwrap_err(), differs(4));
+    assert_eq!(session.add(program(DType::I32, 3)).unwrap_err(), type_differs);
+    assert_eq!(session.set_variable("w", &[0.0; 2]).unwrap_err(), differs(2));
+    assert_eq!(session.set_variable_bytes("w", DType::I32, &[0; 12]).unwrap_err(), type_differs);
+    session.set_variable("w", &[1.0, 2.0, 3.0]).unwrap();
+    session.run(first, 1, StepEnv::default(), &[]);
+    session.run(second, 1, StepEnv::default(), &[]);
+    assert_eq!(session.variable("w").unwrap(), [4.0, 8.0, 12.0]);
+}

@@ -67,6 +67,13 @@ impl Dim {
         self.symbols().iter().any(|s| s == symbol)
     }
 
+    /// Whether the value may become less as the symbol grows.
+    pub fn shrinks_with(&self, symbol: &str) -> bool {
+        self.terms()
+            .iter()
+            .any(|(symbols, coefficient)| *coefficient < 0 && symbols.iter().any(|s| s == symbol))
+    }
+
     /// Replaces symbols by what `value` gives; the others stay.
     pub fn substitute(&self, value: &dyn Fn(&str) -> Option<Dim>) -> Dim {
         self.terms().into_iter().fold(Dim::from(0), |sum, (symbols, coefficient)| {

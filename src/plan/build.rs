@@ -195,7 +195,7 @@ impl<'a> Planner<'a> {
         let need = |i: &usize| {
             let id = BufferId(*i as u32);
             let (first, last) = self.live[*i].unwrap_or((0, end));
-            let bytes = self.plan.buffer_bytes(id, self.plan.max_batch).unwrap_or(u64::MAX / 4);
+            let bytes = self.plan.greatest_bytes(id).unwrap_or(u64::MAX / 4);
             Need { bytes, live: (first, if outputs.contains(&id) { end } else { last }) }
         };
         let needs: Vec<Need> = in_arena.iter().map(need).collect();

@@ -100,6 +100,13 @@ impl Plan {
         shape.iter().try_fold(dtype.bytes() as u64, |bytes, dim| bytes.checked_mul(size(dim)?))
     }
 
+    /// The most bytes that a buffer takes at any batch up to the greatest: a size may also shrink as the batch grows.
+    pub fn greatest_bytes(&self, buffer: BufferId) -> Option<u64> {
+        let shrinks = self.buffers[buffer.0 as usize].shape.iter().any(|dim| dim.shrinks_with("batch"));
+        let least = if shrinks { 0 } else { self.max_batch };
+        (least..=self.max_batch).filter_map(|batch| self.buffer_bytes(buffer, batch)).max()
+    }
+
     /// Bytes of the variables that the plan reads or writes.
     pub fn variable_bytes(&self) -> u64 {
         let ids = (0..self.buffers.len() as u32).map(BufferId);

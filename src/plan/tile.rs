@@ -43,6 +43,15 @@ impl Sizes {
     }
 }
 
+impl Sizes {
+    /// The greatest value at any batch up to this one.
+    fn greatest(&self, dim: &Dim) -> u64 {
+        let least = if dim.shrinks_with("batch") { 0 } else { self.batch };
+        let at = |batch| Sizes { batch, tile: self.tile }.of(dim);
+        (least..=self.batch).map(at).max().unwrap_or(0)
+    }
+}
+
 /// Floating-point operations of an op: 2 for each multiply-add of a product, 1 for each call in a body.
 pub fn flops(op: &TileOp, sizes: &Sizes) -> u64 {
     match op {
@@ -102,7 +111,7 @@ pub fn scratch_offsets(scratch: &[ScratchUse], sizes: &Sizes) -> (Vec<Scratch>, 
     let mut placed: Vec<Scratch> = Vec::with_capacity(scratch.len());
     let mut end = 0;
     for (i, use_) in scratch.iter().enumerate() {
-        let bytes = sizes.of(&use_.n_elements) * use_.dtype.bytes() as u64;
+        let bytes = sizes.greatest(&use_.n_elements) * use_.dtype.bytes() as u64;
         let overlaps = |j: &usize| scratch[*j].live.0 <= use_.live.1 && use_.live.0 <= scratch[*j].live.1;
         let taken: Vec<(u64, u64)> =
             (0..i).filter(overlaps).map(|j| (placed[j].offset, placed[j].offset + placed[j].bytes)).collect();

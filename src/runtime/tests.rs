@@ -133,3 +133,24 @@ fn variables_are_one_storage_of_one_type() {
     session.run(second, 1, StepEnv::default(), &[]);
     assert_eq!(session.variable("w").unwrap(), [4.0, 8.0, 12.0]);
 }
+
+/// Buffers and scratch have room for the batch that needs most, which is not the greatest here.
+#[test]
+fn sizes_that_shrink_as_the_batch_grows() {
+    let text = "graph {
+        %a = random normal 1 : f32[-10 * batch + 100, 3]
+        %b = random normal 2 : f32[-10 * batch + 100, 3]
+        %p = map mul %a, %b : f32[-10 * batch + 100, 3]
+        %s = reduce sum [1] %p : f32[-10 * batch + 100]
+        %t = permute [1, 0] %p : f32[3, -10 * batch + 100]
+        %q = reduce max [0] %b : f32[3]
+        output s = %s
+        output p = %p
+        output t = %t
+        output q = %q
+    }";
+    let graph = crate::graph::text::parse(text).unwrap();
+    let mut env = Env::default();
+    env.symbols.insert("batch".into(), 2);
+    check(&graph, &env);
+}

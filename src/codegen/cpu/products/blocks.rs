@@ -6,20 +6,23 @@
 //!
 //! The result is made in blocks of `rows x (vectors * lanes)`. The right operand is read along its rows by vectors, each element
 //! of the left one is multiplied with all of them: for a block 6 x 64 this is 10 loads for 24 multiply-adds, which
-//! take 24 cycles on a core with one 512-bit unit. A right operand that is not contiguous along its rows, or
-//! whose rows are far apart and read by many blocks, is first copied, a panel of `DEPTH` rows at a time, to the stack.
+//! take 24 cycles on a core with one 512-bit unit. A right operand that is not contiguous along its rows is first turned
+//! about, a panel of `DEPTH` terms at a time, into a buffer of the thread's.
 
 use super::Product;
 use super::simd::Simd;
+use std::cell::UnsafeCell;
 
-/// Terms in a copied panel.
-const DEPTH: usize = 256;
+/// Terms in a turned panel.
+const DEPTH: usize = 1024;
 /// The widest panel.
 const WIDTH: usize = 64;
-/// Rows of the result above which rows of the right operand that are `FAR` elements apart are worth a copy.
-const MANY_ROWS: usize = 32;
-/// Rows that far apart fall into few sets of the first-level cache.
-const FAR: isize = 512;
+/// The most rows of a block.
+const MOST_ROWS: usize = 12;
+/// Rows of the right operand that are at least so many elements apart fall into few sets of a cache.
+const FAR: u64 = 512;
+/// Then so many rows of the result are made at once: what cannot stay in a cache is not read again and again.
+const FEW_ROWS: usize = 24;
 
 /// One block's operands; `k` terms.
 struct Block<S: Simd> {
@@ -110,96 +113,121 @@ unsafe fn any_block<S: Simd>(rows: usize, vectors: usize, b: &Block<S>) {
 #[repr(C, align(64))]
 struct Panel([f32; DEPTH * WIDTH]);
 
+thread_local! {
+    static PANEL: UnsafeCell<Panel> = const { UnsafeCell::new(Panel([0.0; DEPTH * WIDTH])) };
+}
+
 /// See the module's documentation.
 ///
 /// # Safety
 /// The CPU has the features of `S`; `product` describes matrices in live buffers, of which `out` overlaps neither.
 #[inline(always)]
 pub unsafe fn product<S: Simd>(product: &Product) {
-    let p = if product.out_column != 1 && product.out_row == 1 { product.transposed() } else { *product };
+    let p = oriented(product);
     let (m, n, k) = (p.m.max(0) as usize, p.n.max(0) as usize, p.k.max(0) as usize);
     let width = S::LANES * S::VECTORS;
-    let mut panel = std::mem::MaybeUninit::<Panel>::uninit();
-    let panel: *mut f32 = panel.as_mut_ptr().cast();
-    let copies = p.rhs_column != 1 || (m > MANY_ROWS && p.rhs_row.unsigned_abs() >= FAR as u64);
-    let depth = if copies { DEPTH } else { k.max(1) };
-    let mut column = 0;
-    while column < n {
-        let n_columns = width.min(n - column);
-        let mut term = 0;
-        loop {
-            let n_terms = depth.min(k - term);
-            let accumulate = p.accumulate != 0 || term > 0;
-            // SAFETY: row, column and term are inside of the matrices that the caller vouches for; a panel holds
-            // `DEPTH` rows of at most `WIDTH` elements.
-            unsafe {
-                let mut rhs = p
-                    .rhs
-                    .offset(column as isize * p.rhs_column as isize + term as isize * p.rhs_row as isize);
-                let mut rhs_row = p.rhs_row as isize;
-                if copies {
-                    copy_panel(rhs, &p, n_terms, n_columns, panel);
-                    (rhs, rhs_row) = (panel, n_columns as isize);
+    let turns = p.rhs_column != 1;
+    let depth = if turns { DEPTH } else { k.max(1) };
+    let rows_at_once = if !turns && p.rhs_row.unsigned_abs() >= FAR { FEW_ROWS } else { m };
+    let panel: *mut f32 = PANEL.with(UnsafeCell::get).cast();
+    let mut row = 0;
+    while row < m {
+        let n_rows = rows_at_once.min(m - row);
+        let mut column = 0;
+        while column < n {
+            let n_columns = width.min(n - column);
+            let mut term = 0;
+            loop {
+                let n_terms = depth.min(k - term);
+                let accumulate = p.accumulate != 0 || term > 0;
+                // SAFETY: row, column and term are inside of the matrices that the caller vouches for; a panel holds
+                // `DEPTH` rows of at most `WIDTH` elements, and is this thread's alone.
+                unsafe {
+                    let (right, down) =
+                        (column as isize * p.rhs_column as isize, term as isize * p.rhs_row as isize);
+                    let mut rhs = p.rhs.offset(right + down);
+                    let mut rhs_row = p.rhs_row as isize;
+                    if turns {
+                        copy_panel(rhs, &p, n_terms, n_columns, panel);
+                        (rhs, rhs_row) = (panel, n_columns as isize);
+                    }
+                    let part =
+                        Part { row, n_rows, column, n_columns, term, n_terms, rhs, rhs_row, accumulate };
+                    blocks_of_rows::<S>(&p, &part);
                 }
-                let columns =
-                    Columns { rhs, rhs_row, first: column, n: n_columns, term, n_terms, accumulate };
-                rows_of_blocks::<S>(&p, m, &columns);
+                term += n_terms;
+                if term >= k {
+                    break;
+                }
             }
-            term += n_terms;
-            if term >= k {
-                break;
-            }
+            column += n_columns;
         }
-        column += n_columns;
+        row += n_rows;
     }
 }
 
-/// A panel of the right operand, and which columns of the result and which terms it is for.
-struct Columns {
-    rhs: *const f32,
-    rhs_row: isize,
-    first: usize,
-    n: usize,
+/// The product, or its transpose: that one whose blocks' rows are contiguous, or, where the right operand must be turned
+/// about for that, the one that turns the smaller operand (dealing the result out costs as much as `WORTH` terms).
+fn oriented(p: &Product) -> Product {
+    const WORTH: i64 = 128;
+    let turns = p.rhs_column != 1 && p.n > 1;
+    let smaller = p.m < p.n && p.k >= WORTH;
+    if (p.out_column != 1 && p.out_row == 1) || (p.out_column == 1 && turns && smaller) {
+        p.transposed()
+    } else {
+        *p
+    }
+}
+
+/// Some rows and columns of the result, some of their terms, and where the right operand's part of them lies.
+struct Part {
+    row: usize,
+    n_rows: usize,
+    column: usize,
+    n_columns: usize,
     term: usize,
     n_terms: usize,
+    rhs: *const f32,
+    rhs_row: isize,
     accumulate: bool,
 }
 
 /// # Safety
 /// As for `product`.
 #[inline(always)]
-unsafe fn rows_of_blocks<S: Simd>(p: &Product, m: usize, columns: &Columns) {
-    let vectors = columns.n.div_ceil(S::LANES);
-    let most_rows = S::rows(vectors);
-    // SAFETY: the caller vouches for the matrices; a block's rows are inside of the result's `m`.
+unsafe fn blocks_of_rows<S: Simd>(p: &Product, part: &Part) {
+    let vectors = part.n_columns.div_ceil(S::LANES);
+    let n_blocks = part.n_rows.div_ceil(S::rows(vectors));
+    // SAFETY: the caller vouches for the matrices; a block's rows are inside of the part's.
     unsafe {
-        let tail = S::mask(columns.n - (vectors - 1) * S::LANES);
-        let mut row = 0;
-        while row < m {
-            let n_rows = most_rows.min(m - row);
-            let (i, term) = (row as isize, columns.term as isize);
-            let out = p.out.offset(i * p.out_row as isize + columns.first as isize * p.out_column as isize);
+        let tail = S::mask(part.n_columns - (vectors - 1) * S::LANES);
+        let (mut row, end) = (part.row, part.row + part.n_rows);
+        for block in 0..n_blocks {
+            // Blocks as equal as can be: one row alone would wait for its own sums.
+            let n_rows = (end - row).div_ceil(n_blocks - block);
+            let (i, term) = (row as isize, part.term as isize);
+            let out = p.out.offset(i * p.out_row as isize + part.column as isize * p.out_column as isize);
             let mut b = Block::<S> {
-                k: columns.n_terms,
+                k: part.n_terms,
                 lhs: p.lhs.offset(i * p.lhs_row as isize + term * p.lhs_column as isize),
                 lhs_row: p.lhs_row as isize,
                 lhs_column: p.lhs_column as isize,
-                rhs: columns.rhs,
-                rhs_row: columns.rhs_row,
+                rhs: part.rhs,
+                rhs_row: part.rhs_row,
                 out,
                 out_row: p.out_row as isize,
                 tail,
-                accumulate: columns.accumulate,
+                accumulate: part.accumulate,
             };
             if p.out_column == 1 {
                 any_block(n_rows, vectors, &b);
             } else {
                 // Elements of a row are apart: the block is made elsewhere and dealt out.
-                let mut apart = [0.0f32; 12 * WIDTH];
+                let mut apart = [0.0f32; MOST_ROWS * WIDTH];
                 let place =
                     |i: usize, j: usize| i as isize * p.out_row as isize + j as isize * p.out_column as isize;
-                let each = || (0..n_rows).flat_map(|i| (0..columns.n).map(move |j| (i, j)));
-                if columns.accumulate {
+                let each = || (0..part.n_columns).flat_map(|j| (0..n_rows).map(move |i| (i, j)));
+                if part.accumulate {
                     each().for_each(|(i, j)| apart[i * WIDTH + j] = *out.offset(place(i, j)));
                 }
                 (b.out, b.out_row) = (apart.as_mut_ptr(), WIDTH as isize);
@@ -220,13 +248,6 @@ unsafe fn copy_panel(rhs: *const f32, p: &Product, n_terms: usize, n_columns: us
     let (row, column) = (p.rhs_row as isize, p.rhs_column as isize);
     // SAFETY: the caller vouches for both.
     unsafe {
-        if column == 1 {
-            for t in 0..n_terms {
-                let from = rhs.offset(t as isize * row);
-                std::ptr::copy_nonoverlapping(from, panel.add(t * n_columns), n_columns);
-            }
-            return;
-        }
         // Eight columns at a time: reads go along a few contiguous columns, writes fill parts of a line.
         let mut first = 0;
         while first < n_columns {

@@ -172,8 +172,16 @@ pub fn erf(s: &mut Steps, a: StepId) -> StepId {
     odd_rational(s, a, 4.0, &above, &below)
 }
 
-/// sin for quarter 0, cos for quarter 1: `quarters` is added to the number of quarter turns taken off.
+/// See `sine`.
+const MOST_ANGLE: f32 = 1e6;
+
+/// sin for quarter 0, cos for quarter 1: `quarters` is added to the number of quarter turns taken off. An operand beyond
+/// `MOST_ANGLE`, where that number would lose digits, counts as 0; infinite ones give NaN.
 fn sine(s: &mut Steps, a: StepId, quarters: i32) -> StepId {
+    let (size, most) = (s.push(Step::AbsF(a)), s.f(MOST_ANGLE));
+    let is_near = s.compare(Compare::Le, size, most);
+    let none = s.sub(a, a);
+    let a = s.select(is_near, a, none);
     let per_quarter = s.f(std::f32::consts::FRAC_2_PI);
     let turns = s.mul(a, per_quarter);
     let n = s.push(Step::NearestF(turns));
@@ -211,23 +219,37 @@ pub fn cos(s: &mut Steps, a: StepId) -> StepId {
     sine(s, a, 1)
 }
 
-/// `exp(b * log |a|)`, with the sign of an odd power; NaN for a negative base and a fraction.
+/// `exp(b * log |a|)`, with the sign of an odd power. As IEEE 754 has it: 1 for an exponent of 0 or a base of 1 whatever the
+/// other is, and for -1 to an infinite power; NaN for a finite negative base and a fraction; signed zeros.
 pub fn pow(s: &mut Steps, a: StepId, b: StepId) -> StepId {
     let (zero, one, half, nan) = (s.f(0.0), s.f(1.0), s.f(0.5), s.f(f32::NAN));
     let size = s.push(Step::AbsF(a));
     let l = log(s, size);
     let exponent = s.mul(b, l);
     let y = exp(s, exponent);
+    // 0 times infinity, in the exponent.
+    let is_unit = s.compare(Compare::Eq, size, one);
+    let y = s.select(is_unit, one, y);
     let whole = s.push(Step::FloorF(b));
     let is_whole = s.compare(Compare::Eq, whole, b);
     let halved = s.mul(b, half);
     let floor = s.push(Step::FloorF(halved));
-    let is_even = s.compare(Compare::Eq, floor, halved);
+    let is_half_whole = s.compare(Compare::Ne, floor, halved);
+    let is_odd = s.push(Step::AndI(is_whole, is_half_whole));
+    let (bits, no_bits) = (s.push(Step::BitsOfF(a)), s.i(0));
+    let has_sign = s.push(Step::CompareI(Compare::Lt, bits, no_bits));
+    let negates = s.push(Step::AndI(is_odd, has_sign));
     let negated = s.push(Step::NegF(y));
-    let signed = s.select(is_even, y, negated);
-    let of_negative = s.select(is_whole, signed, nan);
+    let y = s.select(negates, negated, y);
     let is_negative = s.compare(Compare::Lt, a, zero);
-    let y = s.select(is_negative, of_negative, y);
+    let infinity = s.f(f32::INFINITY);
+    let is_finite = s.compare(Compare::Lt, size, infinity);
+    let is_fraction = s.push(Step::NotI(is_whole));
+    let has_no_power = s.push(Step::AndI(is_negative, is_fraction));
+    let has_no_power = s.push(Step::AndI(has_no_power, is_finite));
+    let y = s.select(has_no_power, nan, y);
+    let is_base_one = s.compare(Compare::Eq, a, one);
+    let y = s.select(is_base_one, one, y);
     let is_zeroth = s.compare(Compare::Eq, b, zero);
     s.select(is_zeroth, one, y)
 }

@@ -3,11 +3,15 @@
 //! Columns: the variant; name in the language; operand and result types; meaning in f64 (bools are 0 and 1);
 //! partial derivative by each operand, as algebra over the operands a, b, c and the result y; identities, left to
 //! right; f32 lowering; CUDA spelling with `$0`, `$1`, `$2` for the operands; error bound of the lowering in ulp,
-//! for operands within `range`; awkward operands, at which everything is tested; places where the derivative is not
-//! defined, or finite differences do not see it.
+//! for operands within `range`, of a size of 1e-35 or more, or 0; awkward operands, at which everything is tested;
+//! places where the derivative is not defined, or finite differences do not see it.
 //!
 //! NaN: comparisons with NaN are false (`ne` is true). `max(a, b)` is `a > b ? a : b` and `min` alike, so a NaN in
 //! `b` stays and one in `a` does not: write `max(0, x)`.
+//!
+//! Where there is no derivative: a kink has the mean of its two sides (`abs` at 0 has 0; `max` and `min` of equals halve it), a step
+//! has 0, `pow` by a base that is not positive has 0 in its exponent. Outside of `range`: functions keep their limits at the
+//! infinities, and give NaN for NaN; results that are too small may be 0, those that are too great are infinite.
 
 use super::lower;
 use super::machine::{Compare, Step, StepId, Steps};
@@ -68,7 +72,7 @@ pub struct Row {
     pub lower: fn(&mut Steps, &[StepId], DType) -> StepId,
     pub cuda: &'static str,
     pub ulp: f64,
-    /// Operands for which `ulp` holds.
+    /// Operands for which `ulp` holds, where neither they nor the result are close to underflow.
     pub range: (f64, f64),
     pub points: &'static [f64],
     /// Operands near which finite differences say nothing of the derivative; an operand pair is left out when
@@ -241,7 +245,7 @@ table! {
     Abs = Row {
         name: "abs", arity: 1, eval: |x| x[0].abs(), derivatives: &["sign(a)"],
         identities: &[("abs(neg(a))", "abs(a)"), ("abs(abs(a))", "abs(a)")],
-        lower: abs, cuda: "fabsf($0)", kinks: &[0.0], ..PLAIN
+        lower: abs, cuda: "($0 > 0 ? $0 : 0 - $0)", kinks: &[0.0], ..PLAIN
     };
     /// -1, 0 or 1; NaN stays.
     Sign = Row {
@@ -261,7 +265,8 @@ table! {
         identities: &[("min(a, a)", "a")],
         lower: |s, x, d| extreme(s, Compare::Lt, x, d), cuda: "($0 < $1 ? $0 : $1)", kinks: &[0.0], ..PLAIN
     };
-    /// A negative base with a fraction as exponent gives NaN. The error grows with the result's logarithm.
+    /// A negative base with a fraction as exponent gives NaN; zeros, infinities and NaN as IEEE 754 has them. The error grows
+    /// with the result's logarithm: 3 ulp for each e-fold, above 3.
     Pow = Row {
         name: "pow", types: Types::Float, eval: |x| x[0].powf(x[1]),
         derivatives: &["select(eq(b, 0), 0, b * pow(a, b - 1))", "select(gt(a, 0), y * log(a), 0)"],
@@ -314,14 +319,16 @@ table! {
         lower: |s, x, _| lower::erf(s, x[0]), cuda: "erff($0)", ulp: 12.0, range: (-50.0, 50.0),
         points: &[0.0, 1e-4, 0.5, -1.0, 2.5, -4.0], ..UNARY
     };
+    /// Accurate up to ±1e6; an operand beyond counts as 0 in f32.
     Sin = Row {
         name: "sin", eval: |x| x[0].sin(), derivatives: &["cos(a)"],
-        lower: |s, x, _| lower::sin(s, x[0]), cuda: "sinf($0)", ulp: 2.0, range: (-1e4, 1e4),
+        lower: |s, x, _| lower::sin(s, x[0]), cuda: "sinf($0)", ulp: 2.0, range: (-1e6, 1e6),
         points: &[0.0, 0.7, -1.5, 3.0, 100.0], ..UNARY
     };
+    /// Accurate up to ±1e6; an operand beyond counts as 0 in f32.
     Cos = Row {
         name: "cos", eval: |x| x[0].cos(), derivatives: &["-sin(a)"],
-        lower: |s, x, _| lower::cos(s, x[0]), cuda: "cosf($0)", ulp: 2.0, range: (-1e4, 1e4),
+        lower: |s, x, _| lower::cos(s, x[0]), cuda: "cosf($0)", ulp: 2.0, range: (-1e6, 1e6),
         points: &[0.0, 0.7, -1.5, 3.0, 100.0], ..UNARY
     };
     Floor = Row { name: "floor", eval: |x| x[0].floor(), lower: |s, x, _| s.push(Step::FloorF(x[0])), cuda: "floorf($0)", ..STEPWISE };

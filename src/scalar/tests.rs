@@ -68,6 +68,20 @@ fn ulps(found: f32, exact: f64) -> f64 {
     (f64::from(found) - exact).abs() / unit
 }
 
+/// Where a lowering loses most: near the multiples of a quarter turn, and near 1.
+fn awkward(func: Func) -> Vec<f64> {
+    let places: Vec<f64> = match func {
+        Func::Sin | Func::Cos => {
+            let quarters = (1..3_000).chain((3_000..630_000).step_by(31));
+            quarters.map(|n| f64::from(n) * std::f64::consts::FRAC_PI_2).collect()
+        }
+        _ => vec![1.0],
+    };
+    let near =
+        |x: f64| (-3..=3).map(move |d| f32::from_bits(((x as f32).to_bits() as i32 + d) as u32).into());
+    places.into_iter().flat_map(near).flat_map(|x: f64| [x, -x]).collect()
+}
+
 #[test]
 fn lowerings_keep_their_bounds() {
     for &func in Func::ALL {
@@ -77,15 +91,19 @@ fn lowerings_keep_their_bounds() {
         }
         let (steps, result) = lowered(func);
         let (low, high) = row.range;
-        let n = if func.arity() == 1 { 50_001 } else { 301 };
-        // Evenly over the range, and over its logarithm near 0.
+        let n = if func.arity() == 1 { 20_001 } else { 301 };
+        // Evenly over the range, and evenly over its logarithm, down to where results may underflow.
         let even = (0..n).map(|i| low + (high - low) * i as f64 / (n - 1) as f64);
         let fine = (0..n).flat_map(|i| {
-            let size = 10f64.powf(-6.0 + 8.0 * i as f64 / n as f64);
+            let size = 10f64.powf(-35.0 + 73.0 * i as f64 / n as f64);
             [size, -size]
         });
-        let values: Vec<f32> =
-            even.chain(fine).filter(|v| *v >= low && *v <= high).map(|v| v as f32).collect();
+        let values: Vec<f32> = even
+            .chain(fine)
+            .chain(awkward(func))
+            .filter(|v| *v >= low && *v <= high)
+            .map(|v| v as f32)
+            .collect();
         let (mut worst, mut at) = (0.0, Vec::new());
         let mut check = |operands: &[f32]| {
             let bits: Vec<u32> = operands.iter().map(|o| o.to_bits()).collect();
@@ -133,6 +151,11 @@ fn lowerings_at_the_ends() {
         (Func::Pow, &[0.0, -1.0], inf),
         (Func::Pow, &[-2.0, 3.0], -8.0),
         (Func::Pow, &[-2.0, 0.5], nan),
+        (Func::Sin, &[inf], nan),
+        (Func::Cos, &[-inf], nan),
+        (Func::Sin, &[nan], nan),
+        (Func::Sin, &[1.1e6], 0.0),
+        (Func::Cos, &[-3e38], 1.0),
         (Func::Max, &[0.0, nan], nan),
         (Func::Max, &[nan, 0.0], 0.0),
         (Func::Sign, &[-0.0], 0.0),
@@ -145,6 +168,125 @@ fn lowerings_at_the_ends() {
         let close =
             found == *expected || found.is_nan() && expected.is_nan() || (found - expected).abs() < 1e-4;
         assert!(close, "{}({operands:?}) is {found}, not {expected}", func.name());
+    }
+}
+
+/// Bases and exponents at which IEEE 754 says what a power is, in f64 and lowered.
+#[test]
+fn powers_at_the_ends() {
+    let (inf, nan) = (f32::INFINITY, f32::NAN);
+    let cases: &[(f32, f32, f32)] = &[
+        (1.0, inf, 1.0),
+        (1.0, -inf, 1.0),
+        (1.0, nan, 1.0),
+        (-1.0, inf, 1.0),
+        (-1.0, -inf, 1.0),
+        (-1.0, nan, nan),
+        (0.0, 0.0, 1.0),
+        (nan, 0.0, 1.0),
+        (inf, 0.0, 1.0),
+        (nan, 1.0, nan),
+        (0.0, nan, nan),
+        (0.0, 3.0, 0.0),
+        (-0.0, 3.0, -0.0),
+        (-0.0, 2.0, 0.0),
+        (-0.0, 0.5, 0.0),
+        (0.0, -3.0, inf),
+        (-0.0, -3.0, -inf),
+        (-0.0, -2.0, inf),
+        (0.0, inf, 0.0),
+        (0.0, -inf, inf),
+        (0.5, inf, 0.0),
+        (2.0, inf, inf),
+        (2.0, -inf, 0.0),
+        (-2.0, inf, inf),
+        (-0.5, inf, 0.0),
+        (inf, 2.0, inf),
+        (inf, -2.0, 0.0),
+        (-inf, 3.0, -inf),
+        (-inf, 2.0, inf),
+        (-inf, -3.0, -0.0),
+        (-inf, 0.5, inf),
+        (-2.0, 3.0, -8.0),
+        (-2.0, -3.0, -0.125),
+        (-2.0, 2.0, 4.0),
+        (-8.0, 0.25, nan),
+    ];
+    let (steps, result) = lowered(Func::Pow);
+    for &(a, b, expected) in cases {
+        let exact = Func::Pow.eval(&[a.into(), b.into()]) as f32;
+        let found = f32::from_bits(machine::eval(&steps, &[a.to_bits(), b.to_bits()], result));
+        for (how, value) in [("in f64", exact), ("lowered", found)] {
+            let is_same = value.is_nan() && expected.is_nan()
+                || (value - expected).abs() < 1e-5 * expected.abs()
+                || value == expected && value.is_sign_negative() == expected.is_sign_negative();
+            assert!(is_same, "pow({a}, {b}) {how} is {value}, not {expected}");
+        }
+    }
+}
+
+/// The error of a power is the one that its logarithm makes of the exponent's rounding.
+#[test]
+fn powers_lose_digits_by_their_size() {
+    let (steps, result) = lowered(Func::Pow);
+    for i in 0..20_000u32 {
+        let words = crate::base::philox::block([i, 0, 0, 0], [0; 2]);
+        let unit = |k: usize| f64::from(words[k]) / f64::from(u32::MAX);
+        let a = 10f64.powf(unit(0) * 60.0 - 30.0) as f32;
+        let size = unit(1) * 170.0 - 85.0;
+        let b = (size / f64::from(a).ln()) as f32;
+        let exact = f64::from(a).powf(b.into());
+        let found = f32::from_bits(machine::eval(&steps, &[a.to_bits(), b.to_bits()], result));
+        let bound = 3.0 + 3.0 * exact.ln().abs();
+        assert!(ulps(found, exact) <= bound, "pow({a}, {b}) is {found}, not {exact}: more than {bound} ulp");
+    }
+}
+
+/// The convention that the table states: means at kinks, 0 at steps.
+#[test]
+fn derivatives_where_there_are_none() {
+    let cases: &[(Func, &[f64], usize, f64)] = &[
+        (Func::Abs, &[0.0], 0, 0.0),
+        (Func::Sign, &[0.0], 0, 0.0),
+        (Func::Max, &[2.0, 2.0], 0, 0.5),
+        (Func::Max, &[2.0, 2.0], 1, 0.5),
+        (Func::Min, &[-1.0, -1.0], 0, 0.5),
+        (Func::Min, &[-1.0, -1.0], 1, 0.5),
+        (Func::Floor, &[1.0], 0, 0.0),
+        (Func::Ceil, &[1.0], 0, 0.0),
+        (Func::Round, &[0.5], 0, 0.0),
+        (Func::Lt, &[1.0, 1.0], 0, 0.0),
+        (Func::Eq, &[1.0, 1.0], 1, 0.0),
+        (Func::Select, &[1.0, 5.0, 6.0], 0, 0.0),
+        (Func::Select, &[1.0, 5.0, 6.0], 1, 1.0),
+        (Func::Select, &[0.0, 5.0, 6.0], 1, 0.0),
+        (Func::Pow, &[0.0, 2.0], 0, 0.0),
+        (Func::Pow, &[0.0, 1.0], 0, 1.0),
+        (Func::Pow, &[0.0, 0.0], 0, 0.0),
+        (Func::Pow, &[0.0, 2.0], 1, 0.0),
+        (Func::Pow, &[-2.0, 2.0], 0, -4.0),
+        (Func::Pow, &[-2.0, 2.0], 1, 0.0),
+        (Func::Sqrt, &[0.0], 0, f64::INFINITY),
+    ];
+    for (func, operands, by, expected) in cases {
+        let mut variables = operands.to_vec();
+        variables.resize(3, f64::NAN);
+        variables.push(func.eval(operands));
+        let found = func.derivative(*by).eval(&variables);
+        assert_eq!(found, *expected, "d {}({operands:?}) by {by}", func.name());
+    }
+}
+
+/// Functions that also work on integers are not spelled with functions of floats; each operand is used.
+#[test]
+fn cuda_spellings_suit_their_types() {
+    for &func in Func::ALL {
+        let row = func.row();
+        for i in 0..row.arity {
+            assert!(row.cuda.contains(&format!("${i}")), "{}: {}", row.name, row.cuda);
+        }
+        let on_integers = func.result_dtype(&vec![DType::I32; row.arity]).is_ok();
+        assert!(!on_integers || !row.cuda.contains("f("), "{}: {}", row.name, row.cuda);
     }
 }
 

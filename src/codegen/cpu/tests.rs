@@ -307,7 +307,10 @@ fn every_function_of_the_table() {
         for dtype in [DType::F32, DType::I32, DType::Bool] {
             // All tuples of the awkward operands: vectors, and a tail where their number is odd.
             let points: Vec<f64> = match dtype {
-                DType::F32 => func.row().points.to_vec(),
+                DType::F32 => {
+                    let ends = [f64::INFINITY, f64::NEG_INFINITY, f64::NAN, -0.0];
+                    func.row().points.iter().copied().chain(ends).collect()
+                }
                 DType::I32 => vec![0.0, 1.0, -1.0, 7.0, 65_537.0, f64::from(i32::MAX), f64::from(i32::MIN)],
                 _ => vec![0.0, 1.0],
             };

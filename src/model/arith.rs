@@ -3,10 +3,10 @@
 //! What enters: two values with their places. What leaves: a value. Invariant: element types meet by one rule
 //! (`meet`), shapes by one rule (trailing axes align, size 1 stretches), and a mismatch shows both.
 
-use super::elaborate::{Elaborator, Mode, show};
+use super::elaborate::{Elaborator, Mode, show, show_shape};
 use super::scalars::folded;
 use super::value::Value;
-use crate::base::{DType, Dim};
+use crate::base::{DType, Dim, TensorType};
 use crate::graph::NodeId;
 use crate::graph::common_shape;
 use crate::graph::op::ShapeError;
@@ -273,7 +273,7 @@ impl<'a> Elaborator<'a> {
                     "E0305",
                     "whole numbers (i32) cannot be divided or raised to a power",
                     span,
-                    "",
+                    "whole numbers on both sides",
                 )
                 .help("convert first: `f32(…)`"),
             );
@@ -286,9 +286,8 @@ impl<'a> Elaborator<'a> {
     fn shapes_differ(&mut self, a: NodeId, b: NodeId, at_a: Span, at_b: Span, span: Span) -> Value {
         let (ta, tb) = (self.graph.ty(a).clone(), self.graph.ty(b).clone());
         let rank = ta.rank().max(tb.rank());
-        let size = |t: &crate::base::TensorType, axis: usize| {
-            (axis + t.rank()).checked_sub(rank).map(|i| t.shape[i].clone())
-        };
+        let size =
+            |t: &TensorType, axis: usize| (axis + t.rank()).checked_sub(rank).map(|i| t.shape[i].clone());
         let axis = (0..rank).rev().find(|axis| match (size(&ta, *axis), size(&tb, *axis)) {
             (Some(x), Some(y)) => x != y && !x.is_const(1) && !y.is_const(1),
             _ => false,
@@ -431,7 +430,11 @@ impl<'a> Elaborator<'a> {
             Err(_) => self.report(
                 Diagnostic::error(
                     "E0302",
-                    "the leading axes of this product differ",
+                    format!(
+                        "the leading axes of this product differ: {} on the left, {} on the right",
+                        leading(&ta),
+                        leading(&tb)
+                    ),
                     self.operator(at_a, at_b, span),
                     "",
                 )
@@ -441,6 +444,11 @@ impl<'a> Elaborator<'a> {
             ),
         }
     }
+}
+
+/// The axes of a stack of matrices before the last two.
+fn leading(ty: &TensorType) -> String {
+    show_shape(&ty.shape[..ty.rank().saturating_sub(2)])
 }
 
 /// Whether a product would have more terms or factors than any size of a model; they double with each squaring.

@@ -65,7 +65,7 @@ impl<'a> Elaborator<'a> {
                     format!("an axis is a whole number, not {found}"),
                     given.span,
                     "",
-                    "count axes from 0; -1 is the last",
+                    "count axes from 0 (-1 is the last), or name a size: `[n]`",
                 );
                 None
             }

@@ -202,7 +202,7 @@ impl<'a> Elaborator<'a> {
                         values.len()
                     ),
                     span,
-                    "",
+                    format!("{} values", values.len()),
                 )
                 .label(*place, "promised here")
                 .help("give as many values as are promised"),

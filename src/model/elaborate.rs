@@ -335,7 +335,7 @@ impl<'a> Elaborator<'a> {
                                 "E0316",
                                 format!("{} names for one value", names.len()),
                                 *span,
-                                "",
+                                format!("{} names", names.len()),
                             )
                             .label(binding.value.span, format!("this is {}", self.describe(&other)))
                             .help("only a tuple `(a, b)` or the result of `split` can be taken apart"),
@@ -377,6 +377,9 @@ impl<'a> Elaborator<'a> {
                         error.help(format!("call the function on a tensor: `{name}(x)`"))
                     }
                     Value::Data => error.help("name one of its fields: `data.FIELD`"),
+                    Value::Text(text) if text.parse::<f64>().is_ok() => {
+                        error.help(format!("write it without quotes: `{text}`"))
+                    }
                     Value::List(_) | Value::Tuple(_) => {
                         error.help("take one of its parts, `parts[0]`, or `let (a, b) = …`")
                     }

@@ -107,6 +107,7 @@ impl<'a> Elaborator<'a> {
         };
         if let Some(leaf) = self.leaves.get(&path) {
             let (first, known, node) = (leaf.variable.span, leaf.variable.ty.clone(), leaf.node);
+            let other = if first == name.span { leaf.call } else { Some(first) };
             if first == name.span && known == ty {
                 return Some(node);
             }
@@ -115,12 +116,17 @@ impl<'a> Elaborator<'a> {
             } else {
                 format!("two variables are called `{path}`")
             };
-            self.report(
-                Diagnostic::error("E0406", text, name.span, format!("this {word}"))
-                    .label(first, "the other")
-                    .note("in a train block, all calls of one function share their parameters")
-                    .help("give the calls names of their own: `let first = …`, `let second = …`"),
-            );
+            let mut error = Diagnostic::error("E0406", text, name.span, format!("this {word}"));
+            if let Some(other) = other {
+                error = error.label(other, "the other");
+            }
+            self.report(if self.frames.len() <= 2 {
+                error.note("in a train block, all calls of one function share their parameters").help(
+                    "write a function that makes both calls, and call that here: there, each call has its own",
+                )
+            } else {
+                error.help("give the calls names of their own: `let first = …`, `let second = …`")
+            });
             return None;
         }
         self.graph_origin(name.span);

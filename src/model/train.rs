@@ -79,7 +79,10 @@ impl<'a> Elaborator<'a> {
                 }
             }
         }
-        if self.mode == Mode::Train && self.n_errors() == 0 {
+        // A loss that could not be elaborated would leave its parameters unreached.
+        let is_loss = |s: &&TrainStatement| matches!(s, TrainStatement::Minimize { .. });
+        let all_losses = minimized.len() == train.statements.iter().filter(is_loss).count();
+        if self.mode == Mode::Train && self.n_errors() == 0 && all_losses {
             self.minimize_all(minimized);
         }
         found

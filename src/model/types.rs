@@ -140,7 +140,7 @@ impl<'a> Elaborator<'a> {
         let differs = found.shape.iter().zip(&wanted.shape).position(|(a, b)| a != b);
         let message = match differs {
             Some(axis) if found.rank() == wanted.rank() => format!(
-                "this is `{}`, but {what} `{}`: axis {axis} is {}, not {}",
+                "this is `{}`, but {what} `{}`: axis {axis} is `{}`, not `{}`",
                 show(&found),
                 show(&wanted),
                 found.shape[axis],

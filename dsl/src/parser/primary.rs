@@ -260,8 +260,10 @@ impl Parser<'_> {
         let diagnostic = match after {
             _ if token.kind == Kind::Pipe || self.binary_operator().is_some() => {
                 let message = format!("there is no value before {}", self.describe(token));
-                Diagnostic::error("E0116", message, token.span, "")
-                    .help("an operator stands between two values, as in `a + b`: write the first, or remove the operator")
+                Diagnostic::error("E0116", message, token.span, "").help(match token.kind {
+                    Kind::Pipe => "write what flows in before it: `x |> relu`",
+                    _ => "an operator stands between two values, `a + b`: write the first, or remove the operator",
+                })
             }
             Some(previous) if ended || token.kind == Kind::Comma => {
                 let message = format!("a value is missing after {}", self.describe(previous));

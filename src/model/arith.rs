@@ -1,12 +1,14 @@
-//! Operators: on numbers known when compiled, and elementwise or as matrix products on tensors.
+//! Operators, elementwise or as matrix products, and scalar functions of tensors.
 //!
 //! What enters: two values with their places. What leaves: a value. Invariant: element types meet by one rule
-//! (`meet`), shapes by one rule (trailing axes align, size 1 stretches), and a mismatch shows both.
+//! (`meet`), shapes by one rule (trailing axes align, size 1 stretches), and a mismatch shows both. What is known when
+//! compiled is worked out in `fold`.
 
-use super::elaborate::{Elaborator, Mode, show, show_shape};
-use super::scalars::folded;
+use super::elaborate::{Elaborator, show};
+use super::fold::function;
+use super::mismatch::leading;
 use super::value::Value;
-use crate::base::{DType, Dim, TensorType};
+use crate::base::{DType, Dim};
 use crate::graph::NodeId;
 use crate::graph::common_shape;
 use crate::graph::op::ShapeError;
@@ -43,101 +45,6 @@ impl<'a> Elaborator<'a> {
         }
         self.map(function(op), &[(a, at_a), (b, at_b)], span)
     }
-
-    /// Both sides known when compiled.
-    fn fold(&mut self, op: BinaryOp, a: &Value, b: &Value, span: Span) -> Option<Value> {
-        use BinaryOp::*;
-        match (a, b) {
-            (Value::Bool(x), Value::Bool(y)) => Some(Value::Bool(match op {
-                And => *x && *y,
-                Or => *x || *y,
-                Equal => x == y,
-                NotEqual => x != y,
-                _ => return None,
-            })),
-            (Value::Text(x), Value::Text(y)) => match op {
-                Equal => Some(Value::Bool(x == y)),
-                NotEqual => Some(Value::Bool(x != y)),
-                _ => None,
-            },
-            (Value::Dim(x), Value::Dim(y)) => self.fold_sizes(op, x, y, span),
-            _ if matches!(op, And | Or | MatMul) => None,
-            _ => folded(function(op), &[a, b]),
-        }
-    }
-
-    fn fold_sizes(&mut self, op: BinaryOp, x: &Dim, y: &Dim, span: Span) -> Option<Value> {
-        use BinaryOp::*;
-        let constants = x.as_const().zip(y.as_const());
-        Some(match op {
-            Add => Value::Dim(x.clone() + y.clone()),
-            Subtract => Value::Dim(x.clone() - y.clone()),
-            Multiply if too_long(x, y) => self.report(
-                Diagnostic::error(
-                    "E0313",
-                    "this size is too complicated",
-                    span,
-                    "a product of very many sizes",
-                )
-                .help("give it a name of its own: a size in the signature, or a number"),
-            ),
-            Multiply => Value::Dim(x.clone() * y.clone()),
-            Divide if y.is_const(0) => self.error(
-                "E0307",
-                "division by zero",
-                span,
-                "the right side is 0",
-                "divide by another number",
-            ),
-            Divide => match (x.exact_div(y), constants) {
-                (Some(quotient), _) => Value::Dim(quotient),
-                (None, Some((n, m))) => Value::Number(n as f64 / m as f64),
-                (None, None) => Value::Dim(Dim::symbol(format!("({x} / {y})"))),
-            },
-            Remainder => match constants {
-                Some((_, 0)) => self.error(
-                    "E0307",
-                    "division by zero",
-                    span,
-                    "the right side is 0",
-                    "divide by another number",
-                ),
-                Some((n, m)) => Value::Dim(Dim::from(n.checked_rem_euclid(m).unwrap_or(0))),
-                None if x.exact_div(y).is_some() => Value::Dim(Dim::from(0)),
-                None => Value::Opaque,
-            },
-            Power => match constants {
-                Some((n, m)) if (0..64).contains(&m) => match n.checked_pow(m as u32) {
-                    Some(power) => Value::Dim(Dim::from(power)),
-                    None => Value::Number((n as f64).powf(m as f64)),
-                },
-                Some((n, m)) => Value::Number((n as f64).powf(m as f64)),
-                None => Value::Opaque,
-            },
-            Equal if x == y => Value::Bool(true),
-            NotEqual if x == y => Value::Bool(false),
-            Equal | NotEqual | Less | LessEqual | Greater | GreaterEqual => match constants {
-                Some((n, m)) => Value::Bool(match op {
-                    Equal => n == m,
-                    NotEqual => n != m,
-                    Less => n < m,
-                    LessEqual => n <= m,
-                    Greater => n > m,
-                    _ => n >= m,
-                }),
-                None if self.mode == Mode::Generic => Value::Opaque,
-                None => self.error(
-                    "E0311",
-                    "this comparison is not decided when the model is compiled",
-                    span,
-                    format!("`{x}` against `{y}`"),
-                    "compare sizes that are known; the number of examples, `batch`, is not",
-                ),
-            },
-            And | Or | MatMul => return None,
-        })
-    }
-
     /// A scalar function of values that can be tensors, broadcast to one shape.
     pub(super) fn map(&mut self, func: Func, operands: &[(Value, Span)], span: Span) -> Value {
         let mut ids: Vec<NodeId> = Vec::new();
@@ -281,88 +188,6 @@ impl<'a> Elaborator<'a> {
         }
         true
     }
-
-    /// Elementwise operands whose shapes do not align.
-    fn shapes_differ(&mut self, a: NodeId, b: NodeId, at_a: Span, at_b: Span, span: Span) -> Value {
-        let (ta, tb) = (self.graph.ty(a).clone(), self.graph.ty(b).clone());
-        let rank = ta.rank().max(tb.rank());
-        let size =
-            |t: &TensorType, axis: usize| (axis + t.rank()).checked_sub(rank).map(|i| t.shape[i].clone());
-        let axis = (0..rank).rev().find(|axis| match (size(&ta, *axis), size(&tb, *axis)) {
-            (Some(x), Some(y)) => x != y && !x.is_const(1) && !y.is_const(1),
-            _ => false,
-        });
-        let axis = axis.unwrap_or(0);
-        let (x, y) = (size(&ta, axis), size(&tb, axis));
-        let (Some(x), Some(y)) = (x, y) else { return Value::Error };
-        if self.same_size(&x, &y) {
-            let shape = if ta.rank() >= tb.rank() { ta } else { tb };
-            return self.opaque(shape);
-        }
-        let from_end = rank - axis;
-        let place = match from_end {
-            1 => "the last axis".to_owned(),
-            2 => "the last axis but one".to_owned(),
-            n => format!("axis {n} from the end"),
-        };
-        let error = Diagnostic::error(
-            "E0301",
-            format!("shapes do not fit: {place} is `{x}` on one side and `{y}` on the other"),
-            self.operator(at_a, at_b, span),
-            "",
-        )
-        .label(at_a, format!("this is `{}`", show(&ta)))
-        .label(at_b, format!("this is `{}`", show(&tb)));
-        let error = self
-            .with_origins(error, &[at_a, at_b])
-            .note("axes are matched from the last one backwards; they must be equal, or 1");
-        let (big, small, at) = if ta.rank() >= tb.rank() { (&ta, &tb, at_b) } else { (&tb, &ta, at_a) };
-        let text = self.program.sources.text(at).to_owned();
-        let help = if small.rank() == 1 && big.rank() == 2 && small.shape[0] == big.shape[0] {
-            format!(
-                "to use one number for each row, give it a second axis of size 1: `reshape({text}, [{}, 1])`",
-                small.shape[0]
-            )
-        } else if big.rank() == 2
-            && small.rank() == 2
-            && big.shape[0] == small.shape[1]
-            && big.shape[1] == small.shape[0]
-        {
-            format!("the axes look exchanged: `transpose({text})`")
-        } else {
-            "make the sizes equal".to_owned()
-        };
-        self.report(error.help(help))
-    }
-
-    /// The sign between two operands; the whole, where none stands between them.
-    fn operator(&self, a: Span, b: Span, whole: Span) -> Span {
-        if a.source != b.source || a.end >= b.start {
-            return whole;
-        }
-        let between = Span { source: a.source, start: a.end, end: b.start };
-        let text = self.program.sources.text(between);
-        let sign = text.trim_matches(|c: char| c.is_whitespace() || c == '(' || c == ')');
-        if sign.is_empty() || sign.len() > 3 || sign.contains(',') {
-            return whole;
-        }
-        let start = between.start + text.find(sign).unwrap_or(0) as u32;
-        Span { start, end: start + sign.len() as u32, ..between }
-    }
-
-    /// Shows where operands that are plain names come from, so that a size can be followed to its origin.
-    fn with_origins(&self, mut error: Diagnostic, operands: &[Span]) -> Diagnostic {
-        let Some(frame) = self.frames.last() else { return error };
-        for place in operands {
-            let name = self.program.sources.text(*place);
-            let Some(binding) = frame.scopes.iter().rev().find_map(|scope| scope.get(name)) else { continue };
-            if !error.labels.iter().any(|label| label.span == binding.span) {
-                error = error.label(binding.span, format!("`{name}` comes from here"));
-            }
-        }
-        error
-    }
-
     fn matmul(&mut self, a: Value, b: Value, at_a: Span, at_b: Span, span: Span) -> Value {
         let mut ids = Vec::new();
         for (value, at) in [(&a, at_a), (&b, at_b)] {
@@ -443,36 +268,5 @@ impl<'a> Elaborator<'a> {
                 .help("make the axes before the last two equal on both sides"),
             ),
         }
-    }
-}
-
-/// The axes of a stack of matrices before the last two.
-fn leading(ty: &TensorType) -> String {
-    show_shape(&ty.shape[..ty.rank().saturating_sub(2)])
-}
-
-/// Whether a product would have more terms or factors than any size of a model; they double with each squaring.
-fn too_long(x: &Dim, y: &Dim) -> bool {
-    let (x, y) = (x.terms(), y.terms());
-    let degree = |terms: &[(Vec<_>, i64)]| terms.iter().map(|(symbols, _)| symbols.len()).max().unwrap_or(0);
-    x.len() * y.len() > 1000 || degree(&x) + degree(&y) > 30
-}
-
-fn function(op: BinaryOp) -> Func {
-    match op {
-        BinaryOp::Add => Func::Add,
-        BinaryOp::Subtract => Func::Sub,
-        BinaryOp::Multiply | BinaryOp::MatMul => Func::Mul,
-        BinaryOp::Divide => Func::Div,
-        BinaryOp::Remainder => Func::Rem,
-        BinaryOp::Power => Func::Pow,
-        BinaryOp::Equal => Func::Eq,
-        BinaryOp::NotEqual => Func::Ne,
-        BinaryOp::Less => Func::Lt,
-        BinaryOp::LessEqual => Func::Le,
-        BinaryOp::Greater => Func::Gt,
-        BinaryOp::GreaterEqual => Func::Ge,
-        BinaryOp::And => Func::And,
-        BinaryOp::Or => Func::Or,
     }
 }

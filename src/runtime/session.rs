@@ -72,7 +72,13 @@ impl Session {
     /// # Errors
     /// The plan does not fit into memory, or disagrees with another about a variable.
     pub fn add(&mut self, plan: Plan) -> Result<ProgramId, RuntimeError> {
-        let needed = plan.peak_bytes(self.pool.n_threads());
+        let is_known = |buffer: &&crate::plan::Buffer| {
+            buffer.place == Place::Variable && self.by_name.contains_key(&buffer.name)
+        };
+        let bytes_of =
+            |buffer: &crate::plan::Buffer| self.variables[self.by_name[&buffer.name]].buffer.bytes().len();
+        let known: usize = plan.buffers.iter().filter(is_known).map(bytes_of).sum();
+        let needed = plan.peak_bytes(self.pool.n_threads()).saturating_sub(known as u64);
         let available = available_bytes().unwrap_or(u64::MAX);
         let refused = RuntimeError::OutOfMemory { needed, available };
         if needed > available {

@@ -154,3 +154,28 @@ fn sizes_that_shrink_as_the_batch_grows() {
     env.symbols.insert("batch".into(), 2);
     check(&graph, &env);
 }
+
+/// A session may be used and dropped on another thread than the one it was made on, busy or idle.
+#[test]
+fn sessions_move_and_end() {
+    let (graph, env) = random_graph(3, Wish { n_steps: 10, smooth: true, empty: false });
+    for n_threads in [1, 2, 9] {
+        drop(Session::new(n_threads));
+        let ran = run(&graph, &env, 8, n_threads);
+        let before = ran.session.output(ran.program, "loss").to_vec();
+        let after = std::thread::spawn(move || ran.session.output(ran.program, "loss").to_vec()).join();
+        assert_eq!(after.unwrap(), before);
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let mut graph = Graph::new();
+    let size: i64 = 1 << 45;
+    let x = graph.state("x", crate::base::TensorType::new(DType::F32, vec![size.into()]));
+    graph.outputs.push(("x".into(), x));
+    let mut session = Session::new(1);
+    let error = session.add(plan(&graph, &Options { max_batch: 1 })).unwrap_err();
+    assert!(matches!(error, super::RuntimeError::OutOfMemory { needed, .. } if needed >= 4 << 45), "{error}");
+    assert_eq!(session.variables().count(), 0);
+}

@@ -23,6 +23,7 @@ impl<'a> Elaborator<'a> {
         let mut fine = true;
         let mut position = 0;
         let signature = signature(function);
+        let piped = given.first().is_some_and(|g| g.name.is_none() && g.span.start < span.start);
         for argument in given {
             let at = match &argument.name {
                 None => {
@@ -58,7 +59,11 @@ impl<'a> Elaborator<'a> {
                         format!("it takes {}", count(parameters.len(), "argument")),
                     )
                     .note(format!("its signature is `{signature}`"))
-                    .help("remove it; left of `|>` stands the first argument already"),
+                    .help(if piped {
+                        "remove it; left of `|>` stands the first argument already"
+                    } else {
+                        "remove it"
+                    }),
                 );
                 fine = false;
                 continue;

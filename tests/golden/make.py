@@ -148,6 +148,7 @@ train net {{
     minimize {loss} with {optimizer}
     batch = {rows}
     steps = {steps}
+    shuffle = false
 }}
 """
 
@@ -173,8 +174,8 @@ def main():
         ps = {path: torch.tensor(v.astype(np.float64), requires_grad=True) for path, v in before.items()}
         extra = {}
         if name in ("layer_norm", "rms_norm"):
-            # gradc's norms own a gain (and a shift), which start at one (and zero) and are trained.
-            extra = {f"net.{name}.gain": np.ones(HIDDEN)}
+            # gradc's norms own a scale (and a shift), which start at one (and zero) and are trained.
+            extra = {f"net.{name}.scale": np.ones(HIDDEN)}
             if name == "layer_norm":
                 extra[f"net.{name}.shift"] = np.zeros(HIDDEN)
             for path, v in extra.items():
@@ -187,8 +188,8 @@ def main():
         for _ in range(STEPS):
             h = tx @ ps["net.dense.0.w"] + ps["net.dense.0.b"]
             h = middle[1](h)
-            if f"net.{name}.gain" in ps:
-                h = h * ps[f"net.{name}.gain"]
+            if f"net.{name}.scale" in ps:
+                h = h * ps[f"net.{name}.scale"]
             if f"net.{name}.shift" in ps:
                 h = h + ps[f"net.{name}.shift"]
             value = loss(h @ ps["net.dense.1.w"] + ps["net.dense.1.b"], ty)

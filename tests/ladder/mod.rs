@@ -1,0 +1,186 @@
+//! One model on one batch of data, trained by each thing that can: the ladder from a model's meaning to machine code.
+//!
+//! What enters: a checked model, its data, the variables to start from. What leaves, for each rung: every metric's series
+//! and every variable after the last step, by name. Invariant: each step takes the whole data set as its batch, so that
+//! all rungs see the same numbers in the same order.
+
+use gradc::base::DType;
+use gradc::graph::interpret::{Env, Tensor, interpret_step};
+use gradc::graph::{Graph, Op};
+use gradc::model::Model;
+use gradc::nest::interpret::Run;
+use gradc::train::compiled::Compiled;
+use gradc::train::data::{Data, Dataset};
+use gradc::train::engine::Engine;
+use gradc::train::init::initial_value;
+use gradc::train::run::{Event, Flow, Trainer};
+use gradc::{autodiff, passes, plan};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Numbers by name: a metric's, step by step, or a variable's elements.
+pub type Values = BTreeMap<String, Vec<f64>>;
+
+pub struct Ladder<'m> {
+    model: &'m Model,
+    data: Arc<Dataset>,
+    start: Values,
+    n_steps: u64,
+}
+
+/// Trains and says what came out.
+pub type Rung = fn(&Ladder) -> Values;
+
+/// The rungs that compute in f64, from the definition of meaning down to the plan.
+pub const EXACT: &[(&str, Rung)] = &[
+    ("graph", |ladder| ladder.graph(&ladder.differentiated())),
+    ("optimized graph", |ladder| ladder.graph(&passes::optimize(&ladder.differentiated()))),
+    ("plan", |ladder| ladder.plan()),
+];
+
+/// The rungs that compute in f32, in machine code.
+pub const COMPILED: &[(&str, Rung)] =
+    &[("cpu, 1 thread", |ladder| ladder.cpu(1)), ("cpu, 3 threads", |ladder| ladder.cpu(3))];
+
+impl<'m> Ladder<'m> {
+    /// Variables begin as the model says.
+    pub fn new(model: &'m Model, data: &Data) -> Ladder<'m> {
+        let data = data.load(&model.settings.data).expect("the data are there");
+        assert_eq!(model.settings.batch, data.n_examples as u64, "a step takes all examples");
+        assert!(!model.settings.shuffle, "the examples keep their order");
+        let initial = |variable| initial_value(variable, model.settings.seed).into_iter().map(f64::from).collect();
+        let start = model.variables.iter().map(|v| (v.path.to_string(), initial(v))).collect();
+        let n_steps = model.settings.steps.expect("the model says how many steps");
+        Ladder { model, data, start, n_steps }
+    }
+
+    /// Begins with other values of a variable, which must be one of the model's.
+    pub fn set(&mut self, path: &str, values: Vec<f64>) -> Result<(), String> {
+        match self.start.get_mut(path) {
+            Some(old) if old.len() == values.len() => *old = values,
+            Some(old) => return Err(format!("`{path}` has {} elements, not {}", old.len(), values.len())),
+            None => return Err(format!("there is no variable `{path}`")),
+        }
+        Ok(())
+    }
+
+    fn differentiated(&self) -> Graph {
+        autodiff::differentiate(&self.model.train)
+    }
+
+    /// Elements of the input `name` in the step `step`.
+    fn input(&self, name: &str, step: u64) -> Vec<f64> {
+        let Some(field) = self.data.field(name) else {
+            assert_eq!(name, "step", "an input that is no field");
+            return vec![step as f64];
+        };
+        let four = |b: &[u8]| [b[0], b[1], b[2], b[3]];
+        match field.ty.dtype {
+            DType::F32 => field.bytes.chunks_exact(4).map(|b| f32::from_ne_bytes(four(b)).into()).collect(),
+            DType::I32 => field.bytes.chunks_exact(4).map(|b| i32::from_ne_bytes(four(b)).into()).collect(),
+            DType::U8 | DType::Bool => field.bytes.iter().map(|b| f64::from(*b)).collect(),
+        }
+    }
+
+    fn graph(&self, graph: &Graph) -> Values {
+        let mut variables = self.start.clone();
+        let mut metrics = Values::new();
+        for step in 0..self.n_steps {
+            let mut env = Env { seed: self.model.settings.seed, step, ..Env::default() };
+            env.symbols.insert("batch".into(), self.data.n_examples as i64);
+            for id in graph.ids() {
+                let op = &graph.node(id).op;
+                let Some(name) = op.leaf_name() else { continue };
+                let shape = env.shape(&graph.ty(id).shape).expect("the only symbol is `batch`");
+                let values = match op {
+                    Op::Input(_) => self.input(name, step),
+                    _ => variables[name.as_str()].clone(),
+                };
+                env.leaves.insert(name.clone(), Tensor::new(shape, values));
+            }
+            let (outputs, updates) = interpret_step(graph, &env).expect("the graph has a value");
+            variables.extend(updates.into_iter().map(|(path, value)| (path.to_string(), value.data.to_vec())));
+            for name in &self.model.metrics {
+                metrics.entry(name.to_string()).or_default().push(outputs[name].data[0]);
+            }
+        }
+        metrics.extend(variables);
+        metrics
+    }
+
+    fn plan(&self) -> Values {
+        let graph = passes::optimize(&self.differentiated());
+        let batch = self.data.n_examples as i64;
+        let plan = plan::plan(&graph, &plan::Options { max_batch: batch });
+        let mut variables = self.start.clone();
+        let mut metrics = Values::new();
+        for step in 0..self.n_steps {
+            let mut leaves: plan::interpret::Values =
+                variables.iter().map(|(path, values)| (path.as_str().into(), values.clone())).collect();
+            for id in graph.ids() {
+                if let Op::Input(name) = &graph.node(id).op {
+                    leaves.insert(name.clone(), self.input(name, step));
+                }
+            }
+            let run = Run { batch, seed: self.model.settings.seed, step };
+            let (outputs, after) = plan::interpret::interpret(&plan, &leaves, run).expect("the plan can be run");
+            variables.extend(after.into_iter().map(|(path, values)| (path.to_string(), values)));
+            for name in &self.model.metrics {
+                metrics.entry(name.to_string()).or_default().push(outputs[name][0]);
+            }
+        }
+        metrics.extend(variables);
+        metrics
+    }
+
+    fn cpu(&self, n_threads: usize) -> Values {
+        let engine = Compiled::new(self.model, n_threads);
+        let mut trainer = Trainer::new(self.model, engine, self.data.clone(), None);
+        for (path, values) in &self.start {
+            let values: Vec<f32> = values.iter().map(|v| *v as f32).collect();
+            trainer.engine.set_variable(path, &values);
+        }
+        let mut result = Values::new();
+        let mut watch = |event: Event| {
+            if let Event::Step { metrics, .. } = event {
+                for (name, value) in self.model.metrics.iter().zip(metrics) {
+                    result.entry(name.to_string()).or_default().push(f64::from(*value));
+                }
+            }
+            Flow::Continue
+        };
+        trainer.train(None, Duration::MAX, &mut watch).expect("the model can be trained");
+        for (path, tensor) in trainer.variables() {
+            result.insert(path.to_string(), tensor.values.into_iter().map(f64::from).collect());
+        }
+        result
+    }
+}
+
+/// Where `result` is farther from `wanted` than `tolerance` times the greatest element wanted of the same name: the name
+/// that is farthest, and how far. Names only in `result` are not looked at.
+pub fn farthest(wanted: &Values, result: &Values, tolerance: f64) -> Option<(String, f64)> {
+    let mut worst: Option<(String, f64)> = None;
+    for (name, wanted) in wanted {
+        let deviation = match result.get(name) {
+            Some(result) => deviation(wanted, result),
+            None => f64::INFINITY,
+        };
+        if deviation > tolerance && worst.as_ref().is_none_or(|(_, other)| deviation > *other) {
+            worst = Some((name.clone(), deviation));
+        }
+    }
+    worst
+}
+
+/// The greatest difference, relative to the greatest element wanted; infinite for a NaN or another number of elements.
+fn deviation(wanted: &[f64], result: &[f64]) -> f64 {
+    if wanted.len() != result.len() {
+        return f64::INFINITY;
+    }
+    let scale = wanted.iter().fold(0.0f64, |max, v| max.max(v.abs()));
+    let differences = wanted.iter().zip(result).map(|(w, r)| if r.is_nan() { f64::INFINITY } else { (w - r).abs() });
+    let greatest = differences.fold(0.0, f64::max);
+    if scale > 0.0 { greatest / scale } else { greatest }
+}

@@ -49,7 +49,8 @@ impl<'m> Ladder<'m> {
         let data = data.load(&model.settings.data).expect("the data are there");
         assert_eq!(model.settings.batch, data.n_examples as u64, "a step takes all examples");
         assert!(!model.settings.shuffle, "the examples keep their order");
-        let initial = |variable| initial_value(variable, model.settings.seed).into_iter().map(f64::from).collect();
+        let initial =
+            |variable| initial_value(variable, model.settings.seed).into_iter().map(f64::from).collect();
         let start = model.variables.iter().map(|v| (v.path.to_string(), initial(v))).collect();
         let n_steps = model.settings.steps.expect("the model says how many steps");
         Ladder { model, data, start, n_steps }
@@ -100,7 +101,8 @@ impl<'m> Ladder<'m> {
                 env.leaves.insert(name.clone(), Tensor::new(shape, values));
             }
             let (outputs, updates) = interpret_step(graph, &env).expect("the graph has a value");
-            variables.extend(updates.into_iter().map(|(path, value)| (path.to_string(), value.data.to_vec())));
+            variables
+                .extend(updates.into_iter().map(|(path, value)| (path.to_string(), value.data.to_vec())));
             for name in &self.model.metrics {
                 metrics.entry(name.to_string()).or_default().push(outputs[name].data[0]);
             }
@@ -124,7 +126,8 @@ impl<'m> Ladder<'m> {
                 }
             }
             let run = Run { batch, seed: self.model.settings.seed, step };
-            let (outputs, after) = plan::interpret::interpret(&plan, &leaves, run).expect("the plan can be run");
+            let (outputs, after) =
+                plan::interpret::interpret(&plan, &leaves, run).expect("the plan can be run");
             variables.extend(after.into_iter().map(|(path, values)| (path.to_string(), values)));
             for name in &self.model.metrics {
                 metrics.entry(name.to_string()).or_default().push(outputs[name][0]);
@@ -180,7 +183,8 @@ fn deviation(wanted: &[f64], result: &[f64]) -> f64 {
         return f64::INFINITY;
     }
     let scale = wanted.iter().fold(0.0f64, |max, v| max.max(v.abs()));
-    let differences = wanted.iter().zip(result).map(|(w, r)| if r.is_nan() { f64::INFINITY } else { (w - r).abs() });
+    let differences =
+        wanted.iter().zip(result).map(|(w, r)| if r.is_nan() { f64::INFINITY } else { (w - r).abs() });
     let greatest = differences.fold(0.0, f64::max);
     if scale > 0.0 { greatest / scale } else { greatest }
 }

@@ -8,6 +8,8 @@
 mod body;
 mod kernel;
 mod nest;
+#[cfg(test)]
+mod oracle;
 mod products;
 #[cfg(test)]
 mod tests;

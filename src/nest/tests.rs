@@ -5,7 +5,7 @@ use super::samples::*;
 use super::verify::verify;
 use super::{ArgumentAccess, Inst, Kernel, Nest, TileOp};
 use crate::base::philox::Stream;
-use crate::base::{Distribution, ReduceOp};
+use crate::base::{DType, Distribution, ReduceOp};
 use crate::scalar::Func;
 
 fn same(a: f64, b: f64) -> bool {
@@ -196,6 +196,16 @@ fn broken_kernels_are_refused() {
                 first_load(k).dtype = F32;
             },
             "rule 5: an index of type f32",
+        ),
+        (
+            "a sum of bytes",
+            rows_reduced(ReduceOp::Sum, F32, 2, 3),
+            |k| {
+                k.arguments.iter_mut().for_each(|a| a.dtype = DType::U8);
+                first_load(k).dtype = DType::U8;
+                first_nest(k).stores[0].access.dtype = DType::U8;
+            },
+            "rule 5: $1[i0] = sum of v0: u8 does not count",
         ),
         (
             "a sum that moves",

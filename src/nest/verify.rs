@@ -4,7 +4,8 @@
 //! 2. An argument is written only if its access says so.
 //! 3. An access has one stride for each axis of its nest; parallel axes come before reducing ones.
 //! 4. Operands of an instruction are earlier values; a call has its function's arity and operand types.
-//! 5. A stored value has the buffer's type; a place of the greatest is i32; an index is i32.
+//! 5. A stored value has the buffer's type; a place of the greatest is i32; an index is i32; what is reduced, compared for its
+//!    place or added is f32 or i32.
 //! 6. A reducing store does not move along reducing axes, and there is no `ArgMax` over more than one axis.
 //! 7. All sizes are over `batch`, `rows`, `start` and `tile`; `Kernel::rows` is over `batch`.
 //! 8. Matrices and random numbers are f32.
@@ -140,6 +141,9 @@ fn verify_nest(kernel: &Kernel, nest: &Nest) -> Result<(), String> {
         let expected = if store.kind == StoreKind::ArgMax { DType::I32 } else { value };
         if store.access.dtype != expected {
             return Err(format!("rule 5: {store}: v{} is {value}", store.value));
+        }
+        if store.kind != StoreKind::Set && !matches!(value, DType::F32 | DType::I32) {
+            return Err(format!("rule 5: {store}: {value} does not count"));
         }
         match &store.kind {
             StoreKind::Reduce(_) | StoreKind::ArgMax => {

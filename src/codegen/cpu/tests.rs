@@ -176,6 +176,17 @@ fn every_function_of_the_table() {
     }
 }
 
+#[test]
+fn random_nests() {
+    let mut kinds = std::collections::BTreeSet::new();
+    for seed in 0..150 {
+        let (kernel, arguments) = random_nest(seed);
+        kinds.extend(kinds_of_stores(&kernel));
+        check_one(&format!("seed {seed}"), &kernel, &arguments, once(1));
+    }
+    assert_eq!(kinds.len(), 4, "{kinds:?}");
+}
+
 /// Every launch of a plan, its arguments being what the interpreter made of the launches before.
 fn check_plan(plan: &Plan, what: &str, leaf: impl Fn(&str) -> Vec<f64>, at: Run) {
     let program = compile(&plan.kernels);

@@ -170,35 +170,66 @@ impl Drop for Batches {
     }
 }
 
+/// Gathers the batches of a schedule, step after step.
+struct Gatherer<'d> {
+    dataset: &'d Dataset,
+    fields: &'d [usize],
+    schedule: Schedule,
+    /// The epoch that `rows` is the order of.
+    epoch: Option<u64>,
+    rows: Vec<u32>,
+}
+
+impl<'d> Gatherer<'d> {
+    fn new(dataset: &'d Dataset, fields: &'d [usize], schedule: Schedule) -> Gatherer<'d> {
+        Gatherer { dataset, fields, schedule, epoch: None, rows: Vec::new() }
+    }
+
+    fn gather(&mut self, step: u64, batch: &mut Batch) {
+        let Schedule { batch: size, seed, shuffle, .. } = self.schedule;
+        let per_epoch = steps_per_epoch(self.dataset.n_examples, size);
+        let epoch = step / per_epoch;
+        if self.epoch != Some(epoch) {
+            self.epoch = Some(epoch);
+            self.rows = order(self.dataset.n_examples, seed, epoch, shuffle);
+        }
+        let first = (step % per_epoch) as usize * size;
+        let last = (first + size).min(self.rows.len());
+        batch.gather(self.dataset, self.fields, &self.rows[first..last]);
+        (batch.step, batch.epoch, batch.ends_epoch) = (step, epoch, last == self.rows.len());
+    }
+}
+
+/// All batches of a schedule at once, for measurements.
+pub fn gathered(dataset: &Dataset, fields: &[usize], schedule: Schedule) -> Vec<Batch> {
+    let mut gatherer = Gatherer::new(dataset, fields, schedule);
+    let mut one = |step| {
+        let mut batch = Batch::default();
+        gatherer.gather(step, &mut batch);
+        batch
+    };
+    (schedule.first_step..schedule.end_step).map(&mut one).collect()
+}
+
 fn produce(
     dataset: &Dataset,
     fields: &[usize],
-    s: Schedule,
+    schedule: Schedule,
     empty: &Receiver<Chunk>,
     full: &SyncSender<Chunk>,
 ) {
-    let per_epoch = steps_per_epoch(dataset.n_examples, s.batch);
     let row_bytes: usize = fields.iter().map(|f| dataset.fields[*f].row_bytes()).sum();
-    let per_chunk = (CHUNK_BYTES / (row_bytes * s.batch).max(1)).max(1);
-    let mut epoch = s.first_step / per_epoch;
-    let mut rows = order(dataset.n_examples, s.seed, epoch, s.shuffle);
-    let mut step = s.first_step;
-    while step < s.end_step {
+    let per_chunk = (CHUNK_BYTES / (row_bytes * schedule.batch).max(1)).max(1);
+    let mut gatherer = Gatherer::new(dataset, fields, schedule);
+    let mut step = schedule.first_step;
+    while step < schedule.end_step {
         let Ok(mut chunk) = empty.recv() else { return };
         chunk.n_filled = 0;
-        while chunk.n_filled < per_chunk && step < s.end_step {
-            if step / per_epoch != epoch {
-                epoch = step / per_epoch;
-                rows = order(dataset.n_examples, s.seed, epoch, s.shuffle);
-            }
-            let first = (step % per_epoch) as usize * s.batch;
-            let last = (first + s.batch).min(rows.len());
+        while chunk.n_filled < per_chunk && step < schedule.end_step {
             if chunk.batches.len() == chunk.n_filled {
                 chunk.batches.push(Batch::default());
             }
-            let batch = &mut chunk.batches[chunk.n_filled];
-            batch.gather(dataset, fields, &rows[first..last]);
-            (batch.step, batch.epoch, batch.ends_epoch) = (step, epoch, last == rows.len());
+            gatherer.gather(step, &mut chunk.batches[chunk.n_filled]);
             chunk.n_filled += 1;
             step += 1;
         }

@@ -181,40 +181,37 @@ impl<'a, E: Engine> Trainer<'a, E> {
         Ok(true)
     }
 
-    /// Runs `n_warm` training steps, then more until `seconds` have passed and `n_least` are timed; the seconds of
-    /// each timed step. Batches follow the schedule of an endless run.
+    /// Runs one training step and `n_warm` more, then `n_groups` groups of steps that take about `seconds` in all. Batches are
+    /// gathered before, so that steps alone are timed.
     ///
     /// # Errors
     /// The data lack a field the model reads, or the model cannot be compiled.
-    pub fn time_steps(&mut self, n_warm: u64, n_least: usize, seconds: f64) -> Result<Vec<f64>, TrainError> {
+    pub fn time_steps(&mut self, n_warm: u64, n_groups: usize, seconds: f64) -> Result<Times, TrainError> {
+        const N_BATCHES: u64 = 16;
         let inputs = Inputs::of(&mut self.engine, Program::Train, &self.data)?;
         let settings = &self.model.settings;
-        let schedule = Schedule {
-            batch: self.batch(),
-            seed: settings.seed,
-            shuffle: settings.shuffle,
-            first_step: self.position.step,
-            end_step: u64::MAX,
+        let (seed, shuffle, batch) = (settings.seed, settings.shuffle, self.batch());
+        let schedule = Schedule { batch, seed, shuffle, first_step: 0, end_step: N_BATCHES };
+        let batches = super::batches::gathered(&self.data, &inputs.fields, schedule);
+        let mut next = 0;
+        let mut step = || {
+            let batch = &batches[next as usize % batches.len()];
+            inputs.run(&mut self.engine, Program::Train, batch.n_rows, next, &|i| batch.field(i));
+            next += 1;
         };
-        let mut batches = Batches::start(self.data.clone(), inputs.fields.clone(), schedule);
-        let mut times = Vec::new();
-        let mut started = Instant::now();
-        while let Some(batch) = batches.next_batch() {
-            let before = Instant::now();
-            inputs.run(&mut self.engine, Program::Train, batch.n_rows, batch.step, &|i| batch.field(i));
-            let time = before.elapsed().as_secs_f64();
-            let n_done = batch.step + 1 - self.position.step;
-            if n_done <= n_warm {
-                started = Instant::now();
-                continue;
-            }
-            times.push(time);
-            if times.len() >= n_least && started.elapsed().as_secs_f64() >= seconds {
-                self.position.step = batch.step + 1;
-                break;
-            }
+        step();
+        let first_step = Instant::now();
+        (0..n_warm).for_each(|_| step());
+        let of_one = first_step.elapsed().as_secs_f64() / n_warm.max(1) as f64;
+        let in_group = ((seconds / n_groups as f64 / of_one.max(1e-9)) as usize).max(1);
+        let mut means = Vec::with_capacity(n_groups);
+        for _ in 0..n_groups {
+            let begun = Instant::now();
+            (0..in_group).for_each(|_| step());
+            means.push(begun.elapsed().as_secs_f64() / in_group as f64);
         }
-        Ok(times)
+        means.sort_by(f64::total_cmp);
+        Ok(Times { first_step, means, in_group })
     }
 
     /// Every variable, optimizer states too.
@@ -324,6 +321,16 @@ impl<'a, E: Engine> Trainer<'a, E> {
         )?;
         Ok(bytes)
     }
+}
+
+/// What was measured of training steps.
+pub struct Times {
+    /// When the first step was done.
+    pub first_step: Instant,
+    /// Seconds a step, the mean of each group, least first.
+    pub means: Vec<f64>,
+    /// Steps in a group.
+    pub in_group: usize,
 }
 
 /// Optimizer states are called `adam.m/PARAMETER`.

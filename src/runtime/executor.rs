@@ -1,11 +1,12 @@
 //! One compiled plan: its arena, who does which tile, and a step.
 //!
 //! What enters: a plan, addresses of variables and inputs. What leaves: bytes in the arena and in the variables. For each
-//! batch size the tiles of a phase are dealt to the threads once, the costliest first, each to the thread that has least to do; a
-//! step then only walks its list. Invariant: a tile's result does not depend on who computes it.
+//! batch size the tiles of each phase are dealt to the threads once (`schedule.rs`); a step then only walks them, phase after
+//! phase. Invariant: a tile's result does not depend on who computes it.
 
 use super::buffer::Buffer;
 use super::pool::Pool;
+use super::schedule::Phase;
 use crate::codegen::cpu::{Program, StepEnv, TileFn};
 use crate::plan::{BufferId, Launch, Place, Plan};
 
@@ -36,8 +37,7 @@ unsafe impl Send for Executor {}
 /// Who does what at one batch size.
 struct Schedule {
     batch: i64,
-    /// By phase, by thread.
-    phases: Vec<Vec<Vec<Tile>>>,
+    phases: Vec<Phase<Tile>>,
     /// The most that a phase has work for.
     n_threads: usize,
     /// Bytes of each input.
@@ -86,7 +86,6 @@ impl Executor {
         if let Some(known) = self.schedules.iter().position(|s| s.batch == batch) {
             return known;
         }
-        let mut most = 1;
         let mut phases = Vec::with_capacity(self.plan.phases.len());
         for (p, phase) in self.plan.phases.iter().enumerate() {
             let mut tiles: Vec<(u64, Tile)> = Vec::new();
@@ -95,8 +94,7 @@ impl Executor {
             }
             let work: u64 = tiles.iter().map(|(cost, _)| cost).sum();
             let useful = (work / WORK_A_THREAD).min(tiles.len() as u64).clamp(1, n_threads as u64) as usize;
-            most = most.max(useful);
-            phases.push(deal(tiles, useful, n_threads));
+            phases.push(Phase::deal(tiles, useful));
         }
         // A run has one full batch and one last, short one; more sizes than a few are somebody's experiment.
         if self.schedules.len() >= 8 {
@@ -105,7 +103,8 @@ impl Executor {
         let bytes =
             |id: &BufferId| self.plan.buffer_bytes(*id, batch).expect("the greatest batch has a size");
         let input_bytes = self.inputs.iter().map(bytes).collect();
-        self.schedules.push(Schedule { batch, phases, n_threads: most, input_bytes });
+        let n_threads = phases.iter().map(Phase::n_threads).max().unwrap_or(1);
+        self.schedules.push(Schedule { batch, phases, n_threads, input_bytes });
         self.schedules.len() - 1
     }
 
@@ -146,23 +145,23 @@ impl Executor {
             self.table[*at] = inputs[*input].cast_mut();
         }
         self.last = Some(batch);
-        let schedule = &self.schedules[index];
+        let schedule = &mut self.schedules[index];
+        schedule.phases.iter_mut().for_each(Phase::reset);
+        let phases = &schedule.phases;
         let step = Step { table: Addresses(self.table.as_ptr()), scratch, batch, env };
         if schedule.n_threads == 1 {
-            for tile in schedule.phases.iter().flatten().flatten() {
+            for tile in phases.iter().flat_map(Phase::tiles) {
                 // SAFETY: the caller vouches for the addresses; on one thread, phases and tiles are in order.
                 unsafe { step.tile(tile, 0) };
             }
             return;
         }
-        pool.run(schedule.n_threads, &|thread, barrier| {
-            for phase in &schedule.phases {
-                for tile in &phase[thread] {
-                    // SAFETY: the caller vouches for the addresses; phases are ordered by the barrier, and tiles of one phase
-                    // are independent (the plan's invariant).
-                    unsafe { step.tile(tile, thread) };
-                }
-                barrier.wait();
+        pool.run(schedule.n_threads, &|thread, together| {
+            for phase in phases {
+                // SAFETY: the caller vouches for the addresses; a phase begins when the one before is done, and tiles of one phase
+                // are independent (the plan's invariant).
+                phase.take(thread, |tile| unsafe { step.tile(tile, thread) });
+                together.wait(|| phase.is_done());
             }
         });
     }
@@ -176,19 +175,6 @@ impl Executor {
             _ => unreachable!("outputs lie in the arena"),
         }
     }
-}
-
-/// Deals tiles to the first `useful` of `n_threads` threads, the costliest first.
-fn deal(mut tiles: Vec<(u64, Tile)>, useful: usize, n_threads: usize) -> Vec<Vec<Tile>> {
-    tiles.sort_by_key(|(cost, _)| std::cmp::Reverse(*cost));
-    let mut shares: Vec<Vec<Tile>> = vec![Vec::new(); n_threads];
-    let mut load = vec![0; useful];
-    for (cost, tile) in tiles {
-        let least = (0..useful).min_by_key(|t| load[*t]).expect("at least one thread");
-        load[least] += cost;
-        shares[least].push(tile);
-    }
-    shares
 }
 
 struct Addresses(*const *mut u8);

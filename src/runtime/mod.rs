@@ -10,6 +10,7 @@ pub mod interrupt;
 mod memory;
 mod pool;
 pub mod probe;
+mod schedule;
 mod session;
 #[cfg(test)]
 mod tests;

@@ -63,10 +63,7 @@ fn difference(path: &Path, rung: Rung, tolerance: f64) -> Result<(), String> {
     if let Some(missing) = parameters.iter().find(|path| !before.contains_key(**path)) {
         return Err(format!("the twin has no `{missing}`"));
     }
-    let mut ladder = Ladder::new(&model, &data);
-    for (path, values) in before {
-        ladder.set(&path, values)?;
-    }
+    let ladder = Ladder::new(&model, data.load(&model.settings.data).unwrap(), before)?;
     match farthest(&wanted, &rung(&ladder), tolerance) {
         Some((name, deviation)) => Err(format!("`{name}` is off by {deviation:.1e}")),
         None => Ok(()),

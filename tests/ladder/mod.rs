@@ -10,7 +10,7 @@ use gradc::graph::{Graph, Op};
 use gradc::model::Model;
 use gradc::nest::interpret::Run;
 use gradc::train::compiled::Compiled;
-use gradc::train::data::{Data, Dataset};
+use gradc::train::data::Dataset;
 use gradc::train::engine::Engine;
 use gradc::train::init::initial_value;
 use gradc::train::run::{Event, Flow, Trainer};
@@ -44,26 +44,24 @@ pub const COMPILED: &[(&str, Rung)] =
     &[("cpu, 1 thread", |ladder| ladder.cpu(1)), ("cpu, 3 threads", |ladder| ladder.cpu(3))];
 
 impl<'m> Ladder<'m> {
-    /// Variables begin as the model says.
-    pub fn new(model: &'m Model, data: &Data) -> Ladder<'m> {
-        let data = data.load(&model.settings.data).expect("the data are there");
+    /// Variables begin as the model says, those in `start` with its values.
+    ///
+    /// # Errors
+    /// A name or a number of elements that the model does not have.
+    pub fn new(model: &'m Model, data: Arc<Dataset>, start: Values) -> Result<Ladder<'m>, String> {
         assert_eq!(model.settings.batch, data.n_examples as u64, "a step takes all examples");
         assert!(!model.settings.shuffle, "the examples keep their order");
-        let initial =
-            |variable| initial_value(variable, model.settings.seed).into_iter().map(f64::from).collect();
-        let start = model.variables.iter().map(|v| (v.path.to_string(), initial(v))).collect();
-        let n_steps = model.settings.steps.expect("the model says how many steps");
-        Ladder { model, data, start, n_steps }
-    }
-
-    /// Begins with other values of a variable, which must be one of the model's.
-    pub fn set(&mut self, path: &str, values: Vec<f64>) -> Result<(), String> {
-        match self.start.get_mut(path) {
-            Some(old) if old.len() == values.len() => *old = values,
-            Some(old) => return Err(format!("`{path}` has {} elements, not {}", old.len(), values.len())),
-            None => return Err(format!("there is no variable `{path}`")),
+        let initial = |variable| initial_value(variable, model.settings.seed).into_iter().map(f64::from).collect();
+        let mut all: Values = model.variables.iter().map(|v| (v.path.to_string(), initial(v))).collect();
+        for (path, values) in start {
+            match all.get_mut(&path) {
+                Some(old) if old.len() == values.len() => *old = values,
+                Some(old) => return Err(format!("`{path}` has {} elements, not {}", old.len(), values.len())),
+                None => return Err(format!("there is no variable `{path}`")),
+            }
         }
-        Ok(())
+        let n_steps = model.settings.steps.expect("the model says how many steps");
+        Ok(Ladder { model, data, start: all, n_steps })
     }
 
     fn differentiated(&self) -> Graph {

@@ -1,0 +1,172 @@
+//! The standard library: each function is checked by itself, and trained in a model on every rung of the ladder.
+//!
+//! What enters: the texts of `dsl/std`, and a table with a use of each function. What fails: a message of the checker, a
+//! function without a comment or without a use, machine code that trains otherwise than the definition of meaning.
+
+mod ladder;
+
+use gradc::train::data::{Data, Field};
+use gradc_dsl::ast::Item;
+use ladder::{COMPILED, EXACT, Ladder, Values, farthest};
+use std::path::Path;
+
+/// Where in the model below a function is used.
+enum Use {
+    /// The body of the network: from `x: f32[batch, 6]` and `tokens: i32[batch, 3]` to `f32[batch, 4]`.
+    Body(&'static str),
+    /// What is minimized, of `guess: f32[batch, 4]` and the data.
+    Loss(&'static str),
+    Optimizer(&'static str),
+    Report(&'static str),
+}
+
+use Use::{Body, Loss, Optimizer, Report};
+
+const USES: &[(&str, Use)] = &[
+    ("dense", Body("dense(x, 4)")),
+    ("relu", Body("dense(x, 5) |> relu |> dense(4)")),
+    ("leaky_relu", Body("dense(x, 5) |> leaky_relu(slope = 0.2) |> dense(4)")),
+    ("elu", Body("dense(x, 5) |> elu(alpha = 0.5) |> dense(4)")),
+    ("gelu", Body("dense(x, 5) |> gelu |> dense(4)")),
+    ("gelu_tanh", Body("dense(x, 5) |> gelu_tanh |> dense(4)")),
+    ("silu", Body("dense(x, 5) |> silu |> dense(4)")),
+    ("softplus", Body("dense(x, 5) |> softplus |> dense(4)")),
+    ("softmax", Body("dense(x, 5) |> softmax |> dense(4)")),
+    ("log_softmax", Body("dense(x, 5) |> log_softmax |> dense(4)")),
+    ("logsumexp", Body("dense(x, 4) * reshape(logsumexp(dense(x, 3)), [batch, 1])")),
+    ("layer_norm", Body("dense(x, 5) |> layer_norm |> dense(4)")),
+    ("rms_norm", Body("dense(x, 5) |> rms_norm |> dense(4)")),
+    ("batch_norm", Body("dense(x, 5) |> tanh |> batch_norm |> dense(4)")),
+    ("dropout", Body("dense(x, 5) |> dropout(rate = 0.3) |> dense(4)")),
+    ("embedding", Body("embedding(tokens, 7, 5) |> flatten |> dense(4)")),
+    ("cross_entropy", Loss("cross_entropy(guess, data.label)")),
+    ("cross_entropy_soft", Loss("cross_entropy_soft(guess, data.shares)")),
+    ("cross_entropy_probs", Loss("cross_entropy_probs(softmax(guess), data.label)")),
+    ("binary_cross_entropy", Loss("binary_cross_entropy(sigmoid(guess), data.shares)")),
+    ("binary_cross_entropy_logits", Loss("binary_cross_entropy_logits(guess, data.shares)")),
+    ("mse", Loss("mse(guess, data.shares)")),
+    ("mae", Loss("mae(guess, data.shares)")),
+    ("huber", Loss("huber(guess, data.shares, delta = 0.5)")),
+    ("hinge", Loss("hinge(guess, data.signs)")),
+    ("kl", Loss("kl(data.shares, softmax(guess))")),
+    ("accuracy", Report("accuracy(guess, data.label)")),
+    ("sgd", Optimizer("sgd(lr = 0.1, momentum = 0.9, nesterov = true, weight_decay = 0.01)")),
+    ("adam", Optimizer("adam(lr = 0.01)")),
+    ("adamw", Optimizer("adamw(lr = 0.01, weight_decay = 0.1)")),
+    ("rmsprop", Optimizer("rmsprop(lr = 0.01)")),
+    ("adagrad", Optimizer("adagrad(lr = 0.1)")),
+    ("lion", Optimizer("lion(lr = 0.01, weight_decay = 0.1)")),
+    ("clip_by_norm", Optimizer("clip_by_norm(0.1) |> sgd()")),
+    ("clip_by_value", Optimizer("clip_by_value(0.01) |> sgd()")),
+    ("weight_decay", Optimizer("weight_decay(0.1) |> sgd()")),
+    ("constant", Optimizer("sgd(lr = constant(0.1))")),
+    ("step_decay", Optimizer("sgd(lr = step_decay(0.1, every = 2))")),
+    ("cosine", Optimizer("sgd(lr = cosine(0.1, warmup = 2))")),
+    ("linear", Optimizer("sgd(lr = linear(0.1, least = 0.01))")),
+];
+
+fn model(usage: &Use) -> String {
+    let (mut body, mut loss) = ("dense(x, 5) |> tanh |> dense(4)", "cross_entropy(guess, data.label)");
+    let (mut optimizer, mut report) = ("sgd(lr = 0.1)", "mean(guess)");
+    match usage {
+        Body(text) => body = text,
+        Loss(text) => loss = text,
+        Optimizer(text) => optimizer = text,
+        Report(text) => report = text,
+    }
+    format!(
+        "fn net(x: f32[batch, 6], tokens: i32[batch, 3]) -> f32[batch, 4] {{\n    {body}\n}}\n\n\
+         train net {{\n    \
+             data = memory(x: f32[6], tokens: i32[3], label: i32[], shares: f32[4], signs: f32[4])\n    \
+             let guess = net(data.x, data.tokens)\n    \
+             minimize {loss} with {optimizer}\n    \
+             report metric = {report}\n    \
+             batch = {ROWS}  steps = 4  seed = 3  shuffle = false\n}}\n"
+    )
+}
+
+const ROWS: usize = 5;
+
+/// Numbers that look random: multiples of 1/97 from 0 to below 1.
+fn numbers(n: usize, seed: usize) -> impl Iterator<Item = f32> {
+    (0..n).map(move |i| ((i * i * 31 + i * 17 + seed * 43) % 97) as f32 / 97.0)
+}
+
+fn data() -> Data {
+    let x: Vec<f32> = numbers(ROWS * 6, 1).map(|v| 4.0 * v - 2.0).collect();
+    let tokens: Vec<i32> = numbers(ROWS * 3, 2).map(|v| (v * 7.0) as i32).collect();
+    let label: Vec<i32> = numbers(ROWS, 3).map(|v| (v * 4.0) as i32).collect();
+    let weights: Vec<f32> = numbers(ROWS * 4, 4).map(|v| v + 0.1).collect();
+    let shares: Vec<f32> =
+        weights.chunks(4).flat_map(|row| row.iter().map(|v| v / row.iter().sum::<f32>())).collect();
+    let signs: Vec<f32> = numbers(ROWS * 4, 5).map(|v| if v < 0.5 { -1.0 } else { 1.0 }).collect();
+    let fields = vec![
+        Field::f32("x", &[6], &x),
+        Field::i32("tokens", &[3], &tokens),
+        Field::i32("label", &[], &label),
+        Field::f32("shares", &[4], &shares),
+        Field::f32("signs", &[4], &signs),
+    ];
+    Data::default().with_memory("data", fields).unwrap()
+}
+
+/// Name and text of each file.
+fn texts() -> Vec<(String, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("dsl/std");
+    let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let read = |path: std::path::PathBuf| {
+        (path.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read_to_string(&path).unwrap())
+    };
+    paths.filter(|path| path.extension().is_some_and(|e| e == "model")).map(read).collect()
+}
+
+#[test]
+fn every_function_is_checked_described_and_used() {
+    let mut failures = Vec::new();
+    for (file, text) in texts() {
+        let program = gradc::load(&file, &text);
+        let checked = gradc::model::check(&program, &data(), &gradc::model::Overrides::default());
+        failures.extend(checked.diagnostics.iter().map(|d| format!("{file}: {}: {}", d.code, d.message)));
+        if gradc_dsl::format::format(&text).as_deref() != Ok(text.as_str()) {
+            failures.push(format!("{file} is not as `gradc fmt` writes it"));
+        }
+        for item in gradc_dsl::parse(0, &text).0.items {
+            let Item::Function(function) = item else { continue };
+            let name = function.name.text.as_str();
+            if function.doc.is_empty() {
+                failures.push(format!("{file}: `{name}` has no comment"));
+            }
+            if !name.starts_with('_') && USES.iter().all(|(used, _)| *used != name) {
+                failures.push(format!("{file}: `{name}` is not in the table of uses"));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}
+
+#[test]
+fn every_use_trains_the_same_on_every_rung() {
+    let data = data();
+    let mut failures = Vec::new();
+    for (name, usage) in USES {
+        let text = model(usage);
+        assert!(text.contains(&format!("{name}(")) || text.contains(&format!("|> {name}")), "no use of {name}");
+        let model = match gradc::check(&gradc::load("use.model", &text), &data, &[]) {
+            Ok(model) => model,
+            Err(errors) => {
+                failures.extend(errors.iter().map(|e| format!("{name}: {}: {}", e.code, e.message)));
+                continue;
+            }
+        };
+        let ladder = Ladder::new(&model, data.load(&model.settings.data).unwrap(), Values::new()).unwrap();
+        let (_, definition) = EXACT[0];
+        let wanted = definition(&ladder);
+        let rungs = EXACT[1..].iter().map(|rung| (rung, 1e-10)).chain(COMPILED.iter().map(|rung| (rung, 1e-5)));
+        for ((rung, run), tolerance) in rungs {
+            if let Some((value, deviation)) = farthest(&wanted, &run(&ladder), tolerance) {
+                failures.push(format!("{name}, {rung}: `{value}` is off by {deviation:.1e}"));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}

@@ -150,7 +150,10 @@ fn every_use_trains_the_same_on_every_rung() {
     let mut failures = Vec::new();
     for (name, usage) in USES {
         let text = model(usage);
-        assert!(text.contains(&format!("{name}(")) || text.contains(&format!("|> {name}")), "no use of {name}");
+        assert!(
+            text.contains(&format!("{name}(")) || text.contains(&format!("|> {name}")),
+            "no use of {name}"
+        );
         let model = match gradc::check(&gradc::load("use.model", &text), &data, &[]) {
             Ok(model) => model,
             Err(errors) => {
@@ -161,7 +164,8 @@ fn every_use_trains_the_same_on_every_rung() {
         let ladder = Ladder::new(&model, data.load(&model.settings.data).unwrap(), Values::new()).unwrap();
         let (_, definition) = EXACT[0];
         let wanted = definition(&ladder);
-        let rungs = EXACT[1..].iter().map(|rung| (rung, 1e-10)).chain(COMPILED.iter().map(|rung| (rung, 1e-5)));
+        let rungs =
+            EXACT[1..].iter().map(|rung| (rung, 1e-10)).chain(COMPILED.iter().map(|rung| (rung, 1e-5)));
         for ((rung, run), tolerance) in rungs {
             if let Some((value, deviation)) = farthest(&wanted, &run(&ladder), tolerance) {
                 failures.push(format!("{name}, {rung}: `{value}` is off by {deviation:.1e}"));

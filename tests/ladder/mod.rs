@@ -51,12 +51,15 @@ impl<'m> Ladder<'m> {
     pub fn new(model: &'m Model, data: Arc<Dataset>, start: Values) -> Result<Ladder<'m>, String> {
         assert_eq!(model.settings.batch, data.n_examples as u64, "a step takes all examples");
         assert!(!model.settings.shuffle, "the examples keep their order");
-        let initial = |variable| initial_value(variable, model.settings.seed).into_iter().map(f64::from).collect();
+        let initial =
+            |variable| initial_value(variable, model.settings.seed).into_iter().map(f64::from).collect();
         let mut all: Values = model.variables.iter().map(|v| (v.path.to_string(), initial(v))).collect();
         for (path, values) in start {
             match all.get_mut(&path) {
                 Some(old) if old.len() == values.len() => *old = values,
-                Some(old) => return Err(format!("`{path}` has {} elements, not {}", old.len(), values.len())),
+                Some(old) => {
+                    return Err(format!("`{path}` has {} elements, not {}", old.len(), values.len()));
+                }
                 None => return Err(format!("there is no variable `{path}`")),
             }
         }

@@ -2,10 +2,11 @@
 //!
 //! What enters: a kernel, its argument buffers, a batch. What leaves: the buffers, changed. Backends are tested against
 //! this. Every address is checked, and so is every read of scratch: it must have been written by this tile, and not
-//! through another buffer of the same bytes since (`scratch.rs`). f32 values are rounded as the caller says, or not at all;
+//! through another buffer of the same bytes since (`scratch.rs`). Tiles that would race are an error (`tiles.rs`). f32 values are rounded as the caller says, or not at all;
 //! i32 values wrap. Not here: speed.
 
 use super::scratch::Arena;
+use super::tiles::Touched;
 use super::{Access, BufferRef, Fill, Gemm, Inst, Kernel, Matrix, Nest, StoreKind, TileOp, Value};
 use crate::base::philox::Stream;
 use crate::base::{DType, Dim};
@@ -28,7 +29,7 @@ const HALF: f64 = 0.5;
 /// Runs a kernel over all its tiles, f32 values as f64.
 ///
 /// # Errors
-/// An address outside of a buffer, a read of scratch that holds nothing; with the op's number.
+/// An address outside of a buffer, a read of scratch that holds nothing, tiles that are not independent; with the op's number.
 pub fn run(kernel: &Kernel, arguments: &mut [Vec<f64>], run: Run) -> Result<(), String> {
     run_rounded(kernel, arguments, run, &mut |value, _| value)
 }
@@ -45,11 +46,19 @@ pub fn run_rounded(
 ) -> Result<(), String> {
     let at = |symbol: &str| (symbol == "batch").then_some(run.batch);
     let rows = kernel.rows.eval(&at).ok_or_else(|| format!("the number of rows is {}", kernel.rows))?;
+    let mut touched = Touched::new(arguments.iter().map(Vec::len));
     let mut start = 0;
     while start < rows {
         let tile = i64::from(kernel.tile).min(rows - start);
         let scratch = Arena::new(&kernel.scratch);
-        let mut cx = Tile { arguments, scratch, sizes: [run.batch, rows, start, tile], run, round };
+        let mut cx = Tile {
+            arguments,
+            touched: &mut touched,
+            scratch,
+            sizes: [run.batch, rows, start, tile],
+            run,
+            round,
+        };
         for (i, op) in kernel.ops.iter().enumerate() {
             let done = match op {
                 TileOp::Nest(nest) => cx.nest(nest),
@@ -65,6 +74,7 @@ pub fn run_rounded(
 
 struct Tile<'a> {
     arguments: &'a mut [Vec<f64>],
+    touched: &'a mut Touched,
     scratch: Arena<'a>,
     /// batch, rows, start, tile.
     sizes: [i64; 4],
@@ -85,11 +95,13 @@ impl Tile<'_> {
         if gives == DType::F32 { (self.round)(value, func.row().ulp) } else { value }
     }
 
-    fn read(&self, buffer: BufferRef, at: i64) -> Result<f64, String> {
+    fn read(&mut self, buffer: BufferRef, at: i64) -> Result<f64, String> {
         match buffer {
             BufferRef::Argument(i) => {
                 let elements = &self.arguments[i as usize];
-                Ok(elements[place(buffer, elements.len(), at)?])
+                let at = place(buffer, elements.len(), at)?;
+                self.touched.read(i, at, self.sizes[2])?;
+                Ok(elements[at])
             }
             BufferRef::Scratch(i) => {
                 let at = place(buffer, self.scratch.len(i), at)?;
@@ -104,6 +116,7 @@ impl Tile<'_> {
             BufferRef::Argument(i) => {
                 let elements = &mut self.arguments[i as usize];
                 let at = place(buffer, elements.len(), at)?;
+                self.touched.write(i, at, self.sizes[2])?;
                 elements[at] = value;
             }
             BufferRef::Scratch(i) => {

@@ -21,6 +21,7 @@ mod scratch;
 #[cfg(test)]
 mod tests;
 mod text;
+mod tiles;
 pub mod verify;
 
 use crate::base::{DType, Dim, Distribution, ReduceOp};

@@ -68,7 +68,30 @@ fn what_the_interpreter_refuses() {
         access.offset = access.offset.clone() + c(1);
         kernel
     };
+    let same_row = |loads: bool| {
+        let mut kernel = affine(1);
+        let TileOp::Nest(nest) = &mut kernel.ops[0] else { panic!("a nest") };
+        let Inst::Load { access } = &mut nest.body[0] else { panic!("a load") };
+        if loads {
+            access.buffer = argument(1);
+            access.offset = c(0);
+            kernel.arguments[1].access = ArgumentAccess::ReadWrite;
+        } else {
+            nest.stores[0].access.offset = c(0);
+        }
+        kernel
+    };
     let cases: &[(&str, Kernel, Option<&str>)] = &[
+        (
+            "two tiles write",
+            same_row(false),
+            Some("element 0 of $1 is written by the tile from row 0 and written by the one from row 1"),
+        ),
+        (
+            "a tile reads what another writes",
+            same_row(true),
+            Some("element 0 of $1 is written by the tile from row 0 and read by the one from row 1"),
+        ),
         ("buffers apart", wrong_overlap(128), None),
         ("buffers that only touch", wrong_overlap(64), None),
         ("never written", never_written(), Some("element 0 of ~1 is read, but holds nothing")),

@@ -10,8 +10,9 @@ use super::schedule::Phase;
 use crate::codegen::cpu::{Program, StepEnv, TileFn};
 use crate::plan::{BufferId, Launch, Place, Plan};
 
-/// Work (floating-point operations or thereabouts) below which a phase is not split over one more thread.
-const WORK_A_THREAD: u64 = 100_000;
+/// Work (floating-point operations or thereabouts) below which a phase is not split over one more thread. Little in tests, whose
+/// graphs are small.
+const WORK_A_THREAD: u64 = if cfg!(test) { 100 } else { 100_000 };
 
 pub struct Executor {
     pub plan: Plan,

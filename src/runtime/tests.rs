@@ -1,11 +1,13 @@
 //! Compiled programs held to the graph interpreter, and to themselves on other numbers of threads.
 
 use super::{ProgramId, Session, StepEnv};
+use crate::autodiff::differentiate;
 use crate::base::DType;
 use crate::graph::arbitrary::{Wish, random_graph};
 use crate::graph::interpret::{Env, Tensor, interpret_step};
-use crate::graph::{Graph, NodeId};
-use crate::plan::{Options, plan, report};
+use crate::graph::{Graph, NodeId, Op};
+use crate::passes::optimize;
+use crate::plan::{BufferId, Options, Place, Plan, plan, report};
 
 /// Native bytes of a tensor's elements.
 fn bytes_of(tensor: &Tensor, dtype: DType) -> Vec<u8> {
@@ -31,11 +33,37 @@ struct Ran {
     program: ProgramId,
 }
 
-fn run(graph: &Graph, env: &Env, max_batch: i64, n_threads: usize, n_steps: u64) -> Ran {
-    let mut session = Session::new(n_threads);
+/// A plan with tiles of at most two rows: small graphs have tiles enough for many threads only if the tiles are small, too.
+fn finely_tiled(graph: &Graph, max_batch: i64) -> Plan {
     let mut plan = plan(graph, &Options { max_batch });
-    // Small graphs have tiles enough for many threads only if the tiles are small, too.
     plan.kernels.iter_mut().for_each(|kernel| kernel.tile = kernel.tile.min(2));
+    plan
+}
+
+/// The same plan with all buffers, in the arena and in scratch, apart.
+fn apart(plan: &Plan) -> Plan {
+    let mut plan = plan.clone();
+    let mut end = 0;
+    for i in 0..plan.buffers.len() {
+        let bytes = plan.greatest_bytes(BufferId(i as u32)).unwrap();
+        if let Place::Arena { offset } = &mut plan.buffers[i].place {
+            *offset = end;
+            end += (bytes + 1).next_multiple_of(64);
+        }
+    }
+    plan.arena_bytes = end;
+    for kernel in &mut plan.kernels {
+        let mut end = 0;
+        for scratch in &mut kernel.scratch {
+            scratch.offset = end;
+            end += (scratch.bytes + 1).next_multiple_of(64);
+        }
+    }
+    plan
+}
+
+fn run(graph: &Graph, env: &Env, plan: Plan, n_threads: usize, n_steps: u64) -> Ran {
+    let mut session = Session::new(n_threads);
     let program = session.add(plan).unwrap();
     let dtype_of = |name: &str| {
         let leaf = graph.ids().find(|id| graph.node(*id).op.leaf_name().is_some_and(|n| n == name)).unwrap();
@@ -59,7 +87,7 @@ fn check(graph: &Graph, env: &Env) {
     let batch = env.symbols.get("batch").copied().unwrap_or(1);
     let (outputs, updates) = interpret_step(graph, env).unwrap();
     for max_batch in [batch, batch + 3] {
-        let ran = run(graph, env, max_batch, 2, 1);
+        let ran = run(graph, env, finely_tiled(graph, max_batch), 2, 1);
         let output = |name: &str| {
             let (_, id) = graph.outputs.iter().find(|(n, _)| n == name).unwrap();
             values_of(ran.session.output(ran.program, name), graph.dtype(*id))
@@ -98,20 +126,37 @@ fn random_graphs() {
     }
 }
 
+/// A graph as training compiles it: gradients, new parameters, optimized.
+fn training_step(seed: u64) -> (Graph, Env) {
+    let wish = Wish { n_steps: 6 + seed as usize % 20, smooth: true, empty: seed.is_multiple_of(7) };
+    let (mut graph, env) = random_graph(seed, wish);
+    let loss = graph.outputs.iter().find(|(name, _)| name == "loss").unwrap().1;
+    let is_param = |graph: &Graph, id: &NodeId| matches!(graph.node(*id).op, Op::Param(_));
+    let params: Vec<NodeId> = graph.ids().filter(|id| is_param(&graph, id)).collect();
+    graph.updates.retain(|(leaf, _)| !params.contains(leaf));
+    for leaf in params {
+        let gradient = graph.grad(loss, leaf).unwrap();
+        let next = graph.map(crate::scalar::Func::Sub, &[leaf, gradient]).unwrap();
+        graph.updates.push((leaf, next));
+    }
+    (optimize(&differentiate(&graph)), env)
+}
+
+/// However many threads there are, and wherever the plan lets buffers share memory.
 #[test]
 fn the_same_bits_on_any_number_of_threads() {
     for seed in 0..60 {
-        let (graph, env) =
-            random_graph(seed, Wish { n_steps: 10 + seed as usize % 20, smooth: true, empty: false });
-        let all = |n_threads: usize| -> Vec<Vec<u8>> {
-            let ran = run(&graph, &env, 16, n_threads, 6);
+        let (graph, env) = training_step(seed);
+        let plan = finely_tiled(&graph, 16);
+        let all = |plan: Plan, n_threads: usize| -> Vec<Vec<u8>> {
+            let ran = run(&graph, &env, plan, n_threads, 6);
             let outputs = graph.outputs.iter().map(|(name, _)| ran.session.output(ran.program, name));
             let variables = ran.session.variables().map(|name| ran.session.variable_bytes(name).unwrap());
             outputs.chain(variables).map(<[u8]>::to_vec).collect()
         };
-        let one = all(1);
-        for n_threads in [2, 3, 8] {
-            assert_eq!(one, all(n_threads), "seed {seed}, {n_threads} threads");
+        let expected = all(apart(&plan), 1);
+        for n_threads in [1, 2, 3, 8] {
+            assert_eq!(expected, all(plan.clone(), n_threads), "seed {seed}, {n_threads} threads");
         }
     }
 }
@@ -169,7 +214,7 @@ fn sessions_move_and_end() {
     let (graph, env) = random_graph(3, Wish { n_steps: 10, smooth: true, empty: false });
     for n_threads in [1, 2, 9] {
         drop(Session::new(n_threads));
-        let ran = run(&graph, &env, 8, n_threads, 1);
+        let ran = run(&graph, &env, finely_tiled(&graph, 8), n_threads, 1);
         let before = ran.session.output(ran.program, "loss").to_vec();
         let after = std::thread::spawn(move || ran.session.output(ran.program, "loss").to_vec()).join();
         assert_eq!(after.unwrap(), before);

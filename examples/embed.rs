@@ -2,10 +2,8 @@
 //!
 //! The model's text says `memory(…)`; the program gives the arrays, runs the loop, reads the parameters.
 
-use gradc::model;
-use gradc::train::compiled::Compiled;
 use gradc::train::data::{Data, Field};
-use gradc::train::run::{Flow, Trainer};
+use gradc::train::run::Flow;
 use std::error::Error;
 use std::time::Duration;
 
@@ -28,20 +26,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     let data =
         Data::default().with_memory("data", vec![Field::f32("x", &[2], &x), Field::f32("y", &[1], &y)])?;
 
-    let program = model::load("line.model", MODEL.as_bytes(), &model::NoFiles);
-    let checked = model::check(&program, &data, &model::Overrides::default());
-    for diagnostic in &checked.diagnostics {
-        eprintln!("{}: {}", diagnostic.code, diagnostic.message);
-    }
-    let model = checked.model.ok_or("the model has errors")?;
-
-    let examples = data.load(&model.settings.data)?;
-    let mut trainer = Trainer::new(&model, Compiled::new(&model, 2), examples.clone(), None);
+    let program = gradc::load("line.model", MODEL);
+    let model = gradc::check(&program, &data, &[]).map_err(|errors| {
+        errors.iter().map(|e| format!("{}: {}\n", e.code, e.message)).collect::<String>()
+    })?;
+    let mut trainer = gradc::trainer(&model, &data)?;
     trainer.train(None, Duration::MAX, &mut |_| Flow::Continue)?;
 
     for (path, tensor) in trainer.weights() {
         println!("{path} = {:.3?}", tensor.values);
     }
-    println!("loss {:.2e}", trainer.evaluate(examples)?[0].1);
+    println!("loss {:.2e}", trainer.evaluate(data.load(&model.settings.data)?)?[0].1);
     Ok(())
 }

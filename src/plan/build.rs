@@ -1,11 +1,12 @@
 //! The planner, from graph to plan, as a recipe.
 
 use super::fuse::{Cluster, fuse};
-use super::group::{Grouping, group, reads};
+use super::group::{Grouping, group};
 use super::layout::{Layout, layouts};
 use super::lower::{Homes, Lowered, lower};
 use super::memory::{Need, place};
 use super::prepare::prepare;
+use super::space::Reads;
 use super::tile::{Sizes, choose, flops, scratch_offsets};
 use super::{Buffer, BufferId, Launch, Options, Place, Plan};
 use crate::base::Dim;
@@ -19,9 +20,10 @@ use std::collections::{BTreeMap, HashMap};
 pub fn plan(graph: &Graph, options: &Options) -> Plan {
     let graph = prepare(graph);
     let layouts = layouts(&graph);
-    let grouping = group(&graph, &layouts);
+    let reads = Reads::new(&graph, &layouts);
+    let grouping = group(&graph, &layouts, &reads);
     let phases = grouping.phases();
-    let mut cx = Planner::new(&graph, &layouts, &grouping, options);
+    let mut cx = Planner::new(&graph, &layouts, &reads, &grouping, options);
     cx.give_buffers();
     for (g, phase) in phases.iter().enumerate() {
         cx.launch_group(g, *phase);
@@ -35,6 +37,7 @@ pub fn plan(graph: &Graph, options: &Options) -> Plan {
 struct Planner<'a> {
     graph: &'a Graph,
     layouts: &'a [Layout],
+    reads: &'a Reads,
     grouping: &'a Grouping,
     plan: Plan,
     /// Buffers by the node that is stored there: leaves, and values seen by several launches or the caller.
@@ -48,12 +51,19 @@ struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    fn new(graph: &'a Graph, layouts: &'a [Layout], grouping: &'a Grouping, options: &Options) -> Self {
+    fn new(
+        graph: &'a Graph,
+        layouts: &'a [Layout],
+        reads: &'a Reads,
+        grouping: &'a Grouping,
+        options: &Options,
+    ) -> Self {
         let plan = Plan { max_batch: options.max_batch, ..Plan::default() };
         let (global, variable_of) = (HashMap::new(), HashMap::new());
         Planner {
             graph,
             layouts,
+            reads,
             grouping,
             plan,
             global,
@@ -93,7 +103,7 @@ impl<'a> Planner<'a> {
         }
         for id in graph.ids() {
             let Some(g) = self.grouping.group_of[id.index()] else { continue };
-            for read in reads(graph, self.layouts, id) {
+            for read in self.reads.of(id) {
                 let crosses = self.grouping.group_of[read.base.index()].is_some_and(|from| from != g);
                 if crosses
                     && !self.global.contains_key(&read.base)
@@ -107,9 +117,9 @@ impl<'a> Planner<'a> {
 
     fn launch_group(&mut self, g: usize, phase: usize) {
         let group = &self.grouping.groups[g];
-        let clusters = fuse(self.graph, self.layouts, self.grouping, &group.nodes);
+        let clusters = fuse(self.graph, self.layouts, self.reads, self.grouping, &group.nodes);
         let homes = Homes { global: &self.global, variable_of: &self.variable_of };
-        let lowered = lower(self.graph, self.layouts, homes, group.rows.is_some(), &clusters);
+        let lowered = lower(self.graph, self.reads, homes, group.rows.is_some(), &clusters);
         let rows = group.rows.clone().unwrap_or(Dim::from(1));
         let note = format!("{}; begun: {}", describe(self.graph, &clusters), group.reason);
         let name = name(self.graph, &group.nodes);

@@ -8,9 +8,9 @@
 //! A node goes into the last loop that it fits, so that chains stay together and independent nodes over the same axes share
 //! loads. Reductions of one loop run over the same axes.
 
-use super::group::{Grouping, reads};
+use super::group::Grouping;
 use super::layout::Layout;
-use super::space::Read;
+use super::space::{Read, Reads};
 use crate::base::Dim;
 use crate::graph::{Graph, NodeId, Op};
 use std::collections::HashMap;
@@ -58,7 +58,13 @@ pub fn is_same_index(graph: &Graph, read: &Read) -> bool {
         && read.strides == base.row_major_strides()
 }
 
-pub fn fuse(graph: &Graph, layouts: &[Layout], grouping: &Grouping, nodes: &[NodeId]) -> Vec<Cluster> {
+pub fn fuse(
+    graph: &Graph,
+    layouts: &[Layout],
+    reads: &Reads,
+    grouping: &Grouping,
+    nodes: &[NodeId],
+) -> Vec<Cluster> {
     let mut clusters: Vec<Cluster> = Vec::new();
     let mut place: HashMap<NodeId, usize> = HashMap::new();
     for scalar in scalars_of(graph, layouts, grouping, nodes) {
@@ -74,9 +80,9 @@ pub fn fuse(graph: &Graph, layouts: &[Layout], grouping: &Grouping, nodes: &[Nod
     }
     for &id in nodes {
         let op = &graph.node(id).op;
-        let reads = reads(graph, layouts, id);
+        let reads = reads.of(id);
         let mut least = 0;
-        for read in &reads {
+        for read in reads {
             if let Some(at) = place.get(&read.base) {
                 let in_register = is_loop(op)
                     && is_same_index(graph, read)

@@ -8,14 +8,14 @@
 //!
 //! A node joins the group of an operand when it reads there, row by row, the rows that the group has at hand, and when
 //! the group does not have to wait for another of its operands. Of several groups the latest made is taken, and the others
-//! become one with it, where no third one stands between them. The rule saves a write and a read of memory for each edge inside of a group and repeats no work;
-//! what it gives up is width (a group has as many tiles as rows), which `tile.rs` takes into account. Nodes that are made
-//! as a whole (scalars, scatters) have one tile.
+//! become one with it, where no third one stands between them. The rule saves a write and a read of memory for each edge
+//! inside of a group and repeats no work; what it gives up is width (a group has as many tiles as rows), which `tile.rs`
+//! takes into account. Nodes that are made as a whole (scalars, scatters) have one tile.
 
 use super::layout::Layout;
-use super::space::{Read, is_row_aligned, read, rows};
+use super::space::{Read, Reads, has_storage, is_row_aligned, rows};
 use crate::base::Dim;
-use crate::graph::{Graph, NodeId, Op, View};
+use crate::graph::{Graph, NodeId, Op};
 
 #[derive(Clone, Debug)]
 pub struct Group {
@@ -38,22 +38,7 @@ pub struct Grouping {
     pub deferred: Vec<usize>,
 }
 
-/// Whether the node's elements lie in memory of their own.
-pub fn has_storage(graph: &Graph, id: NodeId) -> bool {
-    match &graph.node(id).op {
-        Op::View(view) => matches!(view, View::Pad { .. }),
-        Op::Input(_) | Op::Param(_) | Op::State(_) => false,
-        Op::Const(_) | Op::Iota { .. } | Op::Size(_) | Op::Detach => false,
-        _ => true,
-    }
-}
-
-/// How each operand of a node is read.
-pub fn reads(graph: &Graph, layouts: &[Layout], id: NodeId) -> Vec<Read> {
-    (0..graph.node(id).operands.len()).map(|i| read(graph, layouts, id, i)).collect()
-}
-
-pub fn group(graph: &Graph, layouts: &[Layout]) -> Grouping {
+pub fn group(graph: &Graph, layouts: &[Layout], reads: &Reads) -> Grouping {
     let inline = inline_scalars(graph, layouts);
     let mut cx = Grouping {
         groups: Vec::new(),
@@ -64,10 +49,10 @@ pub fn group(graph: &Graph, layouts: &[Layout]) -> Grouping {
     };
     for id in graph.ids() {
         if has_storage(graph, id) && !cx.inline[id.index()] {
-            cx.place(graph, layouts, id);
+            cx.place(graph, reads, id);
         }
     }
-    cx.order_updates(graph, layouts);
+    cx.order_updates(graph, reads);
     cx.drop_empty();
     cx
 }
@@ -94,11 +79,10 @@ fn inline_scalars(graph: &Graph, layouts: &[Layout]) -> Vec<bool> {
 }
 
 impl Grouping {
-    fn place(&mut self, graph: &Graph, layouts: &[Layout], id: NodeId) {
+    fn place(&mut self, graph: &Graph, reads: &Reads, id: NodeId) {
         let rows = rows(graph.node(id), graph);
-        let reads = reads(graph, layouts, id);
         let sources: Vec<(usize, &Read)> =
-            reads.iter().filter_map(|r| Some((self.group_of[r.base.index()]?, r))).collect();
+            reads.of(id).iter().filter_map(|r| Some((self.group_of[r.base.index()]?, r))).collect();
         let fits = |g: usize| {
             let aligned =
                 |(from, read): &(usize, &Read)| *from != g || rows.is_none() || is_row_aligned(graph, read);
@@ -122,7 +106,7 @@ impl Grouping {
         let joins =
             |other: &usize| sources.iter().all(|(from, read)| from != other || is_row_aligned(graph, read));
         for other in candidates.iter().filter(|other| **other != g && rows.is_some() && joins(other)) {
-            if self.groups[*other].rows == rows && self.can_merge(graph, layouts, *other, g) {
+            if self.groups[*other].rows == rows && self.can_merge(graph, reads, *other, g) {
                 self.merge(*other, g);
             }
         }
@@ -132,15 +116,19 @@ impl Grouping {
 
     /// Whether two groups of equally many rows can be visited together: what they read of each other is their own row, and
     /// no third group needs one of them and is needed by the other.
-    fn can_merge(&self, graph: &Graph, layouts: &[Layout], a: usize, b: usize) -> bool {
+    fn can_merge(&self, graph: &Graph, reads: &Reads, a: usize, b: usize) -> bool {
         let between = |first: usize, last: usize| {
             self.after[last].iter().any(|g| *g != first && self.comes_after(*g, first))
         };
-        let aligned = |reader: usize, of: usize| {
-            let mut read = self.groups[reader].nodes.iter().flat_map(|id| reads(graph, layouts, *id));
-            read.all(|r| self.group_of[r.base.index()] != Some(of) || is_row_aligned(graph, &r))
+        // Seen from the smaller group.
+        let (few, many) =
+            if self.groups[a].nodes.len() < self.groups[b].nodes.len() { (a, b) } else { (b, a) };
+        let in_many = |id: NodeId| self.group_of[id.index()] == Some(many);
+        let aligned = |id: &NodeId| {
+            reads.of(*id).iter().all(|r| !in_many(r.base) || is_row_aligned(graph, r))
+                && reads.by_users(*id).all(|(user, r)| !in_many(user) || is_row_aligned(graph, r))
         };
-        !between(a, b) && !between(b, a) && aligned(a, b) && aligned(b, a)
+        self.groups[few].nodes.iter().all(aligned) && !between(a, b) && !between(b, a)
     }
 
     /// Moves everything of `from` into `to`.
@@ -217,18 +205,16 @@ impl Grouping {
 
     /// A variable is written by the group that makes its new value, after every other group that reads the old one. Where
     /// that cannot be, the value waits in a buffer of its own until all is done.
-    fn order_updates(&mut self, graph: &Graph, layouts: &[Layout]) {
+    fn order_updates(&mut self, graph: &Graph, reads: &Reads) {
         for (i, (variable, value)) in graph.updates.iter().enumerate() {
             let writer = self.group_of[value.index()].expect("prepared: an update's value has storage");
             let mut readers = Vec::new();
             let mut clash = false;
-            for id in graph.ids() {
+            for (id, read) in reads.by_users(*variable) {
                 let Some(g) = self.group_of[id.index()] else { continue };
-                for read in reads(graph, layouts, id).iter().filter(|r| r.base == *variable) {
-                    readers.push(g);
-                    let as_whole = self.groups[g].rows.is_none();
-                    clash |= g == writer && (as_whole || !is_row_aligned(graph, read));
-                }
+                readers.push(g);
+                let as_whole = self.groups[g].rows.is_none();
+                clash |= g == writer && (as_whole || !is_row_aligned(graph, read));
             }
             clash |= readers.iter().any(|g| *g != writer && self.comes_after(*g, writer));
             if clash {
@@ -243,15 +229,26 @@ impl Grouping {
 
     /// The phase of each group: one more than the last of those it comes after.
     pub fn phases(&self) -> Vec<usize> {
-        let mut phase: Vec<Option<usize>> = vec![None; self.groups.len()];
-        fn of(g: usize, after: &[Vec<usize>], phase: &mut [Option<usize>]) -> usize {
-            if let Some(known) = phase[g] {
-                return known;
-            }
-            let found = after[g].iter().map(|before| of(*before, after, phase) + 1).max().unwrap_or(0);
-            phase[g] = Some(found);
-            found
+        let n = self.groups.len();
+        let mut phase = vec![0; n];
+        let mut n_before: Vec<usize> = self.after.iter().map(Vec::len).collect();
+        let mut later: Vec<Vec<usize>> = vec![Vec::new(); n];
+        for (g, before) in self.after.iter().enumerate() {
+            before.iter().for_each(|b| later[*b].push(g));
         }
-        (0..self.groups.len()).map(|g| of(g, &self.after, &mut phase)).collect()
+        let mut ready: Vec<usize> = (0..n).filter(|g| n_before[*g] == 0).collect();
+        let mut n_placed = 0;
+        while let Some(g) = ready.pop() {
+            n_placed += 1;
+            for &next in &later[g] {
+                phase[next] = phase[next].max(phase[g] + 1);
+                n_before[next] -= 1;
+                if n_before[next] == 0 {
+                    ready.push(next);
+                }
+            }
+        }
+        assert_eq!(n_placed, n, "no group waits for itself");
+        phase
     }
 }

@@ -7,9 +7,7 @@
 
 use super::BufferId;
 use super::fuse::{Cluster, Loop, is_reduction, is_same_index};
-use super::group::reads;
-use super::layout::Layout;
-use super::space::Read;
+use super::space::{Read, Reads};
 use crate::base::{DType, Dim};
 use crate::graph::{Graph, NodeId, Op, View};
 use crate::nest::{
@@ -46,7 +44,7 @@ pub struct Lowered {
 
 pub struct Lowerer<'a> {
     graph: &'a Graph,
-    layouts: &'a [Layout],
+    reads: &'a Reads,
     homes: Homes<'a>,
     tiled: bool,
     out: Lowered,
@@ -56,17 +54,17 @@ pub struct Lowerer<'a> {
 }
 
 /// Lowers the clusters of one group, in order.
-pub fn lower(graph: &Graph, layouts: &[Layout], homes: Homes, tiled: bool, clusters: &[Cluster]) -> Lowered {
+pub fn lower(graph: &Graph, reads: &Reads, homes: Homes, tiled: bool, clusters: &[Cluster]) -> Lowered {
     let out = Lowered { arguments: Vec::new(), scratch: Vec::new(), ops: Vec::new() };
-    let late = late_updates(graph, layouts, &homes, clusters);
-    let mut shared = shared(graph, layouts, clusters);
+    let late = late_updates(graph, reads, &homes, clusters);
+    let mut shared = shared(graph, reads, clusters);
     shared.extend(&late);
     let variable_of: HashMap<NodeId, NodeId> =
         homes.variable_of.iter().filter(|(value, _)| !late.contains(value)).map(|(a, b)| (*a, *b)).collect();
     let global = homes.global;
     let mut cx = Lowerer {
         graph,
-        layouts,
+        reads,
         homes: Homes { global, variable_of: &variable_of },
         tiled,
         out,
@@ -86,13 +84,13 @@ pub fn lower(graph: &Graph, layouts: &[Layout], homes: Homes, tiled: bool, clust
 }
 
 /// Nodes that a later cluster reads, or that their own reads at another index.
-fn shared(graph: &Graph, layouts: &[Layout], clusters: &[Cluster]) -> HashSet<NodeId> {
+fn shared(graph: &Graph, reads: &Reads, clusters: &[Cluster]) -> HashSet<NodeId> {
     let mut shared = HashSet::new();
     for cluster in clusters {
         for id in cluster.nodes() {
-            for read in reads(graph, layouts, *id) {
+            for read in reads.of(*id) {
                 let in_register = matches!(cluster, Cluster::Loop(l) if l.nodes.contains(&read.base))
-                    && is_same_index(graph, &read);
+                    && is_same_index(graph, read);
                 if !in_register {
                     shared.insert(read.base);
                 }
@@ -103,23 +101,18 @@ fn shared(graph: &Graph, layouts: &[Layout], clusters: &[Cluster]) -> HashSet<No
 }
 
 /// New values that must wait for the end of the kernel, for the old ones are read at other indices or later on.
-fn late_updates(graph: &Graph, layouts: &[Layout], homes: &Homes, clusters: &[Cluster]) -> Vec<NodeId> {
-    let mut late: Vec<NodeId> = Vec::new();
-    for (at, cluster) in clusters.iter().enumerate() {
-        for value in cluster.nodes() {
-            let Some(variable) = homes.variable_of.get(value) else { continue };
-            let reads_old = |id: &NodeId, here: bool| {
-                let mut reads = reads(graph, layouts, *id).into_iter().filter(|r| r.base == *variable);
-                reads.any(|r| !here || !is_same_index(graph, &r) || is_reduction(&graph.node(*value).op))
-            };
-            let single = matches!(cluster, Cluster::Single(_));
-            let here = cluster.nodes().iter().any(|id| reads_old(id, !single));
-            let later = clusters[at + 1..].iter().flat_map(|c| c.nodes()).any(|id| reads_old(id, false));
-            if here || later {
-                late.push(*value);
-            }
-        }
-    }
+fn late_updates(graph: &Graph, reads: &Reads, homes: &Homes, clusters: &[Cluster]) -> Vec<NodeId> {
+    let placed = clusters.iter().enumerate().flat_map(|(at, c)| c.nodes().iter().map(move |id| (*id, at)));
+    let cluster_of: HashMap<NodeId, usize> = placed.collect();
+    let is_late = |value: &NodeId| {
+        let Some(variable) = homes.variable_of.get(value) else { return false };
+        let at = cluster_of[value];
+        let in_register = matches!(clusters[at], Cluster::Loop(_)) && !is_reduction(&graph.node(*value).op);
+        let mut users =
+            reads.by_users(*variable).filter_map(|(user, read)| Some((cluster_of.get(&user)?, read)));
+        users.any(|(user, read)| *user > at || *user == at && !(in_register && is_same_index(graph, read)))
+    };
+    let mut late: Vec<NodeId> = clusters.iter().flat_map(|c| c.nodes()).copied().filter(is_late).collect();
     late.sort();
     late
 }
@@ -207,7 +200,7 @@ impl Lowerer<'_> {
         let mut body = Body::default();
         for &id in &l.nodes {
             let node = self.graph.node(id);
-            let reads = reads(self.graph, self.layouts, id);
+            let reads = self.reads.of(id);
             let value = match &node.op {
                 Op::Gather { .. } => {
                     let index = self.value(&mut body, &reads[1]);
@@ -291,7 +284,7 @@ impl Lowerer<'_> {
 
     fn lower_single(&mut self, id: NodeId) {
         let node = self.graph.node(id).clone();
-        let reads = reads(self.graph, self.layouts, id);
+        let reads = self.reads.of(id);
         match &node.op {
             Op::Contract(contraction) => {
                 let matrix = |cx: &mut Self, base: NodeId, offset: &Dim, strides: &[Dim], write: bool| {
@@ -326,7 +319,7 @@ impl Lowerer<'_> {
             }
             Op::Concat { axis } => {
                 let mut at = Dim::from(0);
-                for read in &reads {
+                for read in reads {
                     let strides = node.ty.row_major_strides();
                     self.copy(read, id, &(at.clone() * strides[*axis].clone()), &strides);
                     at = at + read.extents[*axis].clone();

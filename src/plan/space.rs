@@ -22,8 +22,55 @@ pub struct Read {
     pub indexed: Option<(Dim, Dim)>,
 }
 
+/// How every node with storage reads its operands, and who reads it: worked out once for a plan.
+pub struct Reads {
+    /// By node, by operand.
+    of: Vec<Vec<Read>>,
+    /// By base: readers, and which of their operands.
+    users: Vec<Vec<(NodeId, usize)>>,
+}
+
+impl Reads {
+    pub fn new(graph: &Graph, layouts: &[Layout]) -> Reads {
+        let mut users = vec![Vec::new(); graph.len()];
+        let of = |id: NodeId| -> Vec<Read> {
+            if !has_storage(graph, id) {
+                return Vec::new();
+            }
+            (0..graph.node(id).operands.len()).map(|i| read(graph, layouts, id, i)).collect()
+        };
+        let of: Vec<Vec<Read>> = graph.ids().map(of).collect();
+        for id in graph.ids() {
+            for (i, read) in of[id.index()].iter().enumerate() {
+                users[read.base.index()].push((id, i));
+            }
+        }
+        Reads { of, users }
+    }
+
+    /// How a node reads its operands; nothing for one without storage.
+    pub fn of(&self, id: NodeId) -> &[Read] {
+        &self.of[id.index()]
+    }
+
+    /// Readers of a base, and how each reads it.
+    pub fn by_users(&self, base: NodeId) -> impl Iterator<Item = (NodeId, &Read)> {
+        self.users[base.index()].iter().map(|(id, i)| (*id, &self.of[id.index()][*i]))
+    }
+}
+
+/// Whether the node's elements lie in memory of their own.
+pub fn has_storage(graph: &Graph, id: NodeId) -> bool {
+    match &graph.node(id).op {
+        Op::View(view) => matches!(view, View::Pad { .. }),
+        Op::Input(_) | Op::Param(_) | Op::State(_) => false,
+        Op::Const(_) | Op::Iota { .. } | Op::Size(_) | Op::Detach => false,
+        _ => true,
+    }
+}
+
 /// How operand `i` of a node with storage is read.
-pub fn read(graph: &Graph, layouts: &[Layout], id: NodeId, i: usize) -> Read {
+fn read(graph: &Graph, layouts: &[Layout], id: NodeId, i: usize) -> Read {
     let node = graph.node(id);
     let operand = node.operands[i];
     let layout = &layouts[operand.index()];

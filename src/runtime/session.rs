@@ -140,7 +140,8 @@ impl Session {
         &self.programs[program.0].plan
     }
 
-    /// One step over `batch` examples. Inputs are native bytes, row-major, in the order of `inputs`.
+    /// One step over `batch` examples. Inputs are native bytes, row-major, in the order of `inputs`; a bool is
+    /// a byte 0 or 1, and another byte gives a meaningless result.
     ///
     /// # Panics
     /// If `batch` is more than the plan's, or an input has not the bytes that the batch needs.

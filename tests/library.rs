@@ -7,7 +7,7 @@ mod ladder;
 
 use gradc::train::data::{Data, Field};
 use gradc_dsl::ast::Item;
-use ladder::{COMPILED, EXACT, Ladder, Values, farthest};
+use ladder::{COMPILED, EXACT, Ladder, Values, differences};
 use std::path::Path;
 
 /// Where in the model below a function is used.
@@ -162,15 +162,11 @@ fn every_use_trains_the_same_on_every_rung() {
             }
         };
         let ladder = Ladder::new(&model, data.load(&model.settings.data).unwrap(), Values::new()).unwrap();
-        let (_, definition) = EXACT[0];
-        let wanted = definition(&ladder);
-        let rungs =
-            EXACT[1..].iter().map(|rung| (rung, 1e-10)).chain(COMPILED.iter().map(|rung| (rung, 1e-5)));
-        for ((rung, run), tolerance) in rungs {
-            if let Some((value, deviation)) = farthest(&wanted, &run(&ladder), tolerance) {
-                failures.push(format!("{name}, {rung}: `{value}` is off by {deviation:.1e}"));
-            }
-        }
+        failures.extend(
+            differences(&ladder, &ladder.definition(), &[EXACT, COMPILED].concat())
+                .iter()
+                .map(|what| format!("{name}, {what}")),
+        );
     }
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
 }

@@ -29,19 +29,31 @@ pub struct Ladder<'m> {
     n_steps: u64,
 }
 
-/// Trains and says what came out.
-pub type Rung = fn(&Ladder) -> Values;
+/// One way to train.
+#[derive(Clone, Copy)]
+pub struct Rung {
+    name: &'static str,
+    /// How far a number may be off, relative to the greatest element of its tensor.
+    tolerance: f64,
+    train: fn(&Ladder) -> Values,
+}
 
-/// The rungs that compute in f64, from the definition of meaning down to the plan.
-pub const EXACT: &[(&str, Rung)] = &[
-    ("graph", |ladder| ladder.graph(&ladder.differentiated())),
-    ("optimized graph", |ladder| ladder.graph(&passes::optimize(&ladder.differentiated()))),
-    ("plan", |ladder| ladder.plan()),
+/// Those that compute in f64, from the definition of meaning down to the plan.
+pub const EXACT: &[Rung] = &[
+    Rung { name: "graph", tolerance: 1e-10, train: |ladder| ladder.definition() },
+    Rung {
+        name: "optimized graph",
+        tolerance: 1e-10,
+        train: |ladder| ladder.graph(&passes::optimize(&ladder.differentiated())),
+    },
+    Rung { name: "plan", tolerance: 1e-10, train: |ladder| ladder.plan() },
 ];
 
-/// The rungs that compute in f32, in machine code.
-pub const COMPILED: &[(&str, Rung)] =
-    &[("cpu, 1 thread", |ladder| ladder.cpu(1)), ("cpu, 3 threads", |ladder| ladder.cpu(3))];
+/// Those that compute in f32, in machine code.
+pub const COMPILED: &[Rung] = &[
+    Rung { name: "cpu, 1 thread", tolerance: 1e-5, train: |ladder| ladder.cpu(1) },
+    Rung { name: "cpu, 3 threads", tolerance: 1e-5, train: |ladder| ladder.cpu(3) },
+];
 
 impl<'m> Ladder<'m> {
     /// Variables begin as the model says, those in `start` with its values.
@@ -49,7 +61,7 @@ impl<'m> Ladder<'m> {
     /// # Errors
     /// A name or a number of elements that the model does not have.
     pub fn new(model: &'m Model, data: Arc<Dataset>, start: Values) -> Result<Ladder<'m>, String> {
-        assert_eq!(model.settings.batch, data.n_examples as u64, "a step takes all examples");
+        assert!(model.settings.batch >= data.n_examples as u64, "a step takes all examples");
         assert!(!model.settings.shuffle, "the examples keep their order");
         let initial =
             |variable| initial_value(variable, model.settings.seed).into_iter().map(f64::from).collect();
@@ -85,6 +97,11 @@ impl<'m> Ladder<'m> {
         }
     }
 
+    /// What training means: each node of the graph that was checked and differentiated, one after another.
+    pub fn definition(&self) -> Values {
+        self.graph(&self.differentiated())
+    }
+
     fn graph(&self, graph: &Graph) -> Values {
         let mut variables = self.start.clone();
         let mut metrics = Values::new();
@@ -115,7 +132,7 @@ impl<'m> Ladder<'m> {
     fn plan(&self) -> Values {
         let graph = passes::optimize(&self.differentiated());
         let batch = self.data.n_examples as i64;
-        let plan = plan::plan(&graph, &plan::Options { max_batch: batch });
+        let plan = plan::plan(&graph, &plan::Options { max_batch: self.model.settings.batch as i64 });
         let mut variables = self.start.clone();
         let mut metrics = Values::new();
         for step in 0..self.n_steps {
@@ -162,9 +179,20 @@ impl<'m> Ladder<'m> {
     }
 }
 
+/// Which rungs are farther from `wanted` than they may be, in which number.
+pub fn differences(ladder: &Ladder, wanted: &Values, rungs: &[Rung]) -> Vec<String> {
+    let mut differences = Vec::new();
+    for Rung { name, tolerance, train } in rungs {
+        if let Some((value, deviation)) = farthest(wanted, &train(ladder), *tolerance) {
+            differences.push(format!("{name}: `{value}` is off by {deviation:.1e}"));
+        }
+    }
+    differences
+}
+
 /// Where `result` is farther from `wanted` than `tolerance` times the greatest element wanted of the same name: the name
 /// that is farthest, and how far. Names only in `result` are not looked at.
-pub fn farthest(wanted: &Values, result: &Values, tolerance: f64) -> Option<(String, f64)> {
+fn farthest(wanted: &Values, result: &Values, tolerance: f64) -> Option<(String, f64)> {
     let mut worst: Option<(String, f64)> = None;
     for (name, wanted) in wanted {
         let deviation = match result.get(name) {

@@ -1,0 +1,62 @@
+//! Whole models, trained on every rung of the ladder.
+//!
+//! What enters: `tests/models/*.model`, each for what it is about, and `examples/*.model` on a few of their examples.
+//! What fails: a rung that trains otherwise than the definition of meaning.
+
+mod ladder;
+
+use gradc::train::data::{Data, Dataset};
+use ladder::{COMPILED, EXACT, Ladder, Values, differences};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+fn models(folder: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut models: Vec<_> = paths.filter(|path| path.extension().is_some_and(|e| e == "model")).collect();
+    models.sort();
+    models
+}
+
+/// The first `n` examples.
+fn cut(data: &Dataset, n: usize) -> Arc<Dataset> {
+    let n = n.min(data.n_examples);
+    let mut fields = data.fields.clone();
+    for field in &mut fields {
+        let bytes = field.row_bytes() * n;
+        field.bytes.truncate(bytes);
+    }
+    Arc::new(Dataset::new("the first examples", fields).unwrap())
+}
+
+/// What differs in one model, trained on its first `n_examples`.
+fn check(path: &Path, settings: &[(&str, &str)], n_examples: usize) -> Vec<String> {
+    let text = std::fs::read_to_string(path).unwrap();
+    let data = Data::in_folder(path.parent().unwrap());
+    let settings: Vec<_> =
+        settings.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    let model = match gradc::check(&gradc::load("test.model", &text), &data, &settings) {
+        Ok(model) => model,
+        Err(errors) => return errors.iter().map(|e| format!("{}: {}", e.code, e.message)).collect(),
+    };
+    let examples = cut(&data.load(&model.settings.data).unwrap(), n_examples);
+    let ladder = Ladder::new(&model, examples, Values::new()).unwrap();
+    differences(&ladder, &ladder.definition(), &[EXACT, COMPILED].concat())
+}
+
+#[test]
+fn models_train_the_same_on_every_rung() {
+    let mut failures = Vec::new();
+    let (own, examples) = (models("tests/models"), models("examples"));
+    assert!(own.len() >= 8 && !examples.is_empty());
+    for path in own {
+        let found = check(&path, &[], usize::MAX);
+        failures.extend(found.into_iter().map(|what| format!("{}: {what}", path.display())));
+    }
+    for path in examples {
+        // One step, for Adam's second divides by what the first left: gradients near zero lose what f32 has of them.
+        let found = check(&path, &[("batch", "8"), ("steps", "1"), ("shuffle", "false")], 5);
+        failures.extend(found.into_iter().map(|what| format!("{}: {what}", path.display())));
+    }
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}

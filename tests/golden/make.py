@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes the golden cases: ten training steps of small networks in PyTorch, in double precision.
 
-For each row of CASES it writes NAME.model (what gradc trains) and NAME.safetensors: the data (`data.x`,
+For each row of CASES and NETWORKS it writes NAME.model (what gradc trains) and NAME.safetensors: the data (`data.x`,
 `data.y`), the parameters before (`before.PATH`), the loss of each of ten steps (`loss`) and the parameters
 after them (`after.PATH`). `tests/golden.rs` holds gradc to them.
 
@@ -95,6 +95,11 @@ CASES = [
     ("log_softmax", ("log_softmax", lambda x: F.log_softmax(x, -1)), LABELS, ce, "label", SGD),
     ("layer_norm", ("layer_norm", lambda x: F.layer_norm(x, (HIDDEN,))), LABELS, ce, "label", SGD),
     ("rms_norm", ("rms_norm", lambda x: F.rms_norm(x, (HIDDEN,), eps=1e-6)), LABELS, ce, "label", SGD),
+    ("batch_norm", ("batch_norm", lambda x: F.batch_norm(x, None, None, training=True)), LABELS, ce, "label", SGD),
+    ("logsumexp", ("tanh", torch.tanh),
+     "mse(guess * reshape(logsumexp(guess), [batch, 1]), data.y)",
+     lambda g, y: F.mse_loss(g * torch.logsumexp(g, -1, keepdim=True), y), "real", SGD),
+    ("cross_entropy_soft", relu, "cross_entropy_soft(guess, data.y)", ce, "distribution", SGD),
     ("cross_entropy_probs", relu, "cross_entropy_probs(softmax(guess), data.y)", ce, "label", SGD),
     ("binary_cross_entropy", relu, "binary_cross_entropy(sigmoid(guess), data.y)",
      lambda g, y: F.binary_cross_entropy(probs(g), y), "unit", SGD),
@@ -113,6 +118,8 @@ CASES = [
       optimizer(lambda ps: torch.optim.SGD(ps, lr=0.1, momentum=0.9, nesterov=True)))),
     ("sgd_weight_decay", relu, LABELS, ce, "label",
      ("sgd(lr = 0.1, weight_decay = 0.01)", optimizer(lambda ps: torch.optim.SGD(ps, lr=0.1, weight_decay=0.01)))),
+    ("weight_decay", relu, LABELS, ce, "label",
+     ("weight_decay(0.1) |> adam(lr = 0.01)", optimizer(lambda ps: torch.optim.Adam(ps, lr=0.01, weight_decay=0.1)))),
     ("adam", relu, LABELS, ce, "label", ("adam(lr = 0.01)", optimizer(lambda ps: torch.optim.Adam(ps, lr=0.01)))),
     ("adamw", relu, LABELS, ce, "label",
      ("adamw(lr = 0.01, weight_decay = 0.1)", optimizer(lambda ps: torch.optim.AdamW(ps, lr=0.01, weight_decay=0.1)))),
@@ -138,12 +145,10 @@ CASES = [
 ]
 
 MODEL = """// Made by make.py: the twin of a PyTorch network, ten steps of which stand beside it.
-fn net(x: f32[batch, {width}]) -> f32[batch, {classes}] {{
-    x |> dense({hidden}) |> {middle} |> dense({classes})
-}}
+{network}
 
 train net {{
-    data = memory(x: f32[{width}], y: {target})
+    data = memory(x: {x_type}, y: {target})
     let guess = net(data.x)
     minimize {loss} with {optimizer}
     batch = {rows}
@@ -151,6 +156,86 @@ train net {{
     shuffle = false
 }}
 """
+
+NETWORK = f"""fn net(x: f32[batch, {WIDTH}]) -> f32[batch, {CLASSES}] {{{{
+    x |> dense({HIDDEN}) |> {{}} |> dense({CLASSES})
+}}}}"""
+
+ATTENTION = """fn attention(x: f32[batch, t, d], heads: dim) -> f32[batch, t, d] {
+    param w: f32[d, 3 * d] = glorot_uniform()
+    param out: f32[d, d] = glorot_uniform()
+    let (q, k, v) = split(x @ w, 3)
+    let q = permute(reshape(q, [batch, t, heads, d / heads]), [0, 2, 1, 3])
+    let k = permute(reshape(k, [batch, t, heads, d / heads]), [0, 2, 1, 3])
+    let v = permute(reshape(v, [batch, t, heads, d / heads]), [0, 2, 1, 3])
+    let seen = reshape(iota([t]), [t, 1]) >= reshape(iota([t]), [1, t])
+    let weights = softmax(where(seen, q @ transpose(k) / sqrt(d / heads), -1e9))
+    reshape(permute(weights @ v, [0, 2, 1, 3]), [batch, t, d]) @ out
+}
+
+fn net(x: f32[batch, 3, 8]) -> f32[batch, 4] { attention(x, heads = 2) |> flatten |> dense(4) }"""
+
+
+def attention(ps, x):
+    q, k, v = (x @ ps["net.attention.w"]).split(8, -1)
+    heads = [p.reshape(ROWS, 3, 2, 4).transpose(1, 2) for p in (q, k, v)]
+    y = F.scaled_dot_product_attention(*heads, is_causal=True).transpose(1, 2).reshape(ROWS, 3, 8)
+    return (y @ ps["net.attention.out"]).flatten(1) @ ps["net.dense.w"] + ps["net.dense.b"]
+
+
+CONVOLUTION = """fn convolution(x: f32[batch, w, c], channels: dim) -> f32[batch, w, channels] {
+    param kernel: f32[3, c, channels] = he_normal()
+    let wide = pad(x, [[0, 0], [1, 1], [0, 0]])
+    wide[:, 0:w] @ kernel[0] + wide[:, 1:w + 1] @ kernel[1] + wide[:, 2:w + 2] @ kernel[2]
+}
+
+fn net(x: f32[batch, 8, 2]) -> f32[batch, 4] {
+    let y = x |> convolution(5) |> relu
+    let pooled = max(reshape(y, [batch, 4, 2, 5]), axes = [2])
+    flatten(pooled) |> dense(4)
+}"""
+
+
+def convolution(ps, x):
+    y = F.conv1d(x.transpose(1, 2), ps["net.convolution.kernel"].permute(2, 1, 0), padding=1)
+    y = F.max_pool1d(torch.relu(y), 2).transpose(1, 2)
+    return y.flatten(1) @ ps["net.dense.w"] + ps["net.dense.b"]
+
+
+EMBEDDING = """fn net(x: i32[batch, 3]) -> f32[batch, 4] { embedding(x, 6, 5) |> tanh |> flatten |> dense(4) }"""
+
+
+def embedding(ps, x):
+    y = torch.tanh(F.embedding(x, ps["net.embedding.table"]))
+    return y.flatten(1) @ ps["net.dense.w"] + ps["net.dense.b"]
+
+
+SLOPE = """fn net(x: f32[batch, 7]) -> f32[batch, 4] {
+    let y = sum(x |> dense(6) |> tanh)
+    grad(y, wrt = x) |> dense(4)
+}"""
+
+
+def slope(ps, x):
+    """A gradient inside of the network, so that training differentiates twice."""
+    x = x.clone().requires_grad_()
+    y = torch.tanh(x @ ps["net.dense.0.w"] + ps["net.dense.0.b"]).sum()
+    (d_x,) = torch.autograd.grad(y, x, create_graph=True)
+    return d_x @ ps["net.dense.1.w"] + ps["net.dense.1.b"]
+
+
+# name, functions in gradc, the same in torch, shape of an example (whole numbers below the last entry if that is
+# negative), shapes of the parameters; trained as the first of CASES
+NETWORKS = [
+    ("attention", ATTENTION, attention, (3, 8),
+     {"net.attention.w": (8, 24), "net.attention.out": (8, 8), "net.dense.w": (24, 4), "net.dense.b": (4,)}),
+    ("convolution", CONVOLUTION, convolution, (8, 2),
+     {"net.convolution.kernel": (3, 2, 5), "net.dense.w": (20, 4), "net.dense.b": (4,)}),
+    ("embedding", EMBEDDING, embedding, (3, -6),
+     {"net.embedding.table": (6, 5), "net.dense.w": (15, 4), "net.dense.b": (4,)}),
+    ("slope", SLOPE, slope, (7,),
+     {"net.dense.0.w": (7, 6), "net.dense.0.b": (6,), "net.dense.1.w": (7, 4), "net.dense.1.b": (4,)}),
+]
 
 
 def target(kind, rng):
@@ -163,49 +248,89 @@ def target(kind, rng):
     return values.astype(np.float32), f"f32[{CLASSES}]"
 
 
+def numbers(rng, shape):
+    """Rounded to f32, so that both precisions start from the same numbers."""
+    return (rng.normal(size=shape) * 0.5).astype(np.float32)
+
+
+def dense_layers(name, middle):
+    """The network of CASES in torch, the parameters that its middle owns, and the states it keeps."""
+    owned, states = {}, {}
+    if name in ("layer_norm", "rms_norm", "batch_norm"):
+        # gradc's norms own a scale (and a shift), which start at one (and zero) and are trained.
+        owned = {f"net.{name}.scale": np.ones(HIDDEN, np.float32)}
+        if name != "rms_norm":
+            owned[f"net.{name}.shift"] = np.zeros(HIDDEN, np.float32)
+    if name == "batch_norm":
+        states = {f"net.{name}.average": np.zeros(HIDDEN), f"net.{name}.spread": np.ones(HIDDEN)}
+
+    def forward(ps, x):
+        h = x @ ps["net.dense.0.w"] + ps["net.dense.0.b"]
+        if states:
+            # gradc keeps the batch's own variance; PyTorch's running variance is the unbiased one.
+            now = h.detach().numpy()
+            for key, value in (("average", now.mean(axis=0)), ("spread", now.var(axis=0))):
+                states[f"net.{name}.{key}"] = 0.9 * states[f"net.{name}.{key}"] + 0.1 * value
+        h = middle(h)
+        if owned:
+            h = h * ps[f"net.{name}.scale"]
+        if f"net.{name}.shift" in owned:
+            h = h + ps[f"net.{name}.shift"]
+        return h @ ps["net.dense.1.w"] + ps["net.dense.1.b"]
+
+    return forward, owned, states
+
+
+def train(name, x, y, before, forward, loss, make):
+    """Ten steps: the losses, and the parameters after them."""
+    ps = {path: torch.tensor(v.astype(np.float64), requires_grad=True) for path, v in before.items()}
+    tx, ty = (torch.tensor(v.astype(np.int64 if v.dtype == np.int32 else np.float64)) for v in (x, y))
+    step = make(list(ps.values()))
+    losses = []
+    for _ in range(STEPS):
+        value = loss(forward(ps, tx), ty)
+        for p in ps.values():
+            p.grad = None
+        value.backward()
+        step()
+        losses.append(float(value.detach()))
+    return np.array(losses), {path: p.detach().numpy() for path, p in ps.items()}
+
+
+def write(name, network, x, y, target_type, before, forward, loss_text, loss, optimizer_text, make, states):
+    losses, after = train(name, x, y, before, forward, loss, make)
+    tensors = {"data.x": x, "data.y": y, "loss": losses}
+    tensors |= {f"before.{path}": v for path, v in before.items()}
+    tensors |= {f"after.{path}": v for path, v in (after | states).items()}
+    save_file(tensors, f"{name}.safetensors")
+    x_type = ("i32" if x.dtype == np.int32 else "f32") + str(list(x.shape[1:]))
+    with open(f"{name}.model", "w") as out:
+        out.write(MODEL.format(network=network, x_type=x_type, rows=ROWS, steps=STEPS, target=target_type,
+                               loss=loss_text, optimizer=optimizer_text))
+
+
 def main():
-    for number, (name, middle, loss_text, loss, kind, (optimizer_text, make)) in enumerate(CASES):
-        rng = np.random.default_rng(number)
+    for name, middle, loss_text, loss, kind, (optimizer_text, make) in CASES:
+        # Seeded by the name, so that a new case changes no other.
+        rng = np.random.default_rng(list(name.encode()))
         x = rng.normal(size=(ROWS, WIDTH)).astype(np.float32)
         y, target_type = target(kind, rng)
         shapes = {"net.dense.0.w": (WIDTH, HIDDEN), "net.dense.0.b": (HIDDEN,),
                   "net.dense.1.w": (HIDDEN, CLASSES), "net.dense.1.b": (CLASSES,)}
-        before = {path: (rng.normal(size=s) * 0.5).astype(np.float32) for path, s in shapes.items()}
-        ps = {path: torch.tensor(v.astype(np.float64), requires_grad=True) for path, v in before.items()}
-        extra = {}
-        if name in ("layer_norm", "rms_norm"):
-            # gradc's norms own a scale (and a shift), which start at one (and zero) and are trained.
-            extra = {f"net.{name}.scale": np.ones(HIDDEN)}
-            if name == "layer_norm":
-                extra[f"net.{name}.shift"] = np.zeros(HIDDEN)
-            for path, v in extra.items():
-                ps[path] = torch.tensor(v, requires_grad=True)
-                before[path] = v.astype(np.float32)
-        tx = torch.tensor(x.astype(np.float64))
-        ty = torch.tensor(y.astype(np.int64) if kind == "label" else y.astype(np.float64))
-        step = make(list(ps.values()))
-        losses = []
-        for _ in range(STEPS):
-            h = tx @ ps["net.dense.0.w"] + ps["net.dense.0.b"]
-            h = middle[1](h)
-            if f"net.{name}.scale" in ps:
-                h = h * ps[f"net.{name}.scale"]
-            if f"net.{name}.shift" in ps:
-                h = h + ps[f"net.{name}.shift"]
-            value = loss(h @ ps["net.dense.1.w"] + ps["net.dense.1.b"], ty)
-            for p in ps.values():
-                p.grad = None
-            value.backward()
-            step()
-            losses.append(float(value.detach()))
-        tensors = {"data.x": x, "data.y": y, "loss": np.array(losses)}
-        tensors |= {f"before.{path}": v for path, v in before.items()}
-        tensors |= {f"after.{path}": p.detach().numpy() for path, p in ps.items()}
-        save_file(tensors, f"{name}.safetensors")
-        with open(f"{name}.model", "w") as out:
-            out.write(MODEL.format(width=WIDTH, hidden=HIDDEN, classes=CLASSES, rows=ROWS, steps=STEPS,
-                                   middle=middle[0], target=target_type, loss=loss_text, optimizer=optimizer_text))
-    print(len(CASES), "cases with torch", torch.__version__)
+        forward, owned, states = dense_layers(name, middle[1])
+        before = {path: numbers(rng, shape) for path, shape in shapes.items()} | owned
+        # `states` is filled by `forward`.
+        write(name, NETWORK.format(middle[0]), x, y, target_type, before, forward, loss_text, loss, optimizer_text,
+              make, states)
+    for name, network, forward, shape, shapes in NETWORKS:
+        rng = np.random.default_rng(list(name.encode()))
+        *shape, last = shape
+        x = rng.integers(0, -last, (ROWS, *shape)) if last < 0 else rng.normal(size=(ROWS, *shape, last))
+        x = x.astype(np.int32 if last < 0 else np.float32)
+        y, target_type = target("label", rng)
+        before = {path: numbers(rng, shape) for path, shape in shapes.items()}
+        write(name, network, x, y, target_type, before, forward, LABELS, ce, *SGD, {})
+    print(len(CASES) + len(NETWORKS), "cases with torch", torch.__version__)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,11 @@ fn formatted(text: &str) -> String {
 
 /// Name, text, what becomes of it.
 const CASES: &[(&str, &str, &str)] = &[
+    (
+        "a scalar `bool[]` is a tensor, `bool` a constant",
+        "fn f(x: f32[], flag: bool[], fast: bool) { x }",
+        "fn f(x: f32, flag: bool[], fast: bool) { x }\n",
+    ),
     ("spaces", "fn  f( x:f32[ n,..,2*m ] )->f32{x}", "fn f(x: f32[n, .., 2 * m]) -> f32 { x }\n"),
     (
         "a long call breaks, one argument a line",

@@ -78,7 +78,10 @@ impl Printer<'_> {
         match ty {
             Type::Dim(_) => "dim".into(),
             Type::Constant { name, .. } => Doc::text(name.text.as_str()),
-            Type::Tensor { dtype, dims, .. } if dims.is_empty() => Doc::text(dtype.text.as_str()),
+            // `bool` alone is a constant, not a tensor.
+            Type::Tensor { dtype, dims, .. } if dims.is_empty() && dtype.text != "bool" => {
+                Doc::text(dtype.text.as_str())
+            }
             Type::Tensor { dtype, dims, .. } => {
                 let dims = dims.iter().map(|dim| match dim {
                     DimItem::Rest(_) => "..".into(),

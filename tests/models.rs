@@ -51,8 +51,11 @@ fn models_train_the_same_on_every_rung() {
     let (own, examples) = (models("tests/models"), models("examples"));
     assert!(own.len() >= 8 && !examples.is_empty());
     for path in own {
-        let found = check(&path, &[], usize::MAX);
-        failures.extend(found.into_iter().map(|what| format!("{}: {what}", path.display())));
+        // A whole batch, and the shortest that there can be.
+        for n_examples in [usize::MAX, 1] {
+            let found = check(&path, &[], n_examples);
+            failures.extend(found.into_iter().map(|what| format!("{}: {what}", path.display())));
+        }
     }
     for path in examples {
         // One step, for Adam's second divides by what the first left: gradients near zero lose what f32 has of them.

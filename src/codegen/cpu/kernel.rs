@@ -63,7 +63,7 @@ pub fn build(
     b.switch_to_block(entry);
     let p = b.block_params(entry).to_vec();
     // Argument addresses do not change while the function runs.
-    let table = MemFlags::trusted().with_readonly().with_can_move();
+    let table = MemFlags::trusted();
     let arguments =
         (0..kernel.arguments.len() as i32).map(|i| b.ins().load(pointer, table, p[0], 8 * i)).collect();
     let [scratch, batch, start, tile, env] = [p[1], p[2], p[3], p[4], p[5]];

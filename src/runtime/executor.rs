@@ -5,6 +5,7 @@
 //! phase. Invariant: a tile's result does not depend on who computes it.
 
 use super::buffer::Buffer;
+use super::denormal::Flushed;
 use super::pool::Pool;
 use super::schedule::Phase;
 use crate::codegen::cpu::{Program, StepEnv, TileFn};
@@ -151,6 +152,7 @@ impl Executor {
         let phases = &schedule.phases;
         let step = Step { table: Addresses(self.table.as_ptr()), scratch, batch, env };
         if schedule.n_threads == 1 {
+            let _flushed = Flushed::begin();
             for tile in phases.iter().flat_map(Phase::tiles) {
                 // SAFETY: the caller vouches for the addresses; on one thread, phases and tiles are in order.
                 unsafe { step.tile(tile, 0) };
@@ -158,6 +160,7 @@ impl Executor {
             return;
         }
         pool.run(schedule.n_threads, &|thread, together| {
+            let _flushed = Flushed::begin();
             for phase in phases {
                 // SAFETY: the caller vouches for the addresses; a phase begins when the one before is done, and tiles of one phase
                 // are independent (the plan's invariant).

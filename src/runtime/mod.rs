@@ -2,9 +2,10 @@
 //!
 //! What enters: plans, variables' values, a batch of inputs. What leaves: outputs, and variables that changed. Invariants: a
 //! steady step allocates nothing and takes no lock; its result does not depend on the number of threads.
-//! Not here: where data comes from, what a step is for.
+//! Numbers below 2^-126 count as 0 (`denormal.rs`). Not here: where data comes from, what a step is for.
 
 mod buffer;
+mod denormal;
 mod executor;
 pub mod interrupt;
 mod memory;

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, HashMap};
 
 /// See the module's documentation. The graph must satisfy `verify_compilable`.
 pub fn plan(graph: &Graph, options: &Options) -> Plan {
-    let graph = prepare(graph);
+    let graph = prepare(graph, options.max_batch);
     let layouts = layouts(&graph);
     let reads = Reads::new(&graph, &layouts);
     let grouping = group(&graph, &layouts, &reads);

@@ -17,6 +17,7 @@ mod memory;
 mod prepare;
 mod report;
 mod space;
+mod split;
 #[cfg(test)]
 mod tests;
 mod tile;

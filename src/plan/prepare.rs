@@ -3,15 +3,17 @@
 //! What enters: an optimized graph. What leaves: an equal graph in which (1) nothing stands that no root needs; (2) every
 //! output and every update's value is a node with storage of its own; (3) a reshape is an index map; (4) operands that
 //! must lie in memory (of contractions, and gathered tables) do; (5) a sum over all axes is taken in two
-//! stages, rows first, so that the first stage can be split over threads and the result does not depend on how.
+//! stages, rows first, so that the first stage can be split over threads and the result does not depend on how; (6) some
+//! products are sums of products (`split.rs`).
 //! A copy is a `Cast` to the type that its operand has already.
 
 use super::layout::{is_copy, layouts};
+use super::split::split_sums;
 use crate::graph::rewrite::{Rewriter, reachable};
 use crate::graph::{Graph, Node, NodeId, Op, View};
 
-pub fn prepare(graph: &Graph) -> Graph {
-    let graph = split_reductions(&live(graph));
+pub fn prepare(graph: &Graph, max_batch: i64) -> Graph {
+    let graph = split_sums(&split_reductions(&live(graph)), max_batch);
     copy_where_needed(&graph)
 }
 

@@ -12,8 +12,8 @@ use super::lower::ScratchUse;
 use crate::base::Dim;
 use crate::nest::{Kernel, Nest, Scratch, TileOp};
 
-/// Work in a tile below which splitting further does not pay (some 10 µs of products).
-const TILE_FLOPS: u64 = 1_000_000;
+/// Work in a tile below which splitting further does not pay (some 5 µs of products).
+const TILE_FLOPS: u64 = 500_000;
 /// Tiles in a launch, at most, while scratch allows.
 const MOST_TILES: u64 = 16;
 /// Rows in a tile, at most; only sizes past all memory come near.

@@ -96,7 +96,8 @@ mod tests {
         let guard = Flushed::begin();
         let flushed = small();
         drop(guard);
-        let expected = if cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) { 0.0 } else { f32::MIN_POSITIVE };
+        let expected =
+            if cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) { 0.0 } else { f32::MIN_POSITIVE };
         assert_eq!(flushed, expected);
         assert_eq!(small(), f32::MIN_POSITIVE);
     }

@@ -90,12 +90,11 @@ impl Executor {
         }
         let mut phases = Vec::with_capacity(self.plan.phases.len());
         for (p, phase) in self.plan.phases.iter().enumerate() {
-            let mut tiles: Vec<(u64, Tile)> = Vec::new();
-            for (l, launch) in phase.iter().enumerate() {
-                self.tiles(launch, self.first_argument[p][l], batch, &mut tiles);
-            }
-            let work: u64 = tiles.iter().map(|(cost, _)| cost).sum();
-            let useful = (work / WORK_A_THREAD).min(tiles.len() as u64).clamp(1, n_threads as u64) as usize;
+            let of_launch = |(l, launch)| self.tiles(launch, self.first_argument[p][l], batch);
+            let tiles: Vec<Vec<(u64, Tile)>> = phase.iter().enumerate().map(of_launch).collect();
+            let work: u64 = tiles.iter().flatten().map(|(cost, _)| cost).sum();
+            let n_tiles = tiles.iter().map(Vec::len).sum::<usize>() as u64;
+            let useful = (work / WORK_A_THREAD).min(n_tiles).clamp(1, n_threads as u64) as usize;
             phases.push(Phase::deal(tiles, useful));
         }
         // A run has one full batch and one last, short one; more sizes than a few are somebody's experiment.
@@ -116,7 +115,8 @@ impl Executor {
         &self.schedules[index].input_bytes
     }
 
-    fn tiles(&self, launch: &Launch, first_argument: usize, batch: i64, tiles: &mut Vec<(u64, Tile)>) {
+    fn tiles(&self, launch: &Launch, first_argument: usize, batch: i64) -> Vec<(u64, Tile)> {
+        let mut tiles = Vec::new();
         let kernel = &self.plan.kernels[launch.kernel];
         let rows = kernel.rows.eval(&|s| (s == "batch").then_some(batch)).expect("rows are over batch");
         let mut start = 0;
@@ -126,6 +126,7 @@ impl Executor {
             tiles.push((crate::plan::tile_cost(kernel, batch, n), tile));
             start += n;
         }
+        tiles
     }
 
     /// Runs all phases.

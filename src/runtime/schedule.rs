@@ -1,9 +1,10 @@
 //! Who computes which tile of a phase.
 //!
-//! What enters: the tiles of each phase with their costs. What leaves: each phase's tiles dealt to threads, the costliest first,
-//! each to the thread that has least to do; and, while a step runs, tiles to threads that ask. A thread takes its own share first,
-//! so that from step to step it finds its data in its caches, and then what others have not begun: a thread that the system
-//! has put aside holds nobody up. Invariants: each tile is given out once a step; `is_done` is seen only after all that a phase's tiles wrote.
+//! What enters: the tiles of each phase's launches with their costs. What leaves: each phase's tiles dealt to threads; and, while a
+//! step runs, tiles to threads that ask. A launch of many tiles is dealt in runs of neighbours, so that the rows of a
+//! weight that a thread updates are those that it reads, in this step and the next; single tiles go, the costliest first, to the
+//! thread that has least to do. A thread takes its own share first, and then what others have not begun: a thread that the
+//! system has put aside holds nobody up. Invariants: each tile is given out once a step; `is_done` is seen only after all that a phase's tiles wrote.
 //! Not here: what a tile is.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,15 +27,26 @@ struct Share<T> {
 struct Counter(AtomicUsize);
 
 impl<T: Copy> Phase<T> {
-    /// Deals tiles to `n_threads` shares.
-    pub fn deal(mut tiles: Vec<(u64, T)>, n_threads: usize) -> Phase<T> {
-        tiles.sort_by_key(|(cost, _)| std::cmp::Reverse(*cost));
-        let n_tiles = tiles.len();
-        let share = || Share { tiles: Vec::new(), n_taken: Counter::default() };
-        let mut shares: Vec<Share<T>> = (0..n_threads.max(1)).map(|_| share()).collect();
-        let mut load = vec![0u64; shares.len()];
-        for (cost, tile) in tiles {
-            let least = (0..load.len()).min_by_key(|t| load[*t]).expect("at least one share");
+    /// Deals the tiles of launches to `n_threads` shares.
+    pub fn deal(launches: Vec<Vec<(u64, T)>>, n_threads: usize) -> Phase<T> {
+        let n = n_threads.max(1);
+        let n_tiles = launches.iter().map(Vec::len).sum();
+        let mut shares: Vec<Share<T>> =
+            (0..n).map(|_| Share { tiles: Vec::new(), n_taken: Counter::default() }).collect();
+        let mut load = vec![0u64; n];
+        let (many, few): (Vec<_>, Vec<_>) = launches.into_iter().partition(|tiles| tiles.len() >= n);
+        for tiles in many {
+            let len = tiles.len();
+            for (i, (cost, tile)) in tiles.into_iter().enumerate() {
+                let thread = i * n / len;
+                load[thread] += cost;
+                shares[thread].tiles.push(tile);
+            }
+        }
+        let mut single: Vec<(u64, T)> = few.into_iter().flatten().collect();
+        single.sort_by_key(|(cost, _)| std::cmp::Reverse(*cost));
+        for (cost, tile) in single {
+            let least = (0..n).min_by_key(|t| load[*t]).expect("at least one share");
             load[least] += cost;
             shares[least].tiles.push(tile);
         }
@@ -83,7 +95,8 @@ mod tests {
     #[test]
     fn every_tile_is_given_out_once_a_step() {
         for (n_tiles, n_threads) in [(0, 1), (1, 4), (7, 2), (16, 3)] {
-            let mut phase = Phase::deal((0..n_tiles).map(|i| (i * 37 % 11, i)).collect(), n_threads);
+            let tiles = |parity| (0..n_tiles).filter(|i| i % 2 == parity).map(|i| (i * 37 % 11, i)).collect();
+            let mut phase = Phase::deal(vec![tiles(0), tiles(1)], n_threads);
             for late in 0..n_threads {
                 phase.reset();
                 let mut seen = Vec::new();
@@ -99,9 +112,10 @@ mod tests {
     }
 
     #[test]
-    fn shares_are_even() {
-        let phase = Phase::deal([5, 1, 1, 1, 1, 1].map(|cost| (cost, cost)).to_vec(), 2);
-        let loads: Vec<u64> = phase.shares.iter().map(|share| share.tiles.iter().sum()).collect();
-        assert_eq!(loads, [5, 5]);
+    fn neighbours_stay_together_and_single_tiles_even_out() {
+        let launch = |costs: &[u64]| costs.iter().map(|cost| (*cost, *cost)).collect::<Vec<_>>();
+        let phase = Phase::deal(vec![launch(&[3]), launch(&[10, 11, 12, 13, 4]), launch(&[9])], 2);
+        let shares: Vec<&[u64]> = phase.shares.iter().map(|share| &share.tiles[..]).collect();
+        assert_eq!(shares, [&[10, 11, 12][..], &[13, 4, 9, 3][..]]);
     }
 }

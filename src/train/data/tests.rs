@@ -187,9 +187,9 @@ fn broken_sources_are_refused_with_a_reason() {
         let error = load(&[("f", &bytes)], &call).expect_err(name).to_string();
         assert!(error.contains(wanted), "{name}: {error:?} does not say {wanted:?}");
     }
-    let files: &[(&str, &[u8])] = &[("d-images", &images), ("d-labels", &labels)];
-    let error = load(files, &call("idx", &[("", text("d"))])).unwrap_err().to_string();
+    let files: &[(&str, &[u8])] = &[("digit-images", &images), ("digit-labels", &labels)];
+    let error = load(files, &call("idx", &[("", text("digit"))])).unwrap_err().to_string();
     assert!(error.contains("field `image` has 2 rows, but field `label` has 3"), "{error}");
-    let error = load(files, &call("idx", &[("", text("e"))])).unwrap_err().to_string();
-    assert!(error.contains("did you mean `d`?"), "{error}");
+    let error = load(files, &call("idx", &[("", text("digits"))])).unwrap_err().to_string();
+    assert!(error.contains("did you mean `digit`?"), "{error}");
 }

@@ -15,7 +15,7 @@ use crate::nest::{Kernel, Nest, Scratch, TileOp};
 /// Work in a tile below which splitting further does not pay (some 5 µs of products).
 const TILE_FLOPS: u64 = 500_000;
 /// Tiles in a launch, at most, while scratch allows.
-const MOST_TILES: u64 = 16;
+const MOST_TILES: u64 = 8;
 /// Rows in a tile, at most; only sizes past all memory come near.
 const MOST_ROWS: u64 = 1 << 30;
 /// Scratch of a thread.

@@ -22,7 +22,7 @@ const MOST_ROWS: usize = 12;
 /// Rows of the right operand that are at least so many elements apart fall into few sets of a cache.
 const FAR: u64 = 512;
 /// Then so many rows of the result are made at once: what cannot stay in a cache is not read again and again.
-const FEW_ROWS: usize = 24;
+const FEW_ROWS: usize = 32;
 
 /// One block's operands; `k` terms.
 struct Block<S: Simd> {

@@ -64,3 +64,15 @@ fn models_train_the_same_on_every_rung() {
     }
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
 }
+
+#[test]
+fn models_are_in_the_style() {
+    for folder in ["examples", "examples/bench", "tests/models", "tests/golden"] {
+        for path in models(folder) {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let styled =
+                gradc_dsl::format::format(&text).unwrap_or_else(|e| panic!("{}: {e:?}", path.display()));
+            assert!(styled == text, "{}: `gradc fmt` mends it", path.display());
+        }
+    }
+}

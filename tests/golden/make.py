@@ -240,7 +240,7 @@ NETWORKS = [
 
 def target(kind, rng):
     if kind == "label":
-        return rng.integers(0, CLASSES, ROWS).astype(np.int32), "i32[]"
+        return rng.integers(0, CLASSES, ROWS).astype(np.int32), "i32"
     shape = (ROWS, CLASSES)
     values = {"real": rng.normal(size=shape), "unit": rng.random(shape), "sign": np.sign(rng.normal(size=shape)),
               "distribution": rng.dirichlet(np.ones(CLASSES), ROWS)}[kind]

@@ -1,0 +1,21 @@
+//! The example's training step as snapshots: the optimized graph, and the plan made of it.
+//!
+//! What fails: a pass or a rule of fusion that changes what people run, for better or worse. `INSTA_UPDATE=always cargo test
+//! --test plans` blesses a change that was meant.
+
+use gradc::graph::text::print;
+use gradc::train::data::Data;
+use std::path::Path;
+
+#[test]
+fn the_classifier() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let text = std::fs::read_to_string(folder.join("mnist.model")).unwrap();
+    let model = gradc::check(&gradc::load("mnist.model", &text), &Data::in_folder(&folder), &[]).unwrap();
+    let graph = gradc::lower(&model.train);
+    let plan = gradc::plan(&graph, model.settings.batch as i64);
+    insta::assert_snapshot!("classifier_graph", print(&graph, false));
+    insta::assert_snapshot!("classifier_plan", gradc::plan::report(&plan));
+    let launches: usize = plan.phases.iter().map(Vec::len).sum();
+    assert!(launches <= 9 && plan.phases.len() <= 3, "{launches} launches in {} phases", plan.phases.len());
+}

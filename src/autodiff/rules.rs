@@ -17,6 +17,7 @@ pub fn differentiable(node: &Node) -> impl Iterator<Item = NodeId> + '_ {
         Op::Map(func) => !func.derivative(i).is_const(0.0),
         Op::Reduce { .. } | Op::Contract(_) | Op::View(_) | Op::Concat { .. } => true,
         Op::Cast => node.ty.dtype.is_float(),
+        Op::Scan(_) => true,
         Op::Gather { .. } => i == 0,
         Op::ScatterAdd { .. } => i == 1,
         Op::Input(_) | Op::Param(_) | Op::State(_) | Op::Const(_) | Op::Iota { .. } | Op::Size(_) => false,
@@ -36,6 +37,7 @@ pub fn pull_back(cx: &mut Sweep, id: NodeId, g: NodeId) {
         Op::Concat { axis } => concat(cx, &node, *axis, g),
         Op::Gather { axis } => gather(cx, &node, *axis, g),
         Op::ScatterAdd { axis } => scatter_add(cx, &node, *axis, g),
+        Op::Scan(scan) => super::scan::scan(cx, id, &node, scan, g),
         // A cast of f32 to f32 is not made; from other types there is nothing to differentiate by.
         Op::Cast => {}
         Op::Input(_) | Op::Param(_) | Op::State(_) | Op::Const(_) | Op::Iota { .. } | Op::Size(_) => {}

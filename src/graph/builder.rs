@@ -23,7 +23,7 @@ impl Graph {
     }
 
     /// For primitives whose operands determine their type.
-    fn apply_inferred(&mut self, op: Op, operands: &[NodeId]) -> Built {
+    pub fn apply_inferred(&mut self, op: Op, operands: &[NodeId]) -> Built {
         self.apply(op, operands, &TensorType::scalar(DType::F32))
     }
 

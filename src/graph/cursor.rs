@@ -112,6 +112,20 @@ impl<'a> Cursor<'a> {
         Ok(items)
     }
 
+    /// The text between `{` and the `}` that belongs to it, line ends included.
+    pub fn braces(&mut self) -> Read<&'a str> {
+        self.expect("{")?;
+        let rest = self.rest();
+        let ends = rest.match_indices('}').map(|(at, _)| at);
+        match ends.into_iter().find(|at| open_braces(&rest[..=*at]) < 0) {
+            Some(at) => {
+                self.at += at + 1;
+                Ok(&rest[..at])
+            }
+            None => self.error("a closing brace is missing"),
+        }
+    }
+
     /// A plain name or a quoted one; see `write_name`.
     pub fn name(&mut self) -> Read<SmolStr> {
         if !self.take("\"") {
@@ -188,6 +202,22 @@ impl<'a> Cursor<'a> {
         };
         Ok(TensorType::new(dtype, self.list(Cursor::dim)?))
     }
+}
+
+/// Braces opened and not closed, those in quotes left out.
+pub fn open_braces(text: &str) -> i64 {
+    let (mut depth, mut quoted, mut escaped) = (0, false, false);
+    for c in text.chars() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            '{' if !quoted => depth += 1,
+            '}' if !quoted => depth -= 1,
+            _ => {}
+        }
+    }
+    depth
 }
 
 fn is_plain(c: char) -> bool {

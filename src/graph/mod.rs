@@ -30,6 +30,7 @@ pub mod verify;
 
 pub use builder::{Built, common_shape};
 pub use dot::dot;
+pub use op::scan::Scan;
 pub use op::{AxisSize, ShapeError};
 
 #[cfg(test)]
@@ -116,6 +117,8 @@ pub enum Op {
     ScatterAdd { axis: usize },
     /// Fresh numbers in every step, by (seed, step, site, element number): `base::philox`.
     Random { distribution: Distribution, site: u32 },
+    /// A graph run once a turn, each turn beginning with what the last one left: `op/scan.rs`.
+    Scan(Box<Scan>),
     /// The identity, through which no gradient flows.
     Detach,
     /// The gradient of the scalar first operand with respect to the second operand. Only between `model` and
@@ -161,6 +164,30 @@ pub struct Graph {
     pub updates: Vec<(NodeId, NodeId)>,
     /// Stamped by the builder on each node that it makes.
     pub origin: Origin,
+}
+
+/// The same nodes under the same numbers, and the same roots; origins do not count.
+impl PartialEq for Graph {
+    fn eq(&self, other: &Graph) -> bool {
+        let same = |id: NodeId| {
+            let (x, y) = (self.node(id), other.node(id));
+            x.operands == y.operands && x.ty == y.ty && x.op.is_same(&y.op)
+        };
+        self.len() == other.len()
+            && self.outputs == other.outputs
+            && self.updates == other.updates
+            && self.ids().all(same)
+    }
+}
+
+impl Op {
+    /// Equal attributes; numbers by their bits, so that NaN is itself and 0 is not -0.
+    pub fn is_same(&self, other: &Op) -> bool {
+        match (self, other) {
+            (Op::Const(x), Op::Const(y)) => x.to_bits() == y.to_bits(),
+            _ => self == other,
+        }
+    }
 }
 
 impl Graph {

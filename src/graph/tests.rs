@@ -381,6 +381,6 @@ fn random_graphs_have_every_primitive() {
         }
     }
     let all = "argmax broadcast cast concat const contract detach flip gather input iota map pad param permute \
-               random reduce reshape scatter_add size slice state";
+               random reduce reshape scan scatter_add size slice state";
     assert_eq!(seen.into_iter().collect::<Vec<_>>().join(" "), all);
 }

@@ -10,14 +10,14 @@
 //! }
 //! ```
 //!
-//! One node a line: label, primitive with its attributes, operands, type. Then outputs (`output NAME = %n`) and
+//! A scan's body stands between braces, over several lines, in the same form. Else one node a line: label, primitive with its attributes, operands, type. Then outputs (`output NAME = %n`) and
 //! updates (`update %variable <- %value`). `// …` is a comment; the printer can put a node's scope there. In
 //! what is read, labels may be any words; each is defined once, before its use.
 //!
 //! What `print` writes, `parse` reads back as the same graph but for origins. `parse` does not check types: that
 //! is `verify`'s work, and its tests need to write graphs that are wrong.
 
-use super::cursor::{Cursor, LineError, Read, write_name};
+use super::cursor::{Cursor, LineError, Read, open_braces, write_name};
 use super::op::{family, parse_op};
 use super::{Graph, Node, NodeId, Origin};
 use std::collections::HashMap;
@@ -79,8 +79,17 @@ pub fn print_node(node: &Node) -> String {
 pub fn parse(text: &str) -> Result<Graph, TextError> {
     let mut reader = Reader::default();
     let mut state = Place::Before;
-    for (number, line) in text.lines().enumerate() {
-        let mut cursor = Cursor::new(line);
+    let mut lines = text.split_inclusive('\n').enumerate();
+    let mut from = 0;
+    while let Some((number, line)) = lines.next() {
+        let mut to = from + line.len();
+        // A statement goes on to the brace that closes its own.
+        while state == Place::Inside && open_braces(&text[from..to]) > 0 {
+            let Some((_, line)) = lines.next() else { break };
+            to += line.len();
+        }
+        let mut cursor = Cursor::new(&text[from..to]);
+        from = to;
         let read = match (state, cursor.at_end()) {
             (_, true) => continue,
             (Place::Before, _) => {

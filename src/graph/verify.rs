@@ -11,8 +11,8 @@
 //!
 //! A graph that is to be compiled also satisfies (`verify_compilable`):
 //!
-//! 9. It has no `Grad`.
-//! 10. Its only symbol is `batch`, and variables' shapes have none.
+//! 9. It has no `Grad`, nor has a scan's body.
+//! 10. Its only symbol is `batch`, also in the bodies of scans, and variables' shapes have none.
 
 use super::op::infer;
 use super::text::print_node;
@@ -92,18 +92,26 @@ fn verify_roots(graph: &Graph) -> Result<(), String> {
 /// Rules 1 to 10.
 pub fn verify_compilable(graph: &Graph) -> Result<(), String> {
     verify(graph)?;
+    verify_known(graph, true)
+}
+
+/// Rules 9 and 10; `outermost` says that variables are a model's, not what a scan carries.
+fn verify_known(graph: &Graph, outermost: bool) -> Result<(), String> {
     for id in graph.ids() {
         let node = graph.node(id);
         let fail = |rule: u32, text: String| Err(format!("{id} = {}: rule {rule}: {text}", print_node(node)));
         if node.op == Op::Grad {
             return fail(9, "a gradient that was not worked out".into());
         }
-        let is_variable = matches!(node.op, Op::Param(_) | Op::State(_));
+        let is_variable = outermost && matches!(node.op, Op::Param(_) | Op::State(_));
         let dims = node.ty.shape.iter().chain(node.op.dims());
         for symbol in dims.flat_map(Dim::symbols) {
             if symbol != "batch" || is_variable {
                 return fail(10, format!("the size {symbol} is not known"));
             }
+        }
+        if let Op::Scan(scan) = &node.op {
+            verify_known(&scan.body, false)?;
         }
     }
     Ok(())

@@ -7,10 +7,11 @@
 
 use super::scratch::Arena;
 use super::tiles::Touched;
-use super::{Access, BufferRef, Fill, Gemm, Inst, Kernel, Matrix, Nest, StoreKind, TileOp, Value};
+use super::{Access, BufferRef, Fill, Gemm, Inst, Kernel, Loop, Matrix, Nest, StoreKind, TileOp, Value};
 use crate::base::philox::Stream;
 use crate::base::{DType, Dim};
 use crate::scalar::Func;
+use smol_str::SmolStr;
 
 /// What varies from run to run.
 #[derive(Clone, Copy, Debug, Default)]
@@ -56,17 +57,11 @@ pub fn run_rounded(
             touched: &mut touched,
             scratch,
             sizes: [run.batch, rows, start, tile],
+            turns: Vec::new(),
             run,
             round,
         };
-        for (i, op) in kernel.ops.iter().enumerate() {
-            let done = match op {
-                TileOp::Nest(nest) => cx.nest(nest),
-                TileOp::Gemm(gemm) => cx.gemm(gemm),
-                TileOp::Fill(fill) => cx.fill(fill),
-            };
-            done.map_err(|e| format!("op {i}, tile from row {start}: {e}"))?;
-        }
+        cx.ops(&kernel.ops).map_err(|e| format!("tile from row {start}: {e}"))?;
         start += tile;
     }
     Ok(())
@@ -78,14 +73,41 @@ struct Tile<'a> {
     scratch: Arena<'a>,
     /// batch, rows, start, tile.
     sizes: [i64; 4],
+    /// Of the loops that are running, outermost first.
+    turns: Vec<(SmolStr, i64)>,
     run: Run,
     round: Rounding<'a>,
 }
 
 impl Tile<'_> {
+    fn ops(&mut self, ops: &[TileOp]) -> Result<(), String> {
+        for (i, op) in ops.iter().enumerate() {
+            let done = match op {
+                TileOp::Nest(nest) => self.nest(nest),
+                TileOp::Gemm(gemm) => self.gemm(gemm),
+                TileOp::Fill(fill) => self.fill(fill),
+                TileOp::Loop(l) => self.turns(l),
+            };
+            done.map_err(|e| format!("op {i}: {e}"))?;
+        }
+        Ok(())
+    }
+
+    fn turns(&mut self, l: &Loop) -> Result<(), String> {
+        for turn in 0..self.dim(&l.turns)? {
+            self.turns.push((l.turn.clone(), turn));
+            let done = self.ops(&l.ops).map_err(|e| format!("turn {turn}, {e}"));
+            self.turns.pop();
+            done?;
+        }
+        Ok(())
+    }
+
     fn dim(&self, dim: &Dim) -> Result<i64, String> {
         let symbols = ["batch", "rows", "start", "tile"];
-        let value = dim.eval(&|s| symbols.iter().position(|k| *k == s).map(|i| self.sizes[i]));
+        let turn = |s: &str| self.turns.iter().find(|(turn, _)| turn == s).map(|(_, number)| *number);
+        let size = |s: &str| symbols.iter().position(|k| *k == s).map(|i| self.sizes[i]);
+        let value = dim.eval(&|s| size(s).or_else(|| turn(s)));
         value.ok_or_else(|| format!("{dim} has an unknown symbol"))
     }
 

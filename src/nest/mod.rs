@@ -8,7 +8,8 @@
 //!
 //! All sizes, offsets and strides are `Dim`s (in elements) over four symbols, known when a tile runs:
 //! `batch` (examples in this step), `rows` is `Kernel::rows` (a `Dim` over `batch`), `start` (the tile's first
-//! row) and `tile` (its number of rows: `Kernel::tile`, less in the last tile).
+//! row) and `tile` (its number of rows: `Kernel::tile`, less in the last tile). Inside of a `Loop` there is one more, the
+//! number of its turn.
 //!
 //! This room does not know the tensor graph; primitives are lowered to it in `plan`. A backend
 //! (`codegen`) and the interpreter (`interpret.rs`) give it the same meaning.
@@ -27,6 +28,7 @@ pub mod verify;
 use crate::base::{DType, Dim, Distribution, ReduceOp};
 
 use crate::scalar::Func;
+use smol_str::{SmolStr, format_smolstr};
 
 /// Where an operand lives.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
@@ -76,6 +78,21 @@ pub enum TileOp {
     Nest(Nest),
     Gemm(Box<Gemm>),
     Fill(Fill),
+    Loop(Loop),
+}
+
+/// Ops that run once a turn, one turn after another. What a turn leaves in scratch the next one finds.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Loop {
+    /// The symbol that stands for the number of the turn, from 0, in the sizes inside; see `turn_symbol`.
+    pub turn: SmolStr,
+    pub turns: Dim,
+    pub ops: Vec<TileOp>,
+}
+
+/// The symbol of a loop inside of `depth` others: `turn`, `turn1`, …
+pub fn turn_symbol(depth: usize) -> SmolStr {
+    if depth == 0 { "turn".into() } else { format_smolstr!("turn{depth}") }
 }
 
 /// A perfect loop nest: for every index of `axes` (outermost first), run `body`, then `stores`.

@@ -26,19 +26,26 @@ impl Display for Kernel {
         for (i, scratch) in self.scratch.iter().enumerate() {
             writeln!(f, "  ~{i}: {} {} bytes at {}", scratch.dtype, scratch.bytes, scratch.offset)?;
         }
-        for op in &self.ops {
-            match op {
-                TileOp::Nest(nest) => write_nest(f, nest)?,
-                TileOp::Gemm(gemm) => write_gemm(f, gemm)?,
-                TileOp::Fill(fill) => write_fill(f, fill)?,
-            }
-        }
+        write_ops(f, &self.ops, "  ")?;
         writeln!(f, "}}")
     }
 }
 
-fn write_nest(f: &mut Formatter<'_>, nest: &Nest) -> fmt::Result {
-    let mut indent = "  ".to_string();
+fn write_ops(f: &mut Formatter<'_>, ops: &[TileOp], indent: &str) -> fmt::Result {
+    ops.iter().try_for_each(|op| match op {
+        TileOp::Nest(nest) => write_nest(f, nest, indent),
+        TileOp::Gemm(gemm) => write_gemm(f, gemm, indent),
+        TileOp::Fill(fill) => write_fill(f, fill, indent),
+        TileOp::Loop(l) => {
+            writeln!(f, "{indent}each {} < {} {{", l.turn, l.turns)?;
+            write_ops(f, &l.ops, &format!("{indent}  "))?;
+            writeln!(f, "{indent}}}")
+        }
+    })
+}
+
+fn write_nest(f: &mut Formatter<'_>, nest: &Nest, indent: &str) -> fmt::Result {
+    let mut indent = indent.to_string();
     for (i, axis) in nest.axes.iter().enumerate() {
         let word = if axis.reduce { "fold" } else { "for" };
         writeln!(f, "{indent}{word} i{i} < {}", axis.extent)?;
@@ -114,8 +121,8 @@ impl Display for Store {
     }
 }
 
-fn write_gemm(f: &mut Formatter<'_>, gemm: &Gemm) -> fmt::Result {
-    let mut indent = "  ".to_string();
+fn write_gemm(f: &mut Formatter<'_>, gemm: &Gemm, indent: &str) -> fmt::Result {
+    let mut indent = indent.to_string();
     for (i, axis) in gemm.batch.iter().enumerate() {
         let word = if axis.reduce { "fold" } else { "for" };
         let (lhs, rhs, out) = (&axis.lhs, &axis.rhs, &axis.out);
@@ -129,8 +136,8 @@ fn write_gemm(f: &mut Formatter<'_>, gemm: &Gemm) -> fmt::Result {
     writeln!(f, "{indent}gemm {} x {} x {}: {out} {sign} {lhs} * {rhs}", gemm.m, gemm.n, gemm.k)
 }
 
-fn write_fill(f: &mut Formatter<'_>, fill: &Fill) -> fmt::Result {
+fn write_fill(f: &mut Formatter<'_>, fill: &Fill, indent: &str) -> fmt::Result {
     let kind = format!("{:?}", fill.distribution).to_lowercase();
     let Fill { buffer, offset, count, first, site, .. } = fill;
-    writeln!(f, "  random {kind} {site}: {buffer}[{offset} ..], {count} from element {first}")
+    writeln!(f, "{indent}random {kind} {site}: {buffer}[{offset} ..], {count} from element {first}")
 }

@@ -7,7 +7,8 @@
 //! 5. A stored value has the buffer's type; a place of the greatest is i32; an index is i32; what is reduced, compared for its
 //!    place or added is f32 or i32.
 //! 6. A reducing store does not move along reducing axes, and there is no `ArgMax` over more than one axis.
-//! 7. All sizes are over `batch`, `rows`, `start` and `tile`; `Kernel::rows` is over `batch`.
+//! 7. All sizes are over `batch`, `rows`, `start`, `tile` and the turns of the loops around, whose symbols differ; `Kernel::rows`
+//!    is over `batch`.
 //! 8. Matrices and random numbers are f32.
 //! 9. A tile has at least one row.
 //! 10. A scratch buffer starts at a multiple of 64 bytes and holds whole elements.
@@ -17,10 +18,11 @@
 use super::bounds::{verify_fill_bounds, verify_gemm_bounds, verify_nest_bounds};
 use super::{Access, ArgumentAccess, BufferRef, Inst, Kernel, Nest, StoreKind, TileOp, Value};
 use crate::base::{DType, Dim};
+use smol_str::SmolStr;
 
 /// The first rule that is broken, and where.
 pub fn verify(kernel: &Kernel) -> Result<(), String> {
-    sizes(&kernel.rows, &["batch"])?;
+    in_scope(&kernel.rows, &vec!["batch".into()])?;
     if kernel.tile == 0 {
         return Err("rule 9: the tile has no rows".into());
     }
@@ -30,44 +32,60 @@ pub fn verify(kernel: &Kernel) -> Result<(), String> {
             return Err(format!("rule 10: ~{i}: {} bytes at {}", scratch.bytes, scratch.offset));
         }
     }
-    for (i, op) in kernel.ops.iter().enumerate() {
-        let checked = match op {
-            TileOp::Nest(nest) => verify_nest(kernel, nest),
-            TileOp::Gemm(gemm) => {
-                let sides = [(&gemm.lhs, false), (&gemm.rhs, false), (&gemm.out, true)];
-                let dims = [&gemm.m, &gemm.n, &gemm.k].into_iter();
-                let loops = gemm.batch.iter().flat_map(|a| [&a.extent, &a.lhs, &a.rhs, &a.out]);
-                let strides = sides.iter().flat_map(|(m, _)| [&m.offset, &m.row_stride, &m.column_stride]);
-                dims.chain(loops).chain(strides).try_for_each(in_tile).and_then(|()| {
-                    sides
-                        .iter()
-                        .try_for_each(|(m, write)| verify_buffer(kernel, m.buffer, DType::F32, *write))
-                })
-            }
-            TileOp::Fill(fill) => [&fill.offset, &fill.count, &fill.first]
-                .into_iter()
-                .try_for_each(in_tile)
-                .and_then(|()| verify_buffer(kernel, fill.buffer, DType::F32, true)),
-        };
-        let checked = checked.and_then(|()| match op {
-            TileOp::Nest(nest) => verify_nest_bounds(kernel, nest),
-            TileOp::Gemm(gemm) => verify_gemm_bounds(kernel, gemm),
-            TileOp::Fill(fill) => verify_fill_bounds(kernel, fill),
-        });
-        checked.map_err(|e| format!("{}, op {i}: {e}", kernel.name))?;
+    let mut symbols: Symbols = ["batch", "rows", "start", "tile"].map(SmolStr::from).to_vec();
+    verify_ops(kernel, &kernel.ops, &mut symbols).map_err(|e| format!("{}, {e}", kernel.name))
+}
+
+/// Those that sizes may name at this place.
+type Symbols = Vec<SmolStr>;
+
+fn verify_ops(kernel: &Kernel, ops: &[TileOp], symbols: &mut Symbols) -> Result<(), String> {
+    for (i, op) in ops.iter().enumerate() {
+        verify_op(kernel, op, symbols).map_err(|e| format!("op {i}: {e}"))?;
     }
     Ok(())
 }
 
-fn sizes(dim: &Dim, symbols: &[&str]) -> Result<(), String> {
-    match dim.symbols().iter().find(|s| !symbols.contains(&s.as_str())) {
-        None => Ok(()),
-        Some(symbol) => Err(format!("rule 7: {symbol} in {dim}")),
+fn verify_op(kernel: &Kernel, op: &TileOp, symbols: &mut Symbols) -> Result<(), String> {
+    match op {
+        TileOp::Nest(nest) => {
+            verify_nest(kernel, nest, symbols)?;
+            verify_nest_bounds(kernel, nest)
+        }
+        TileOp::Gemm(gemm) => {
+            let sides = [(&gemm.lhs, false), (&gemm.rhs, false), (&gemm.out, true)];
+            let dims = [&gemm.m, &gemm.n, &gemm.k].into_iter();
+            let loops = gemm.batch.iter().flat_map(|a| [&a.extent, &a.lhs, &a.rhs, &a.out]);
+            let strides = sides.iter().flat_map(|(m, _)| [&m.offset, &m.row_stride, &m.column_stride]);
+            dims.chain(loops).chain(strides).try_for_each(|dim| in_scope(dim, symbols))?;
+            for (matrix, write) in sides {
+                verify_buffer(kernel, matrix.buffer, DType::F32, write)?;
+            }
+            verify_gemm_bounds(kernel, gemm)
+        }
+        TileOp::Fill(fill) => {
+            [&fill.offset, &fill.count, &fill.first].into_iter().try_for_each(|d| in_scope(d, symbols))?;
+            verify_buffer(kernel, fill.buffer, DType::F32, true)?;
+            verify_fill_bounds(kernel, fill)
+        }
+        TileOp::Loop(l) => {
+            in_scope(&l.turns, symbols)?;
+            if symbols.contains(&l.turn) {
+                return Err(format!("rule 7: {} is taken", l.turn));
+            }
+            symbols.push(l.turn.clone());
+            let checked = verify_ops(kernel, &l.ops, symbols);
+            symbols.pop();
+            checked
+        }
     }
 }
 
-fn in_tile(dim: &Dim) -> Result<(), String> {
-    sizes(dim, &["batch", "rows", "start", "tile"])
+fn in_scope(dim: &Dim, symbols: &Symbols) -> Result<(), String> {
+    match dim.symbols().iter().find(|s| !symbols.contains(s)) {
+        None => Ok(()),
+        Some(symbol) => Err(format!("rule 7: {symbol} in {dim}")),
+    }
 }
 
 fn verify_buffer(kernel: &Kernel, buffer: BufferRef, dtype: DType, write: bool) -> Result<(), String> {
@@ -84,16 +102,22 @@ fn verify_buffer(kernel: &Kernel, buffer: BufferRef, dtype: DType, write: bool) 
     }
 }
 
-fn verify_access(kernel: &Kernel, nest: &Nest, access: &Access, write: bool) -> Result<(), String> {
+fn verify_access(
+    kernel: &Kernel,
+    nest: &Nest,
+    access: &Access,
+    write: bool,
+    symbols: &Symbols,
+) -> Result<(), String> {
     if access.strides.len() != nest.axes.len() {
         return Err(format!("rule 3: {access} in a nest of {} axes", nest.axes.len()));
     }
-    access.strides.iter().chain([&access.offset]).try_for_each(in_tile)?;
+    access.strides.iter().chain([&access.offset]).try_for_each(|dim| in_scope(dim, symbols))?;
     verify_buffer(kernel, access.buffer, access.dtype, write)
 }
 
-fn verify_nest(kernel: &Kernel, nest: &Nest) -> Result<(), String> {
-    nest.axes.iter().try_for_each(|axis| in_tile(&axis.extent))?;
+fn verify_nest(kernel: &Kernel, nest: &Nest, symbols: &Symbols) -> Result<(), String> {
+    nest.axes.iter().try_for_each(|axis| in_scope(&axis.extent, symbols))?;
     if nest.axes.windows(2).any(|w| w[0].reduce && !w[1].reduce) {
         return Err("rule 3: a parallel axis inside of a reducing one".into());
     }
@@ -102,25 +126,25 @@ fn verify_nest(kernel: &Kernel, nest: &Nest) -> Result<(), String> {
         let of = |v: &Value| types.get(*v as usize).copied().ok_or(format!("rule 4: v{v} in v{i}"));
         let dtype = match inst {
             Inst::Load { access } => {
-                verify_access(kernel, nest, access, false)?;
+                verify_access(kernel, nest, access, false, symbols)?;
                 access.dtype
             }
             Inst::LoadAt { access, index, stride, bound } => {
-                verify_access(kernel, nest, access, false)?;
-                in_tile(stride).and_then(|()| in_tile(bound))?;
+                verify_access(kernel, nest, access, false, symbols)?;
+                in_scope(stride, symbols).and_then(|()| in_scope(bound, symbols))?;
                 is_index(of(index)?)?;
                 access.dtype
             }
             Inst::Const { dtype, .. } => *dtype,
             Inst::Index { axis, offset } => {
-                in_tile(offset)?;
+                in_scope(offset, symbols)?;
                 if *axis as usize >= nest.axes.len() {
                     return Err(format!("rule 3: there is no axis {axis}"));
                 }
                 DType::I32
             }
             Inst::Size { size } => {
-                in_tile(size)?;
+                in_scope(size, symbols)?;
                 DType::F32
             }
             Inst::Call { func, arguments } => {
@@ -136,7 +160,7 @@ fn verify_nest(kernel: &Kernel, nest: &Nest) -> Result<(), String> {
     }
     let n_reduced = nest.axes.iter().filter(|axis| axis.reduce).count();
     for store in &nest.stores {
-        verify_access(kernel, nest, &store.access, true)?;
+        verify_access(kernel, nest, &store.access, true, symbols)?;
         let value = *types.get(store.value as usize).ok_or(format!("rule 4: v{} is stored", store.value))?;
         let expected = if store.kind == StoreKind::ArgMax { DType::I32 } else { value };
         if store.access.dtype != expected {
@@ -154,7 +178,7 @@ fn verify_nest(kernel: &Kernel, nest: &Nest) -> Result<(), String> {
                 }
             }
             StoreKind::AddAt { index, stride, bound } => {
-                in_tile(stride).and_then(|()| in_tile(bound))?;
+                in_scope(stride, symbols).and_then(|()| in_scope(bound, symbols))?;
                 is_index(*types.get(*index as usize).ok_or(format!("rule 4: v{index}"))?)?;
             }
             StoreKind::Set => {}

@@ -1,7 +1,6 @@
 //! Common subexpressions: of nodes with the same primitive, type and operands, one is left. Equal `Random` nodes (same
 //! site) give equal numbers, so they too are one. Operands of sums and products count as equal in either order.
 
-use super::is_same_op;
 use crate::base::TensorType;
 use crate::graph::rewrite::{copy_node, rewrite};
 use crate::graph::{Graph, NodeId, Op};
@@ -16,7 +15,7 @@ pub fn run(graph: &Graph) -> Graph {
             order.sort_unstable();
         }
         let same_operands = seen.entry((order, node.ty.clone())).or_default();
-        if let Some(same) = same_operands.iter().find(|id| is_same_op(&new.node(**id).op, &node.op)) {
+        if let Some(same) = same_operands.iter().find(|id| new.node(**id).op.is_same(&node.op)) {
             return *same;
         }
         let id = copy_node(new, node, operands);

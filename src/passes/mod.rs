@@ -47,7 +47,7 @@ pub fn optimize(graph: &Graph) -> Graph {
     let mut graph = dce::run(graph);
     for _ in 0..ROUNDS {
         let next = PIPELINE.iter().fold(graph.clone(), |graph, (_, pass)| pass(&graph));
-        if is_same(&graph, &next) {
+        if graph == next {
             break;
         }
         graph = next;
@@ -59,23 +59,6 @@ pub fn optimize(graph: &Graph) -> Graph {
 pub fn optimize_until(graph: &Graph, name: &str) -> Option<Graph> {
     let last = PIPELINE.iter().position(|(other, _)| *other == name)?;
     Some(PIPELINE[..=last].iter().fold(dce::run(graph), |graph, (_, pass)| pass(&graph)))
-}
-
-/// Whether two graphs have the same nodes, under the same numbers, and the same roots.
-fn is_same(a: &Graph, b: &Graph) -> bool {
-    let same = |id: NodeId| {
-        let (x, y) = (a.node(id), b.node(id));
-        x.operands == y.operands && x.ty == y.ty && is_same_op(&x.op, &y.op)
-    };
-    a.len() == b.len() && a.outputs == b.outputs && a.updates == b.updates && a.ids().all(same)
-}
-
-/// Equal attributes; numbers by their bits, so that NaN is itself and 0 is not -0.
-fn is_same_op(a: &Op, b: &Op) -> bool {
-    match (a, b) {
-        (Op::Const(x), Op::Const(y)) => x.to_bits() == y.to_bits(),
-        _ => a == b,
-    }
 }
 
 /// The number that every element of a node is, if that is known.

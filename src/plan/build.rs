@@ -118,7 +118,8 @@ impl<'a> Planner<'a> {
     fn launch_group(&mut self, g: usize, phase: usize) {
         let group = &self.grouping.groups[g];
         let clusters = fuse(self.graph, self.layouts, self.reads, self.grouping, &group.nodes);
-        let homes = Homes { global: &self.global, variable_of: &self.variable_of };
+        let homes =
+            Homes { global: &self.global, variable_of: self.variable_of.clone(), placed: HashMap::new() };
         let lowered = lower(self.graph, self.reads, homes, group.rows.is_some(), &clusters);
         let rows = group.rows.clone().unwrap_or(Dim::from(1));
         let note = format!("{}; begun: {}", describe(self.graph, &clusters), group.reason);
@@ -186,6 +187,7 @@ impl<'a> Planner<'a> {
                 ],
                 scratch: Vec::new(),
                 ops: vec![TileOp::Nest(Nest { axes, body, stores })],
+                clock: 1,
             };
             let rows = if tiled { ty.shape[0].clone() } else { Dim::from(1) };
             let name = self.graph.node(variable).op.leaf_name().expect("a variable has a name").to_string();
@@ -240,6 +242,7 @@ fn describe(graph: &Graph, clusters: &[Cluster]) -> String {
         Op::Concat { .. } => "concat".into(),
         Op::View(_) => "pad".into(),
         Op::Random { .. } => "random".into(),
+        Op::Scan(scan) => format!("scan of {} nodes", scan.body.len()),
         op => unreachable!("{op:?} has no storage"),
     };
     let words = |c: &Cluster| format!("[{}]", c.nodes().iter().map(word).collect::<Vec<_>>().join(" "));

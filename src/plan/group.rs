@@ -24,6 +24,8 @@ pub struct Group {
     pub rows: Option<Dim>,
     /// Why it was begun.
     pub reason: String,
+    /// Holds one scan, and nothing joins it: its loop over turns is the whole of its kernel.
+    pub closed: bool,
 }
 
 pub struct Grouping {
@@ -58,7 +60,7 @@ pub fn group(graph: &Graph, layouts: &[Layout], reads: &Reads) -> Grouping {
 }
 
 /// Scalars whose whole cone is constants, sizes and scalar inputs. Roots are left out, for they must be written.
-fn inline_scalars(graph: &Graph, layouts: &[Layout]) -> Vec<bool> {
+pub fn inline_scalars(graph: &Graph, layouts: &[Layout]) -> Vec<bool> {
     let mut inline = vec![false; graph.len()];
     let roots: Vec<NodeId> = graph.roots().collect();
     for id in graph.ids() {
@@ -87,15 +89,16 @@ impl Grouping {
             let aligned =
                 |(from, read): &(usize, &Read)| *from != g || rows.is_none() || is_row_aligned(graph, read);
             let waits = |(from, _): &(usize, &Read)| *from != g && self.comes_after(*from, g);
-            self.groups[g].rows == rows && sources.iter().all(aligned) && !sources.iter().any(waits)
+            !self.groups[g].closed && self.groups[g].rows == rows && sources.iter().all(aligned) && !sources.iter().any(waits)
         };
         let mut candidates: Vec<usize> = sources.iter().map(|(g, _)| *g).collect();
         candidates.sort_unstable();
         candidates.dedup();
-        let chosen = candidates.iter().copied().rev().find(|g| fits(*g));
+        let closed = matches!(graph.node(id).op, Op::Scan(_));
+        let chosen = candidates.iter().copied().rev().find(|g| !closed && fits(*g));
         let g = chosen.unwrap_or_else(|| {
             let reason = self.reason(&rows, &candidates);
-            self.groups.push(Group { nodes: Vec::new(), rows: rows.clone(), reason });
+            self.groups.push(Group { nodes: Vec::new(), rows: rows.clone(), reason, closed });
             self.after.push(Vec::new());
             self.groups.len() - 1
         });
@@ -117,6 +120,9 @@ impl Grouping {
     /// Whether two groups of equally many rows can be visited together: what they read of each other is their own row, and
     /// no third group needs one of them and is needed by the other.
     fn can_merge(&self, graph: &Graph, reads: &Reads, a: usize, b: usize) -> bool {
+        if self.groups[a].closed || self.groups[b].closed {
+            return false;
+        }
         let between = |first: usize, last: usize| {
             self.after[last].iter().any(|g| *g != first && self.comes_after(*g, first))
         };

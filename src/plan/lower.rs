@@ -8,7 +8,7 @@
 use super::BufferId;
 use super::fuse::{Cluster, Loop, is_reduction, is_same_index};
 use super::space::{Read, Reads};
-use crate::base::{DType, Dim};
+use crate::base::{DType, Dim, TensorType};
 use crate::graph::{Graph, NodeId, Op, View};
 use crate::nest::{
     Access, Argument, ArgumentAccess, Axis, BufferRef, Fill, Inst, Matrix, Nest, Store, StoreKind, TileOp,
@@ -22,7 +22,25 @@ pub struct Homes<'a> {
     /// Nodes with a buffer that other launches or the caller see.
     pub global: &'a HashMap<NodeId, BufferId>,
     /// Variables that each of the nodes is the next value of, if it is written there at once.
-    pub variable_of: &'a HashMap<NodeId, NodeId>,
+    pub variable_of: HashMap<NodeId, NodeId>,
+    /// In the body of a scan: what lies in storage of the kernel around it.
+    pub placed: HashMap<NodeId, Placed>,
+}
+
+/// Storage of a kernel.
+#[derive(Clone, Debug)]
+pub struct Placed {
+    pub storage: Storage,
+    /// Elements before the value's first.
+    pub offset: Dim,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Storage {
+    /// Rows count from the whole tensor's first.
+    Global(BufferId),
+    /// Rows count from the tile's first.
+    Scratch(u32),
 }
 
 /// A scratch buffer before its place is known.
@@ -31,55 +49,45 @@ pub struct ScratchUse {
     pub dtype: DType,
     /// Elements, over `batch` and `tile`.
     pub n_elements: Dim,
-    /// First and last op that touch it.
+    /// The first op that touches it, and the last one after which it still matters.
     pub live: (usize, usize),
 }
 
 /// A kernel whose tile is not chosen yet.
+#[derive(Default)]
 pub struct Lowered {
     pub arguments: Vec<(BufferId, Argument)>,
     pub scratch: Vec<ScratchUse>,
     pub ops: Vec<TileOp>,
+    /// Ops so far, those inside of loops counted once: the time of `ScratchUse::live`.
+    pub clock: usize,
 }
 
+impl Lowered {
+    fn push(&mut self, op: TileOp) {
+        self.ops.push(op);
+        self.clock += 1;
+    }
+}
+
+/// Lowers one graph: a model's, or the body of a scan.
 pub struct Lowerer<'a> {
-    graph: &'a Graph,
-    reads: &'a Reads,
-    homes: Homes<'a>,
-    tiled: bool,
-    out: Lowered,
+    pub graph: &'a Graph,
+    pub reads: &'a Reads,
+    pub homes: Homes<'a>,
+    pub tiled: bool,
+    pub out: Lowered,
     scratch_of: HashMap<NodeId, u32>,
     /// Nodes that are used by another cluster of this kernel.
     shared: HashSet<NodeId>,
+    /// How many loops over turns are around.
+    pub depth: usize,
 }
 
 /// Lowers the clusters of one group, in order.
 pub fn lower(graph: &Graph, reads: &Reads, homes: Homes, tiled: bool, clusters: &[Cluster]) -> Lowered {
-    let out = Lowered { arguments: Vec::new(), scratch: Vec::new(), ops: Vec::new() };
-    let late = late_updates(graph, reads, &homes, clusters);
-    let mut shared = shared(graph, reads, clusters);
-    shared.extend(&late);
-    let variable_of: HashMap<NodeId, NodeId> =
-        homes.variable_of.iter().filter(|(value, _)| !late.contains(value)).map(|(a, b)| (*a, *b)).collect();
-    let global = homes.global;
-    let mut cx = Lowerer {
-        graph,
-        reads,
-        homes: Homes { global, variable_of: &variable_of },
-        tiled,
-        out,
-        scratch_of: HashMap::new(),
-        shared,
-    };
-    for cluster in clusters {
-        match cluster {
-            Cluster::Loop(l) => cx.lower_loop(l),
-            Cluster::Single(id) => cx.lower_single(*id),
-        }
-    }
-    for value in late {
-        cx.copy_to_variable(value, homes.variable_of[&value]);
-    }
+    let mut cx = Lowerer::new(graph, reads, homes, tiled);
+    cx.lower_clusters(clusters);
     cx.out
 }
 
@@ -117,9 +125,33 @@ fn late_updates(graph: &Graph, reads: &Reads, homes: &Homes, clusters: &[Cluster
     late
 }
 
-impl Lowerer<'_> {
+impl<'a> Lowerer<'a> {
+    pub fn new(graph: &'a Graph, reads: &'a Reads, homes: Homes<'a>, tiled: bool) -> Lowerer<'a> {
+        let (out, scratch_of, shared) = (Lowered::default(), HashMap::new(), HashSet::new());
+        Lowerer { graph, reads, homes, tiled, out, scratch_of, shared, depth: 0 }
+    }
+
+    pub fn lower_clusters(&mut self, clusters: &[Cluster]) {
+        let late = late_updates(self.graph, self.reads, &self.homes, clusters);
+        self.shared = shared(self.graph, self.reads, clusters);
+        self.shared.extend(&late);
+        let late: Vec<(NodeId, NodeId)> = late
+            .into_iter()
+            .map(|value| (value, self.homes.variable_of.remove(&value).expect("late updates are updates")))
+            .collect();
+        for cluster in clusters {
+            match cluster {
+                Cluster::Loop(l) => self.lower_loop(l),
+                Cluster::Single(id) => self.lower_single(*id),
+            }
+        }
+        for (value, variable) in late {
+            self.copy_to_variable(value, variable);
+        }
+    }
+
     /// The row axis is `tile` rows long.
-    fn extent(&self, axis: usize, extent: &Dim) -> Dim {
+    pub fn extent(&self, axis: usize, extent: &Dim) -> Dim {
         if self.tiled && axis == 0 { Dim::symbol("tile") } else { extent.clone() }
     }
 
@@ -143,49 +175,63 @@ impl Lowerer<'_> {
         BufferRef::Argument(i as u32)
     }
 
-    /// Where a base is read or written: its buffer, and whether rows count from the whole tensor's first.
-    fn home(&mut self, base: NodeId, write: bool) -> (BufferRef, bool) {
-        let dtype = self.graph.dtype(base);
-        if let Some(variable) = self.homes.variable_of.get(&base) {
-            let buffer = self.homes.global[variable];
-            return (self.argument(buffer, dtype, write), true);
+    /// Where a base lies.
+    pub fn place(&mut self, base: NodeId) -> Placed {
+        let base = self.homes.variable_of.get(&base).copied().unwrap_or(base);
+        if let Some(placed) = self.homes.placed.get(&base) {
+            return placed.clone();
         }
-        // A value that waits for the end of the kernel, or that nobody else sees, lies in scratch.
-        let waits = self.homes.global.get(&base).is_none();
-        if !waits {
-            let buffer = self.homes.global[&base];
-            return (self.argument(buffer, dtype, write), true);
-        }
-        let now = self.out.ops.len();
-        let i = match self.scratch_of.get(&base) {
-            Some(i) => *i,
-            None => {
-                let shape = &self.graph.ty(base).shape;
-                let extents = shape.iter().enumerate().map(|(axis, e)| self.extent(axis, e));
-                let n_elements = extents.fold(Dim::from(1), |n, e| n * e);
-                let i = self.out.scratch.len() as u32;
-                self.out.scratch.push(ScratchUse { dtype, n_elements, live: (now, now) });
+        let storage = match self.homes.global.get(&base) {
+            Some(buffer) => Storage::Global(*buffer),
+            // A value that waits for the end of the kernel, or that nobody else sees.
+            None => Storage::Scratch(self.scratch_of.get(&base).copied().unwrap_or_else(|| {
+                let i = self.scratch(base);
                 self.scratch_of.insert(base, i);
                 i
-            }
+            })),
         };
-        self.out.scratch[i as usize].live.1 = now;
-        (BufferRef::Scratch(i), false)
+        Placed { storage, offset: Dim::from(0) }
     }
 
-    /// An access of a base's storage; the row axis of a global buffer is counted from the tile's first row.
+    /// A new scratch buffer for a tile of a node's value.
+    pub fn scratch(&mut self, like: NodeId) -> u32 {
+        let ty = self.graph.ty(like);
+        let extents = ty.shape.iter().enumerate().map(|(axis, e)| self.extent(axis, e));
+        let n_elements = extents.fold(Dim::from(1), |n, e| n * e);
+        let now = self.out.clock;
+        self.out.scratch.push(ScratchUse { dtype: ty.dtype, n_elements, live: (now, now) });
+        self.out.scratch.len() as u32 - 1
+    }
+
+    /// An access of a base's storage.
     fn access(&mut self, base: NodeId, offset: &Dim, strides: &[Dim], write: bool) -> Access {
-        let (buffer, is_global) = self.home(base, write);
-        let from = match strides.first() {
-            Some(stride) if self.tiled && is_global => Dim::symbol("start") * stride.clone(),
-            _ => Dim::from(0),
+        let placed = self.place(base);
+        self.access_at(&placed, self.graph.dtype(base), offset, strides, write)
+    }
+
+    /// An access of storage; the row axis of a global buffer is counted from the tile's first row.
+    pub fn access_at(
+        &mut self,
+        placed: &Placed,
+        dtype: DType,
+        offset: &Dim,
+        strides: &[Dim],
+        write: bool,
+    ) -> Access {
+        let mut offset = offset.clone() + placed.offset.clone();
+        let buffer = match placed.storage {
+            Storage::Global(buffer) => {
+                if let Some(stride) = strides.first().filter(|_| self.tiled) {
+                    offset = offset + Dim::symbol("start") * stride.clone();
+                }
+                self.argument(buffer, dtype, write)
+            }
+            Storage::Scratch(i) => {
+                self.out.scratch[i as usize].live.1 = self.out.clock;
+                BufferRef::Scratch(i)
+            }
         };
-        Access {
-            buffer,
-            dtype: self.graph.dtype(base),
-            offset: offset.clone() + from,
-            strides: strides.to_vec(),
-        }
+        Access { buffer, dtype, offset, strides: strides.to_vec() }
     }
 
     /// A node's own storage along its own axes, followed by `n_reduce` axes that it does not have.
@@ -223,8 +269,9 @@ impl Lowerer<'_> {
         }
         let mut stores = Vec::new();
         for &id in &l.nodes {
-            let seen_outside =
-                self.homes.global.contains_key(&id) || self.homes.variable_of.contains_key(&id);
+            let seen_outside = self.homes.global.contains_key(&id)
+                || self.homes.variable_of.contains_key(&id)
+                || self.homes.placed.contains_key(&id);
             if !seen_outside && !self.shared.contains(&id) {
                 continue;
             }
@@ -237,7 +284,7 @@ impl Lowerer<'_> {
             stores.push(Store { value: body.of_node[&id], access, kind });
         }
         let axes = self.axes(&l.extents, n_parallel);
-        self.out.ops.push(TileOp::Nest(Nest { axes, body: body.insts, stores }));
+        self.out.push(TileOp::Nest(Nest { axes, body: body.insts, stores }));
     }
 
     /// An operand's value at the loop's index.
@@ -315,7 +362,7 @@ impl Lowerer<'_> {
                     &extents,
                     [(lhs.0, lhs.1), (rhs.0, rhs.1), (out, own.strides)],
                 );
-                self.out.ops.push(TileOp::Gemm(Box::new(gemm)));
+                self.out.push(TileOp::Gemm(Box::new(gemm)));
             }
             Op::Concat { axis } => {
                 let mut at = Dim::from(0);
@@ -357,7 +404,7 @@ impl Lowerer<'_> {
                     bound: node.ty.shape[*axis].clone(),
                 };
                 let axes = self.axes(extents, extents.len());
-                self.out.ops.push(TileOp::Nest(Nest {
+                self.out.push(TileOp::Nest(Nest {
                     axes,
                     body: body.insts,
                     stores: vec![Store { value, access, kind }],
@@ -377,8 +424,9 @@ impl Lowerer<'_> {
                     distribution: *distribution,
                     site: *site,
                 };
-                self.out.ops.push(TileOp::Fill(fill));
+                self.out.push(TileOp::Fill(fill));
             }
+            Op::Scan(scan) => self.lower_scan(id, scan),
             op => unreachable!("{op:?} is computed in a loop"),
         }
     }
@@ -391,7 +439,7 @@ impl Lowerer<'_> {
         let access = self.own_access(id, 0);
         let axes = self.axes(&ty.shape, ty.rank());
         let stores = vec![Store { value, access, kind: StoreKind::Set }];
-        self.out.ops.push(TileOp::Nest(Nest { axes, body: body.insts, stores }));
+        self.out.push(TileOp::Nest(Nest { axes, body: body.insts, stores }));
     }
 
     /// An operand's elements to a part of a node's storage.
@@ -401,20 +449,25 @@ impl Lowerer<'_> {
         let access = self.access(id, offset, strides, true);
         let axes = self.axes(&read.extents, read.extents.len());
         let stores = vec![Store { value, access, kind: StoreKind::Set }];
-        self.out.ops.push(TileOp::Nest(Nest { axes, body: body.insts, stores }));
+        self.out.push(TileOp::Nest(Nest { axes, body: body.insts, stores }));
     }
 
     /// The value of a late update, from scratch to its variable.
     fn copy_to_variable(&mut self, value: NodeId, variable: NodeId) {
-        let ty = self.graph.ty(value).clone();
+        let (from, to) = (self.place(value), self.place(variable));
+        self.copy_place(&from, &to, &self.graph.ty(value).clone());
+    }
+
+    /// A whole value from one place to another, row-major in both.
+    pub fn copy_place(&mut self, from: &Placed, to: &Placed, ty: &TensorType) {
         let strides = ty.row_major_strides();
-        let from = self.access(value, &Dim::from(0), &strides, false);
         let mut body = Body::default();
-        let loaded = body.push(Inst::Load { access: from });
-        let access = self.access(variable, &Dim::from(0), &strides, true);
+        let access = self.access_at(from, ty.dtype, &Dim::from(0), &strides, false);
+        let value = body.push(Inst::Load { access });
+        let access = self.access_at(to, ty.dtype, &Dim::from(0), &strides, true);
         let axes = self.axes(&ty.shape, ty.rank());
-        let stores = vec![Store { value: loaded, access, kind: StoreKind::Set }];
-        self.out.ops.push(TileOp::Nest(Nest { axes, body: body.insts, stores }));
+        let stores = vec![Store { value, access, kind: StoreKind::Set }];
+        self.out.push(TileOp::Nest(Nest { axes, body: body.insts, stores }));
     }
 }
 

@@ -16,6 +16,7 @@ mod lower;
 mod memory;
 mod prepare;
 mod report;
+mod scan;
 mod space;
 mod split;
 #[cfg(test)]

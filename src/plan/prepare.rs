@@ -4,17 +4,28 @@
 //! output and every update's value is a node with storage of its own; (3) a reshape is an index map; (4) operands that
 //! must lie in memory (of contractions, and gathered tables) do; (5) a sum over all axes is taken in two
 //! stages, rows first, so that the first stage can be split over threads and the result does not depend on how; (6) some
-//! products are sums of products (`split.rs`).
+//! products are sums of products (`split.rs`); (7) a scan's operands lie in memory without gaps, and its body is prepared, too.
 //! A copy is a `Cast` to the type that its operand has already.
 
 use super::layout::{is_copy, layouts};
 use super::split::split_sums;
-use crate::graph::rewrite::{Rewriter, reachable};
+use crate::graph::rewrite::{Rewriter, copy_node, reachable, rewrite};
 use crate::graph::{Graph, Node, NodeId, Op, View};
 
 pub fn prepare(graph: &Graph, max_batch: i64) -> Graph {
     let graph = split_sums(&split_reductions(&live(graph)), max_batch);
-    copy_where_needed(&graph)
+    copy_where_needed(&prepare_bodies(graph, max_batch))
+}
+
+/// (7)
+fn prepare_bodies(graph: Graph, max_batch: i64) -> Graph {
+    rewrite(&graph, |new, node, operands| {
+        let mut node = node.clone();
+        if let Op::Scan(scan) = &mut node.op {
+            scan.body = prepare(&scan.body, max_batch);
+        }
+        copy_node(new, &node, operands)
+    })
 }
 
 /// (1)
@@ -80,6 +91,15 @@ fn copy_where_needed(graph: &Graph) -> Graph {
             Op::Gather { .. } => &[0],
             _ => &[],
         };
+        if let Op::Scan(_) = node.op {
+            // A turn finds its slice of a tensor at the turn's number of slices from its start.
+            for (operand, old) in operands.iter_mut().zip(&node.operands) {
+                let layout = &old_layouts[old.index()];
+                if in_body(*old) || layout.strides != graph.ty(*old).row_major_strides() {
+                    *operand = copy(&mut rewriter.new, *operand);
+                }
+            }
+        }
         for &i in must_lie_in_memory {
             if in_body(node.operands[i]) {
                 operands[i] = copy(&mut rewriter.new, operands[i]);

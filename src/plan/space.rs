@@ -145,6 +145,7 @@ fn split(shape: &[Dim], strides: &[Dim], axes: &[usize]) -> Split {
 pub fn rows(node: &Node, graph: &Graph) -> Option<Dim> {
     let rows = node.ty.shape.first()?.clone();
     let by_row = match &node.op {
+        Op::Scan(scan) => return super::scan::rows(scan),
         Op::ScatterAdd { .. } => false,
         Op::Concat { axis } => *axis > 0,
         Op::View(View::Pad { start, step }) => {

@@ -10,7 +10,7 @@
 
 use super::lower::ScratchUse;
 use crate::base::Dim;
-use crate::nest::{Kernel, Nest, Scratch, TileOp};
+use crate::nest::{Kernel, Loop, Nest, Scratch, TileOp};
 
 /// Work in a tile below which splitting further does not pay (some 5 µs of products).
 const TILE_FLOPS: u64 = 500_000;
@@ -37,6 +37,8 @@ impl Sizes {
             "batch" => Some(self.batch),
             "tile" | "rows" => Some(self.tile),
             "start" => Some(0),
+            // Places in a stack of turns, not sizes.
+            turn if turn.starts_with("turn") => Some(0),
             _ => None,
         });
         value.expect("a plan's sizes are over batch, rows, start and tile").max(0) as u64
@@ -61,7 +63,13 @@ pub fn flops(op: &TileOp, sizes: &Sizes) -> u64 {
         }
         TileOp::Nest(nest) => iterations(nest, sizes).saturating_mul(calls(nest)),
         TileOp::Fill(fill) => sizes.of(&fill.count).saturating_mul(10),
+        TileOp::Loop(l) => over_turns(l, sizes, flops),
     }
+}
+
+fn over_turns(l: &Loop, sizes: &Sizes, cost: impl Fn(&TileOp, &Sizes) -> u64) -> u64 {
+    let turn = l.ops.iter().map(|op| cost(op, sizes)).fold(0, u64::saturating_add);
+    turn.saturating_mul(sizes.of(&l.turns))
 }
 
 fn iterations(nest: &Nest, sizes: &Sizes) -> u64 {
@@ -86,8 +94,14 @@ pub fn tile_cost(kernel: &Kernel, batch: i64, n_rows: i64) -> u64 {
 
 /// A call costs about as much as a few multiply-adds, for it moves an element.
 fn work(ops: &[TileOp], sizes: &Sizes) -> u64 {
-    let weighed = |op| flops(op, sizes).saturating_mul(if matches!(op, TileOp::Gemm(_)) { 1 } else { 8 });
-    ops.iter().map(weighed).fold(0, u64::saturating_add)
+    fn weighed(op: &TileOp, sizes: &Sizes) -> u64 {
+        match op {
+            TileOp::Gemm(_) => flops(op, sizes),
+            TileOp::Loop(l) => over_turns(l, sizes, weighed),
+            TileOp::Nest(_) | TileOp::Fill(_) => flops(op, sizes).saturating_mul(8),
+        }
+    }
+    ops.iter().map(|op| weighed(op, sizes)).fold(0, u64::saturating_add)
 }
 
 /// Rows in a tile, for a kernel of `rows` rows.
@@ -97,7 +111,10 @@ pub fn choose(ops: &[TileOp], scratch: &[ScratchUse], rows: u64, batch: i64) -> 
     }
     let all = Sizes { batch, tile: rows as i64 };
     let work = work(ops, &all);
-    let n_tiles = (work / TILE_FLOPS).clamp(1, MOST_TILES);
+    // A recurrence reads its weights in every turn: a tile of few rows would be all reading.
+    let has_turns = ops.iter().any(|op| matches!(op, TileOp::Loop(_)));
+    let most_tiles = if has_turns { (rows / LEAST_ROWS).clamp(1, MOST_TILES) } else { MOST_TILES };
+    let n_tiles = (work / TILE_FLOPS).clamp(1, most_tiles);
     let mut tile = rows.div_ceil(n_tiles).next_multiple_of(ROW_STEP).min(rows).min(MOST_ROWS);
     let bytes = |tile: u64| scratch_offsets(scratch, &Sizes { batch, tile: tile as i64 }).1;
     while tile > LEAST_ROWS && bytes(tile) > SCRATCH_BYTES {

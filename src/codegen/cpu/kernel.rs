@@ -10,12 +10,13 @@ use crate::nest::{BufferRef, Fill, Gemm, Kernel, Matrix, TileOp};
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
-    AbiParam, BlockArg, Function, InstBuilder, MemFlagsData as MemFlags, Signature, StackSlotData,
+    AbiParam, BlockArg, FuncRef, Function, InstBuilder, MemFlagsData as MemFlags, Signature, StackSlotData,
     StackSlotKind, Type, Value, types,
 };
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_jit::JITModule;
 use cranelift_module::{Linkage, Module};
+use smol_str::SmolStr;
 
 pub const GEMM: &str = "gradc_gemm";
 pub const FILL: &str = "gradc_fill";
@@ -37,6 +38,8 @@ pub struct Emitter<'a, 'b> {
     tile: Value,
     env: Value,
     rows: Option<Value>,
+    /// Of the loops around, outermost first.
+    turns: Vec<(SmolStr, Value)>,
 }
 
 pub fn build(
@@ -67,23 +70,35 @@ pub fn build(
     let arguments =
         (0..kernel.arguments.len() as i32).map(|i| b.ins().load(pointer, table, p[0], 8 * i)).collect();
     let [scratch, batch, start, tile, env] = [p[1], p[2], p[3], p[4], p[5]];
-    let mut e = Emitter { b, kernel, pointer, arguments, scratch, batch, start, tile, env, rows: None };
+    let mut e = Emitter { b, kernel, pointer, arguments, scratch, batch, start, tile, env, rows: None, turns: Vec::new() };
     if kernel.rows.as_const().is_none() {
         e.rows = Some(e.dim(&kernel.rows));
     }
-    for op in &kernel.ops {
-        match op {
-            TileOp::Nest(nest) => emit_nest(&mut e, nest),
-            TileOp::Gemm(g) => e.gemm(g, gemm),
-            TileOp::Fill(f) => e.fill(f, fill),
-        }
-    }
+    e.ops(&kernel.ops, gemm, fill);
     e.b.ins().return_(&[]);
     e.b.seal_all_blocks();
     e.b.finalize(module.target_config());
 }
 
 impl Emitter<'_, '_> {
+    fn ops(&mut self, ops: &[TileOp], gemm: FuncRef, fill: FuncRef) {
+        for op in ops {
+            match op {
+                TileOp::Nest(nest) => emit_nest(self, nest),
+                TileOp::Gemm(g) => self.gemm(g, gemm),
+                TileOp::Fill(f) => self.fill(f, fill),
+                TileOp::Loop(l) => {
+                    let (zero, turns) = (self.integer(0), self.dim(&l.turns));
+                    self.each(zero, turns, 1, |e, turn| {
+                        e.turns.push((l.turn.clone(), turn));
+                        e.ops(&l.ops, gemm, fill);
+                        e.turns.pop();
+                    });
+                }
+            }
+        }
+    }
+
     pub fn integer(&mut self, value: i64) -> Value {
         self.b.ins().iconst(types::I64, value)
     }
@@ -123,7 +138,10 @@ impl Emitter<'_, '_> {
                 Some(rows) => rows,
                 None => self.dim(&self.kernel.rows.clone()),
             },
-            other => unreachable!("verified: {other} is no symbol of a kernel"),
+            other => {
+                let turn = self.turns.iter().find(|(turn, _)| turn == other);
+                turn.unwrap_or_else(|| unreachable!("verified: {other} is no symbol of a kernel")).1
+            }
         }
     }
 
@@ -153,7 +171,7 @@ impl Emitter<'_, '_> {
         self.b.switch_to_block(after);
     }
 
-    fn gemm(&mut self, gemm: &Gemm, callee: cranelift_codegen::ir::FuncRef) {
+    fn gemm(&mut self, gemm: &Gemm, callee: FuncRef) {
         let size = size_of::<Product>() as u32;
         let slot = self.b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, size, 3));
         let zero = self.integer(0);
@@ -202,7 +220,7 @@ impl Emitter<'_, '_> {
         [address, self.dim(&matrix.row_stride), self.dim(&matrix.column_stride)]
     }
 
-    fn fill(&mut self, fill: &Fill, callee: cranelift_codegen::ir::FuncRef) {
+    fn fill(&mut self, fill: &Fill, callee: FuncRef) {
         let size = size_of::<Numbers>() as u32;
         let slot = self.b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, size, 3));
         let base = self.buffer(fill.buffer);
@@ -220,7 +238,7 @@ impl Emitter<'_, '_> {
         &mut self,
         slot: cranelift_codegen::ir::StackSlot,
         fields: &[Value],
-        callee: cranelift_codegen::ir::FuncRef,
+        callee: FuncRef,
     ) {
         for (i, field) in fields.iter().enumerate() {
             let pointer = self.pointer;

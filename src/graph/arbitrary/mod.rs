@@ -5,6 +5,7 @@
 //! are 0, 1, small primes and `batch`. A `smooth` graph has a gradient wherever its `Env` may be moved a little:
 //! none of its functions has a jump or a kink. Not here: gradients (`Op::Grad`).
 
+mod recurrence;
 mod steps;
 
 use super::interpret::{Env, Tensor};
@@ -194,13 +195,14 @@ impl Maker {
     }
 
     fn step(&mut self) {
-        match self.below(12) {
+        match self.below(13) {
             0..=3 => self.map(),
             4 => self.reduce(),
             5 | 6 => self.contract(),
             7 | 8 => self.view(),
             9 => self.concat(),
             10 => self.gather(),
+            11 => self.recur(),
             _ => self.odd(),
         };
         assert_eq!(self.bounds.len(), self.graph.len(), "each new node has a bound");

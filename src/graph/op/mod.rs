@@ -25,6 +25,7 @@ pub mod leaf;
 pub mod map;
 pub mod random;
 pub mod reduce;
+pub mod scan;
 pub mod view;
 
 pub use error::{AxisSize, ShapeError};
@@ -54,7 +55,7 @@ pub trait Family: Sync {
     fn parse(&self, keyword: &str, cursor: &mut Cursor) -> Read<Option<Op>>;
 }
 
-const FAMILIES: [&dyn Family; 9] = [
+const FAMILIES: [&dyn Family; 10] = [
     &leaf::Leaf,
     &map::Map,
     &reduce::Reduce,
@@ -63,6 +64,7 @@ const FAMILIES: [&dyn Family; 9] = [
     &concat::Concat,
     &gather::Gather,
     &random::Random,
+    &scan::Scans,
     &gradient::Gradient,
 ];
 
@@ -79,6 +81,7 @@ pub fn family(op: &Op) -> &'static dyn Family {
         Op::Concat { .. } => &concat::Concat,
         Op::Gather { .. } | Op::ScatterAdd { .. } => &gather::Gather,
         Op::Random { .. } => &random::Random,
+        Op::Scan(_) => &scan::Scans,
         Op::Detach | Op::Grad => &gradient::Gradient,
     }
 }
@@ -112,6 +115,7 @@ impl Op {
     pub fn dims(&self) -> &[Dim] {
         match self {
             Op::Size(dim) => std::slice::from_ref(dim),
+            Op::Scan(scan) => std::slice::from_ref(&scan.turns),
             Op::View(View::Slice { start, .. } | View::Pad { start, .. }) => start,
             _ => &[],
         }

@@ -4,7 +4,7 @@
 //! Buffers print as `$0` (argument) and `~0` (scratch), values as `v3`, indices as `i0`. One line a loop, one line an
 //! instruction, in the order in which they run.
 
-use super::{Access, BufferRef, Fill, Gemm, Inst, Kernel, Matrix, Nest, Store, StoreKind, TileOp};
+use super::{Access, BufferRef, Fill, Gemm, Inst, Kernel, Matrix, Nest, Sort, Store, StoreKind, TileOp};
 use crate::base::Dim;
 use std::fmt::{self, Display, Formatter};
 
@@ -31,6 +31,7 @@ impl Display for Kernel {
                 TileOp::Nest(nest) => write_nest(f, nest)?,
                 TileOp::Gemm(gemm) => write_gemm(f, gemm)?,
                 TileOp::Fill(fill) => write_fill(f, fill)?,
+                TileOp::Sort(sort) => write_sort(f, sort)?,
             }
         }
         writeln!(f, "}}")
@@ -133,4 +134,20 @@ fn write_fill(f: &mut Formatter<'_>, fill: &Fill) -> fmt::Result {
     let kind = format!("{:?}", fill.distribution).to_lowercase();
     let Fill { buffer, offset, count, first, site, .. } = fill;
     writeln!(f, "  random {kind} {site}: {buffer}[{offset} ..], {count} from element {first}")
+}
+
+fn write_sort(f: &mut Formatter<'_>, sort: &Sort) -> fmt::Result {
+    let mut indent = "  ".to_string();
+    for (i, extent) in sort.axes.iter().enumerate() {
+        writeln!(f, "{indent}for i{i} < {extent}")?;
+        indent.push_str("  ");
+    }
+    let word = if sort.descending { "down" } else { "up" };
+    let Sort { axes, n, source, out, keys, .. } = sort;
+    let line = axes.len();
+    writeln!(
+        f,
+        "{indent}sort {word} i{line} < {n}: {out} = places of {} {source}, keys in {keys}",
+        source.dtype
+    )
 }

@@ -239,6 +239,7 @@ fn describe(graph: &Graph, clusters: &[Cluster]) -> String {
         Op::ScatterAdd { .. } => "scatter".into(),
         Op::Concat { .. } => "concat".into(),
         Op::View(_) => "pad".into(),
+        Op::Sort { .. } => "sort".into(),
         Op::Random { .. } => "random".into(),
         op => unreachable!("{op:?} has no storage"),
     };

@@ -61,6 +61,10 @@ pub fn flops(op: &TileOp, sizes: &Sizes) -> u64 {
         }
         TileOp::Nest(nest) => iterations(nest, sizes).saturating_mul(calls(nest)),
         TileOp::Fill(fill) => sizes.of(&fill.count).saturating_mul(10),
+        TileOp::Sort(sort) => {
+            let n = sizes.of(&sort.n);
+            product(sort.axes.iter().chain([&sort.n]), sizes).saturating_mul(n.max(1).ilog2().into())
+        }
     }
 }
 

@@ -194,13 +194,14 @@ impl Maker {
     }
 
     fn step(&mut self) {
-        match self.below(12) {
+        match self.below(13) {
             0..=3 => self.map(),
             4 => self.reduce(),
             5 | 6 => self.contract(),
             7 | 8 => self.view(),
             9 => self.concat(),
             10 => self.gather(),
+            11 => self.sort(),
             _ => self.odd(),
         };
         assert_eq!(self.bounds.len(), self.graph.len(), "each new node has a bound");

@@ -72,7 +72,7 @@ impl Item {
 }
 
 /// `import "blocks.model"` (another file, relative to this one) or `import std.vision`.
-/// The standard library's prelude needs no import.
+/// The standard library needs no import.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Import {
     pub path: ImportPath,

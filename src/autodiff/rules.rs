@@ -21,7 +21,7 @@ pub fn differentiable(node: &Node) -> impl Iterator<Item = NodeId> + '_ {
         Op::Gather { .. } => i == 0,
         Op::ScatterAdd { .. } => i == 1,
         Op::Input(_) | Op::Param(_) | Op::State(_) | Op::Const(_) | Op::Iota { .. } | Op::Size(_) => false,
-        Op::ArgMax { .. } | Op::Random { .. } | Op::Detach | Op::Grad => false,
+        Op::ArgMax { .. } | Op::Sort { .. } | Op::Random { .. } | Op::Detach | Op::Grad => false,
     };
     node.operands.iter().enumerate().filter(move |(i, _)| through(*i)).map(|(_, id)| *id)
 }
@@ -41,7 +41,7 @@ pub fn pull_back(cx: &mut Sweep, id: NodeId, g: NodeId) {
         // A cast of f32 to f32 is not made; from other types there is nothing to differentiate by.
         Op::Cast => {}
         Op::Input(_) | Op::Param(_) | Op::State(_) | Op::Const(_) | Op::Iota { .. } | Op::Size(_) => {}
-        Op::ArgMax { .. } | Op::Random { .. } | Op::Detach | Op::Grad => {}
+        Op::ArgMax { .. } | Op::Sort { .. } | Op::Random { .. } | Op::Detach | Op::Grad => {}
     }
 }
 

@@ -1,6 +1,7 @@
-//! The choices that graph and nest share: which reduction, which random numbers.
+//! The choices that graph and nest share: which reduction, which order, which random numbers.
 
 use super::DType;
+use std::cmp::Ordering;
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum ReduceOp {
@@ -21,6 +22,15 @@ impl ReduceOp {
             (ReduceOp::Max, false) => i32::MIN.into(),
             (ReduceOp::Min, false) => i32::MAX.into(),
         }
+    }
+}
+
+/// The order in which a sort puts two elements; NaN is after everything, either way.
+pub fn sort_order(a: f64, b: f64, descending: bool) -> Ordering {
+    match a.partial_cmp(&b) {
+        Some(order) if descending => order.reverse(),
+        Some(order) => order,
+        None => a.is_nan().cmp(&b.is_nan()),
     }
 }
 

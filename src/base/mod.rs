@@ -10,7 +10,7 @@ pub mod philox;
 
 pub use dim::Dim;
 pub use dtype::DType;
-pub use kinds::{Distribution, ReduceOp};
+pub use kinds::{Distribution, ReduceOp, sort_order};
 
 /// A tensor's type: element type and sizes, outermost first. Rank 0 is a scalar.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]

@@ -108,7 +108,7 @@ mod tests {
     fn sources() -> SourceMap {
         let mut sources = SourceMap::default();
         sources.add("a.model", "fn f(x: f32[n]) {\n    x @ wé\n}\n");
-        sources.add("std/prelude.model", "fn relu(x: f32[..]) -> f32[..] { max(x, 0) }\n");
+        sources.add("std/activations.model", "fn relu(x: f32[..]) -> f32[..] { max(x, 0) }\n");
         sources
     }
 
@@ -125,7 +125,7 @@ mod tests {
             "a.model:2:9",
             "no such name",
             "did you mean this?",
-            "std/prelude.model",
+            "std/activations.model",
             "or this",
             "note: names are case-sensitive",
             "help: write `x`",

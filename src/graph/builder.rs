@@ -92,6 +92,11 @@ impl Graph {
         self.apply_inferred(Op::ArgMax { axis }, &[x])
     }
 
+    /// The places of the elements along `axis` in order; gather by them to have the elements.
+    pub fn sort(&mut self, x: NodeId, axis: usize, descending: bool) -> Built {
+        self.apply_inferred(Op::Sort { axis, descending }, &[x])
+    }
+
     pub fn contract(&mut self, lhs: NodeId, rhs: NodeId, contraction: Contraction) -> Built {
         self.apply_inferred(Op::Contract(contraction), &[lhs, rhs])
     }

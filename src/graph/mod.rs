@@ -115,6 +115,8 @@ pub enum Op {
     /// The transpose of `Gather`: operands (i32 indices, updates). Zeros, with each update added at its index
     /// along `axis` (whose size is in the output's type), in index order. An index out of range is dropped.
     ScatterAdd { axis: usize },
+    /// The places (i32) of the elements along `axis` in increasing or decreasing order: stable, NaN last.
+    Sort { axis: usize, descending: bool },
     /// Fresh numbers in every step, by (seed, step, site, element number): `base::philox`.
     Random { distribution: Distribution, site: u32 },
     /// A graph run once a turn, each turn beginning with what the last one left: `op/scan.rs`.

@@ -66,6 +66,11 @@ fn primitives_mean_what_they_say() {
         (&[NONE], "reduce max [0] %n : f32[2]", "[2] -inf -inf"),
         (&[NONE], "reduce max [1] %n : f32[0]", "[0]"),
         (&[X], "argmax 1 %x : i32[batch]", "[2] 2 2"),
+        (&[M], "sort up 0 %m : i32[4]", "[4] 0 1 2 3"),
+        (&[X], "sort down 1 %x : i32[batch, 3]", "[2, 3] 2 1 0 2 1 0"),
+        (&[X], "sort down 0 %x : i32[batch, 3]", "[2, 3] 1 1 1 0 0 0"),
+        (&[I], "sort up 0 %i : i32[3]", "[3] 1 0 2"),
+        (&[NONE], "sort up 1 %n : i32[0, 2]", "[0, 2]"),
         (&[X], "contract ab,cb->ac %x, %x : f32[batch, batch]", "[2, 2] 14 32 32 77"),
         (&[X, V], "contract ab,b->a %x, %v : f32[batch]", "[2] 140 320"),
         (&[V], "contract a,b->ba %v, %v : f32[3, 3]", "[3, 3] 100 200 300 200 400 600 300 600 900"),
@@ -381,6 +386,6 @@ fn random_graphs_have_every_primitive() {
         }
     }
     let all = "argmax broadcast cast concat const contract detach flip gather input iota map pad param permute \
-               random reduce reshape scan scatter_add size slice state";
+               random reduce reshape scan scatter_add size slice sort state";
     assert_eq!(seen.into_iter().collect::<Vec<_>>().join(" "), all);
 }

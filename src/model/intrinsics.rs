@@ -14,13 +14,14 @@ use gradc_dsl::{Diagnostic, Span};
 use smol_str::SmolStr;
 
 /// Name and parameters; `?` marks one with a default.
-const INTRINSICS: [(&str, &[&str]); 31] = [
+const INTRINSICS: [(&str, &[&str]); 32] = [
     ("sum", &["x", "axes?", "keep?"]),
     ("mean", &["x", "axes?", "keep?"]),
     ("max", &["x", "axes?", "keep?"]),
     ("min", &["x", "axes?", "keep?"]),
     ("prod", &["x", "axes?", "keep?"]),
     ("argmax", &["x", "axis?"]),
+    ("argsort", &["x", "axis?", "descending?"]),
     ("reshape", &["x", "shape"]),
     ("flatten", &["x"]),
     ("transpose", &["x"]),
@@ -84,6 +85,10 @@ impl<'a> Elaborator<'a> {
         match name {
             "sum" | "mean" | "max" | "min" | "prod" => self.reduction(name, &value, at, second, third, span),
             "argmax" => self.with_axis(&value, at, second, |e, x, axis| e.graph.argmax(x, axis), span),
+            "argsort" => {
+                let descending = third.is_some_and(|g| matches!(g.value, Value::Bool(true)));
+                self.with_axis(&value, at, second, |e, x, axis| e.graph.sort(x, axis, descending), span)
+            }
             "flip" => self.with_axis(&value, at, second, |e, x, axis| e.graph.flip(x, &[axis]), span),
             "reshape" | "broadcast" => {
                 let Some(x) = self.tensor(&value, at) else { return Value::Error };

@@ -2,7 +2,7 @@
 //!
 //! What enters: a name, bytes, and a `Loader` for imports. What leaves: a `Program`, all texts and trees, with
 //! every error of syntax and of imports. Invariant: each file is read once, whatever imports it; the standard
-//! library's prelude is always there. This file reads no disk itself.
+//! library is always there. This file reads no disk itself.
 
 use gradc_dsl::ast::{File, Import, ImportPath, Item};
 use gradc_dsl::{Diagnostic, SourceMap, decode, parse, std_source};
@@ -62,7 +62,9 @@ pub fn load(name: &str, bytes: &[u8], loader: &dyn Loader) -> Program {
     let mut program = Program::default();
     let mut loading = Loading { program: &mut program, loader, stack: Vec::new() };
     loading.add(name, bytes);
-    loading.add_std("prelude");
+    for (area, _) in gradc_dsl::STD {
+        loading.add_std(area);
+    }
     program
 }
 
@@ -120,10 +122,10 @@ impl Loading<'_> {
                         import.span,
                         "",
                     );
-                    error = match gradc_dsl::nearest::nearest(&module, gradc_dsl::STD_MODULES.iter().copied())
-                    {
+                    let areas: Vec<&str> = gradc_dsl::STD.iter().map(|(area, _)| *area).collect();
+                    error = match gradc_dsl::nearest::nearest(&module, areas.iter().copied()) {
                         Some(near) => error.help(format!("did you mean `import std.{near}`?")),
-                        None => error.help(format!("it has: {}", gradc_dsl::STD_MODULES.join(", "))),
+                        None => error.help(format!("it has: {}", areas.join(", "))),
                     };
                     self.program.diagnostics.push(error);
                 }
@@ -171,8 +173,12 @@ impl Loading<'_> {
             return true;
         }
         let Some(text) = std_source(module) else { return false };
-        self.program.std_sources.push(self.program.sources.sources.len() as u32);
-        self.add(&name, text.as_bytes());
+        let number = self.program.sources.add(name, text);
+        self.program.std_sources.push(number);
+        // Known to nest little and to import nothing: no thread, no decoding. An area may be empty (E0117).
+        let (file, errors) = parse(number, text);
+        self.program.diagnostics.extend(errors.into_iter().filter(|error| error.code != "E0117"));
+        self.program.files.push(file);
         true
     }
 }

@@ -4,7 +4,7 @@
 //! scratch buffer. Sizes are taken for the greatest tile and for a tile of one row; an access whose sizes depend on
 //! the batch or on the place of the tile is left to the interpreter. Not here: arguments, whose sizes a kernel does not know.
 
-use super::{Access, BufferRef, Fill, Gemm, Inst, Kernel, Matrix, Nest, StoreKind};
+use super::{Access, BufferRef, Fill, Gemm, Inst, Kernel, Matrix, Nest, Sort, StoreKind};
 use crate::base::Dim;
 
 /// The least and the greatest of `offset + sum of index * stride`; `None` if there is no index or a size is not known.
@@ -84,4 +84,13 @@ pub fn verify_gemm_bounds(kernel: &Kernel, gemm: &Gemm) -> Result<(), String> {
 
 pub fn verify_fill_bounds(kernel: &Kernel, fill: &Fill) -> Result<(), String> {
     inside(kernel, fill.buffer, &fill.offset, &[(&fill.count, &Dim::from(1))])
+}
+
+pub fn verify_sort_bounds(kernel: &Kernel, sort: &Sort) -> Result<(), String> {
+    for access in [&sort.source, &sort.out] {
+        let extents = sort.axes.iter().chain([&sort.n]);
+        let steps: Vec<(&Dim, &Dim)> = extents.zip(&access.strides).collect();
+        inside(kernel, access.buffer, &access.offset, &steps)?;
+    }
+    inside(kernel, sort.keys, &Dim::from(0), &[(&Sort::key_elements(&sort.n), &Dim::from(1))])
 }

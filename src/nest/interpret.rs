@@ -7,9 +7,9 @@
 
 use super::scratch::Arena;
 use super::tiles::Touched;
-use super::{Access, BufferRef, Fill, Gemm, Inst, Kernel, Loop, Matrix, Nest, StoreKind, TileOp, Value};
+use super::{Access, BufferRef, Fill, Gemm, Inst, Kernel, Loop, Matrix, Nest, Sort, StoreKind, TileOp, Value};
 use crate::base::philox::Stream;
-use crate::base::{DType, Dim};
+use crate::base::{DType, Dim, sort_order};
 use crate::scalar::Func;
 use smol_str::SmolStr;
 
@@ -86,6 +86,7 @@ impl Tile<'_> {
                 TileOp::Nest(nest) => self.nest(nest),
                 TileOp::Gemm(gemm) => self.gemm(gemm),
                 TileOp::Fill(fill) => self.fill(fill),
+                TileOp::Sort(sort) => self.sort(sort),
                 TileOp::Loop(l) => self.turns(l),
             };
             done.map_err(|e| format!("op {i}: {e}"))?;
@@ -304,6 +305,24 @@ impl Tile<'_> {
         let (first, offset) = (self.dim(&fill.first)?, self.dim(&fill.offset)?);
         for i in 0..self.dim(&fill.count)? {
             self.write(fill.buffer, offset + i, f64::from(stream.at((first + i) as u64)))?;
+        }
+        Ok(())
+    }
+
+    fn sort(&mut self, sort: &Sort) -> Result<(), String> {
+        let extents: Result<Vec<i64>, String> = sort.axes.iter().map(|axis| self.dim(axis)).collect();
+        let n = self.dim(&sort.n)?;
+        for outer in indices(&extents?) {
+            let mut line: Vec<(f64, i64)> = Vec::new();
+            for place in 0..n {
+                let at = self.address(&sort.source, &[&outer[..], &[place]].concat())?;
+                line.push((self.read(sort.source.buffer, at)?, place));
+            }
+            line.sort_by(|a, b| sort_order(a.0, b.0, sort.descending));
+            for (i, (_, place)) in line.into_iter().enumerate() {
+                let at = self.address(&sort.out, &[&outer[..], &[i as i64]].concat())?;
+                self.write(sort.out.buffer, at, place as f64)?;
+            }
         }
         Ok(())
     }

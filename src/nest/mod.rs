@@ -78,6 +78,7 @@ pub enum TileOp {
     Nest(Nest),
     Gemm(Box<Gemm>),
     Fill(Fill),
+    Sort(Box<Sort>),
     Loop(Loop),
 }
 
@@ -226,4 +227,27 @@ pub struct Fill {
     pub first: Dim,
     pub distribution: Distribution,
     pub site: u32,
+}
+
+/// For each index of `axes`: the places (i32) of the `n` elements along the source's last stride, in increasing order,
+/// or decreasing if `descending`. Equal elements keep their order, NaN comes last.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Sort {
+    /// Loops around, outermost first.
+    pub axes: Vec<Dim>,
+    pub n: Dim,
+    /// f32 or i32; one stride for each of `axes`, and one for the elements that are sorted.
+    pub source: Access,
+    /// i32, with strides as `source`; places of one line are neighbours.
+    pub out: Access,
+    /// Scratch in which a backend may sort: `key_elements` i32, undefined afterwards.
+    pub keys: BufferRef,
+    pub descending: bool,
+}
+
+impl Sort {
+    /// Room for a key of 64 bits an element, wherever such a key may begin.
+    pub fn key_elements(n: &Dim) -> Dim {
+        n.clone() * Dim::from(2) + Dim::from(2)
+    }
 }

@@ -4,7 +4,7 @@
 //! Buffers print as `$0` (argument) and `~0` (scratch), values as `v3`, indices as `i0`. One line a loop, one line an
 //! instruction, in the order in which they run.
 
-use super::{Access, BufferRef, Fill, Gemm, Inst, Kernel, Matrix, Nest, Store, StoreKind, TileOp};
+use super::{Access, BufferRef, Fill, Gemm, Inst, Kernel, Matrix, Nest, Sort, Store, StoreKind, TileOp};
 use crate::base::Dim;
 use std::fmt::{self, Display, Formatter};
 
@@ -36,6 +36,7 @@ fn write_ops(f: &mut Formatter<'_>, ops: &[TileOp], indent: &str) -> fmt::Result
         TileOp::Nest(nest) => write_nest(f, nest, indent),
         TileOp::Gemm(gemm) => write_gemm(f, gemm, indent),
         TileOp::Fill(fill) => write_fill(f, fill, indent),
+        TileOp::Sort(sort) => write_sort(f, sort, indent),
         TileOp::Loop(l) => {
             writeln!(f, "{indent}each {} < {} {{", l.turn, l.turns)?;
             write_ops(f, &l.ops, &format!("{indent}  "))?;
@@ -140,4 +141,20 @@ fn write_fill(f: &mut Formatter<'_>, fill: &Fill, indent: &str) -> fmt::Result {
     let kind = format!("{:?}", fill.distribution).to_lowercase();
     let Fill { buffer, offset, count, first, site, .. } = fill;
     writeln!(f, "{indent}random {kind} {site}: {buffer}[{offset} ..], {count} from element {first}")
+}
+
+fn write_sort(f: &mut Formatter<'_>, sort: &Sort, indent: &str) -> fmt::Result {
+    let mut indent = indent.to_string();
+    for (i, extent) in sort.axes.iter().enumerate() {
+        writeln!(f, "{indent}for i{i} < {extent}")?;
+        indent.push_str("  ");
+    }
+    let word = if sort.descending { "down" } else { "up" };
+    let Sort { axes, n, source, out, keys, .. } = sort;
+    let line = axes.len();
+    writeln!(
+        f,
+        "{indent}sort {word} i{line} < {n}: {out} = places of {} {source}, keys in {keys}",
+        source.dtype
+    )
 }

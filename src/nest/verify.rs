@@ -14,9 +14,10 @@
 //! 10. A scratch buffer starts at a multiple of 64 bytes and holds whole elements.
 //! 11. Scratch is accessed inside of its buffer, in the greatest tile and in a tile of one row, where the batch has no part in
 //!     the sizes (`bounds.rs`).
+//! 12. A sort's source is f32 or i32, its places are i32 and neighbours, its keys lie in scratch of i32.
 
-use super::bounds::{verify_fill_bounds, verify_gemm_bounds, verify_nest_bounds};
-use super::{Access, ArgumentAccess, BufferRef, Inst, Kernel, Nest, StoreKind, TileOp, Value};
+use super::bounds::{verify_fill_bounds, verify_gemm_bounds, verify_nest_bounds, verify_sort_bounds};
+use super::{Access, ArgumentAccess, BufferRef, Inst, Kernel, Nest, Sort, StoreKind, TileOp, Value};
 use crate::base::{DType, Dim};
 use smol_str::SmolStr;
 
@@ -67,6 +68,10 @@ fn verify_op(kernel: &Kernel, op: &TileOp, symbols: &mut Symbols) -> Result<(), 
             [&fill.offset, &fill.count, &fill.first].into_iter().try_for_each(|d| in_scope(d, symbols))?;
             verify_buffer(kernel, fill.buffer, DType::F32, true)?;
             verify_fill_bounds(kernel, fill)
+        }
+        TileOp::Sort(sort) => {
+            verify_sort(kernel, sort, symbols)?;
+            verify_sort_bounds(kernel, sort)
         }
         TileOp::Loop(l) => {
             in_scope(&l.turns, symbols)?;
@@ -185,6 +190,23 @@ fn verify_nest(kernel: &Kernel, nest: &Nest, symbols: &Symbols) -> Result<(), St
         }
     }
     Ok(())
+}
+
+fn verify_sort(kernel: &Kernel, sort: &Sort, symbols: &Symbols) -> Result<(), String> {
+    sort.axes.iter().chain([&sort.n]).try_for_each(|dim| in_scope(dim, symbols))?;
+    for (access, write) in [(&sort.source, false), (&sort.out, true)] {
+        if access.strides.len() != sort.axes.len() + 1 {
+            return Err(format!("rule 3: {access} in a sort within {} loops", sort.axes.len()));
+        }
+        access.strides.iter().chain([&access.offset]).try_for_each(|dim| in_scope(dim, symbols))?;
+        verify_buffer(kernel, access.buffer, access.dtype, write)?;
+    }
+    let types_fit = matches!(sort.source.dtype, DType::F32 | DType::I32) && sort.out.dtype == DType::I32;
+    let neighbours = sort.out.strides.last().is_some_and(|stride| stride.is_const(1));
+    if !types_fit || !neighbours || !matches!(sort.keys, BufferRef::Scratch(_)) {
+        return Err(format!("rule 12: {} from {}, keys in {}", sort.out, sort.source, sort.keys));
+    }
+    verify_buffer(kernel, sort.keys, DType::I32, true)
 }
 
 fn is_index(dtype: DType) -> Result<(), String> {

@@ -241,6 +241,7 @@ fn describe(graph: &Graph, clusters: &[Cluster]) -> String {
         Op::ScatterAdd { .. } => "scatter".into(),
         Op::Concat { .. } => "concat".into(),
         Op::View(_) => "pad".into(),
+        Op::Sort { .. } => "sort".into(),
         Op::Random { .. } => "random".into(),
         Op::Scan(scan) => format!("scan of {} nodes", scan.body.len()),
         op => unreachable!("{op:?} has no storage"),

@@ -18,7 +18,7 @@ use std::collections::HashMap;
 #[derive(Clone, Debug)]
 pub enum Cluster {
     Loop(Loop),
-    /// A contraction, concatenation, padding, scatter or fill.
+    /// A contraction, concatenation, padding, scatter, sort or fill.
     Single(NodeId),
 }
 

@@ -6,7 +6,7 @@
 //! is row-major and without gaps. An `Iota` is its own base, and an address in it is the value itself.
 //! Not here: which nodes get storage.
 
-use crate::base::Dim;
+use crate::base::{DType, Dim, TensorType};
 use crate::graph::{Graph, NodeId, Op, View};
 
 #[derive(Clone, PartialEq, Debug)]
@@ -86,6 +86,10 @@ fn through_view(graph: &Graph, id: NodeId, view: &View, source: &Layout) -> Opti
     Some(Layout { base, offset, strides })
 }
 
+fn row_major(shape: &[Dim]) -> Vec<Dim> {
+    TensorType::new(DType::F32, shape).row_major_strides()
+}
+
 /// The strides of `to` over the elements that `strides` finds in `from`, if the order of elements allows.
 fn reshape(from: &[Dim], strides: &[Dim], to: &[Dim]) -> Option<Vec<Dim>> {
     let zero = Dim::from(0);
@@ -93,6 +97,10 @@ fn reshape(from: &[Dim], strides: &[Dim], to: &[Dim]) -> Option<Vec<Dim>> {
     if from.contains(&zero) {
         // No element is ever read.
         return Some(vec![zero; to.len()]);
+    }
+    // Without gaps any shape will do, also where sizes are sums that do not divide as polynomials.
+    if strides == row_major(from) {
+        return Some(row_major(to));
     }
     let old: Vec<usize> = (0..from.len()).filter(|i| from[*i] != one).collect();
     let new: Vec<usize> = (0..to.len()).filter(|i| to[*i] != one).collect();

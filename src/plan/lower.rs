@@ -11,8 +11,8 @@ use super::space::{Read, Reads};
 use crate::base::{DType, Dim, TensorType};
 use crate::graph::{Graph, NodeId, Op, View};
 use crate::nest::{
-    Access, Argument, ArgumentAccess, Axis, BufferRef, Fill, Inst, Matrix, Nest, Store, StoreKind, TileOp,
-    Value,
+    Access, Argument, ArgumentAccess, Axis, BufferRef, Fill, Inst, Matrix, Nest, Sort, Store, StoreKind,
+    TileOp, Value,
 };
 use crate::scalar::Func;
 use std::collections::{HashMap, HashSet};
@@ -426,9 +426,27 @@ impl<'a> Lowerer<'a> {
                 };
                 self.out.push(TileOp::Fill(fill));
             }
+            Op::Sort { descending, .. } => {
+                let source = self.access(reads[0].base, &reads[0].offset, &reads[0].strides, false);
+                let out = self.own_access(id, 0);
+                let mut axes: Vec<Dim> =
+                    reads[0].extents.iter().enumerate().map(|(i, e)| self.extent(i, e)).collect();
+                let n = axes.pop().expect("a sort has an axis");
+                let keys = self.keys(&n);
+                let sort = Sort { axes, n, source, out, keys, descending: *descending };
+                self.out.push(TileOp::Sort(Box::new(sort)));
+            }
             Op::Scan(scan) => self.lower_scan(id, scan),
             op => unreachable!("{op:?} is computed in a loop"),
         }
+    }
+
+    /// Scratch for the keys of a sort of `n` elements.
+    fn keys(&mut self, n: &Dim) -> BufferRef {
+        let now = self.out.clock;
+        let n_elements = Sort::key_elements(n);
+        self.out.scratch.push(ScratchUse { dtype: DType::I32, n_elements, live: (now, now) });
+        BufferRef::Scratch(self.out.scratch.len() as u32 - 1)
     }
 
     /// Zero everywhere.

@@ -2,9 +2,10 @@
 //!
 //! What enters: an optimized graph. What leaves: an equal graph in which (1) nothing stands that no root needs; (2) every
 //! output and every update's value is a node with storage of its own; (3) a reshape is an index map; (4) operands that
-//! must lie in memory (of contractions, and gathered tables) do; (5) a sum over all axes is taken in two
+//! must lie in memory (of contractions and sorts, and gathered tables) do; (5) a sum over all axes is taken in two
 //! stages, rows first, so that the first stage can be split over threads and the result does not depend on how; (6) some
-//! products are sums of products (`split.rs`); (7) a scan's operands lie in memory without gaps, and its body is prepared, too.
+//! products are sums of products (`split.rs`); (7) sorts go along the last axis; (8) a scan's operands lie in memory
+//! without gaps, and its body is prepared, too.
 //! A copy is a `Cast` to the type that its operand has already.
 
 use super::layout::{is_copy, layouts};
@@ -13,11 +14,11 @@ use crate::graph::rewrite::{Rewriter, copy_node, reachable, rewrite};
 use crate::graph::{Graph, Node, NodeId, Op, View};
 
 pub fn prepare(graph: &Graph, max_batch: i64) -> Graph {
-    let graph = split_sums(&split_reductions(&live(graph)), max_batch);
+    let graph = split_sums(&sort_last(&split_reductions(&live(graph))), max_batch);
     copy_where_needed(&prepare_bodies(graph, max_batch))
 }
 
-/// (7)
+/// (8)
 fn prepare_bodies(graph: Graph, max_batch: i64) -> Graph {
     rewrite(&graph, |new, node, operands| {
         let mut node = node.clone();
@@ -60,6 +61,23 @@ fn split_reductions(graph: &Graph) -> Graph {
     rewriter.finish()
 }
 
+/// (7)
+fn sort_last(graph: &Graph) -> Graph {
+    rewrite(graph, |new, node, operands| {
+        let last = node.ty.rank().saturating_sub(1);
+        match node.op {
+            Op::Sort { axis, descending } if axis != last => {
+                let mut exchange: Vec<usize> = (0..=last).collect();
+                exchange.swap(axis, last);
+                let lines = new.permute(operands[0], &exchange).expect("each axis once");
+                let places = new.sort(lines, last, descending).expect("the types are the old ones");
+                new.permute(places, &exchange).expect("each axis once")
+            }
+            _ => copy_node(new, node, operands),
+        }
+    })
+}
+
 /// Whether a node has no storage: it is read through another, or written into the bodies of its users.
 fn is_virtual(op: &Op) -> bool {
     let is_view = matches!(op, Op::View(view) if !matches!(view, View::Pad { .. }));
@@ -88,7 +106,7 @@ fn copy_where_needed(graph: &Graph) -> Graph {
         };
         let must_lie_in_memory: &[usize] = match node.op {
             Op::Contract(_) => &[0, 1],
-            Op::Gather { .. } => &[0],
+            Op::Gather { .. } | Op::Sort { .. } => &[0],
             _ => &[],
         };
         if let Op::Scan(_) = node.op {

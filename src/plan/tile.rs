@@ -64,6 +64,10 @@ pub fn flops(op: &TileOp, sizes: &Sizes) -> u64 {
         TileOp::Nest(nest) => iterations(nest, sizes).saturating_mul(calls(nest)),
         TileOp::Fill(fill) => sizes.of(&fill.count).saturating_mul(10),
         TileOp::Loop(l) => over_turns(l, sizes, flops),
+        TileOp::Sort(sort) => {
+            let n = sizes.of(&sort.n);
+            product(sort.axes.iter().chain([&sort.n]), sizes).saturating_mul(n.max(1).ilog2().into())
+        }
     }
 }
 
@@ -98,7 +102,7 @@ fn work(ops: &[TileOp], sizes: &Sizes) -> u64 {
         match op {
             TileOp::Gemm(_) => flops(op, sizes),
             TileOp::Loop(l) => over_turns(l, sizes, weighed),
-            TileOp::Nest(_) | TileOp::Fill(_) => flops(op, sizes).saturating_mul(8),
+            TileOp::Nest(_) | TileOp::Fill(_) | TileOp::Sort(_) => flops(op, sizes).saturating_mul(8),
         }
     }
     ops.iter().map(|op| weighed(op, sizes)).fold(0, u64::saturating_add)

@@ -68,10 +68,10 @@ pub(super) static ROWS: &[Explanation] = &[
     row(
         "E0208",
         "Unknown part of the standard library",
-        "`import std.NAME` names a part that does not exist. The message lists those that do. The layers, losses and\n\
-         optimizers of the standard library are known without an import.\n\n\
-         Wrong:  import std.prelud\n\
-         Right:  import std.prelude",
+        "`import std.NAME` names a part that does not exist. The message lists those that do. All of them are known\n\
+         without an import.\n\n\
+         Wrong:  import std.layer\n\
+         Right:  import std.layers",
     ),
     row(
         "E0209",

@@ -118,7 +118,7 @@ impl Parser<'_> {
             let (place, found) = (self.place(), self.found());
             return self.fail(
                 Diagnostic::error("E0122", format!("expected what to import, {found}"), place, "").help(
-                    "write `import \"blocks.model\"` for a file, `import std.prelude` for a part of the standard library",
+                    "write `import \"blocks.model\"` for a file, `import std.layers` for a part of the standard library",
                 ),
             );
         }

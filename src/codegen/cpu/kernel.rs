@@ -5,8 +5,9 @@
 
 use super::nest::emit_nest;
 use super::products::{Numbers, Product};
-use crate::base::{Dim, Distribution};
-use crate::nest::{BufferRef, Fill, Gemm, Kernel, Matrix, TileOp};
+use super::sort::Line;
+use crate::base::{DType, Dim, Distribution};
+use crate::nest::{Access, BufferRef, Fill, Gemm, Kernel, Matrix, Sort, TileOp};
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
@@ -20,6 +21,7 @@ use smol_str::SmolStr;
 
 pub const GEMM: &str = "gradc_gemm";
 pub const FILL: &str = "gradc_fill";
+pub const SORT: &str = "gradc_sort";
 
 /// Accesses are in bounds and may be unaligned.
 pub fn memory() -> MemFlags {
@@ -59,7 +61,7 @@ pub fn build(
         let id = module.declare_function(name, Linkage::Import, &callee).expect("one signature a name");
         module.declare_func_in_func(id, func)
     };
-    let (gemm, fill) = (import(GEMM, &mut cx.func), import(FILL, &mut cx.func));
+    let callees = [GEMM, FILL, SORT].map(|name| import(name, &mut cx.func));
     let mut b = FunctionBuilder::new(&mut cx.func, frontend);
     let entry = b.create_block();
     b.append_block_params_for_function_params(entry);
@@ -74,24 +76,27 @@ pub fn build(
     if kernel.rows.as_const().is_none() {
         e.rows = Some(e.dim(&kernel.rows));
     }
-    e.ops(&kernel.ops, gemm, fill);
+    e.ops(&kernel.ops, &callees);
     e.b.ins().return_(&[]);
     e.b.seal_all_blocks();
     e.b.finalize(module.target_config());
 }
 
 impl Emitter<'_, '_> {
-    fn ops(&mut self, ops: &[TileOp], gemm: FuncRef, fill: FuncRef) {
+    /// `callees`: product, random numbers, sort.
+    fn ops(&mut self, ops: &[TileOp], callees: &[FuncRef; 3]) {
+        let [gemm, fill, sort] = *callees;
         for op in ops {
             match op {
                 TileOp::Nest(nest) => emit_nest(self, nest),
                 TileOp::Gemm(g) => self.gemm(g, gemm),
                 TileOp::Fill(f) => self.fill(f, fill),
+                TileOp::Sort(s) => self.sort(s, sort),
                 TileOp::Loop(l) => {
                     let (zero, turns) = (self.integer(0), self.dim(&l.turns));
                     self.each(zero, turns, 1, |e, turn| {
                         e.turns.push((l.turn.clone(), turn));
-                        e.ops(&l.ops, gemm, fill);
+                        e.ops(&l.ops, callees);
                         e.turns.pop();
                     });
                 }
@@ -231,6 +236,50 @@ impl Emitter<'_, '_> {
         let site = self.integer(fill.site.into());
         let normal = self.integer((fill.distribution == Distribution::Normal).into());
         self.call(slot, &[out, count, first, site, normal, self.env], callee);
+    }
+
+    fn sort(&mut self, sort: &Sort, callee: FuncRef) {
+        let size = size_of::<Line>() as u32;
+        let slot = self.b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, size, 3));
+        let zero = self.integer(0);
+        self.sort_loops(sort, 0, [zero; 2], &mut |e, shifts| {
+            let element = |e: &mut Self, access: &Access, shift: Value| {
+                let base = e.buffer(access.buffer);
+                let offset = e.dim(&access.offset);
+                let at = e.b.ins().iadd(offset, shift);
+                let bytes = e.b.ins().ishl_imm_s(at, 2);
+                e.b.ins().iadd(base, bytes)
+            };
+            let n = e.dim(&sort.n);
+            let source = element(e, &sort.source, shifts[0]);
+            let stride = e.dim(&sort.source.strides[sort.axes.len()]);
+            let places = element(e, &sort.out, shifts[1]);
+            let keys = e.buffer(sort.keys);
+            let whole = e.integer((sort.source.dtype == DType::I32).into());
+            let descending = e.integer(sort.descending.into());
+            e.call(slot, &[n, source, stride, places, keys, whole, descending], callee);
+        });
+    }
+
+    /// The loops around a sort; `shifts` are elements for source and places.
+    fn sort_loops(
+        &mut self,
+        sort: &Sort,
+        depth: usize,
+        shifts: [Value; 2],
+        inside: &mut dyn FnMut(&mut Self, [Value; 2]),
+    ) {
+        let Some(extent) = sort.axes.get(depth) else { return inside(self, shifts) };
+        let (zero, extent) = (self.integer(0), self.dim(extent));
+        self.each(zero, extent, 1, |e, i| {
+            let mut shifts = shifts;
+            for (shift, access) in shifts.iter_mut().zip([&sort.source, &sort.out]) {
+                let stride = e.dim(&access.strides[depth]);
+                let step = e.b.ins().imul(i, stride);
+                *shift = e.b.ins().iadd(*shift, step);
+            }
+            e.sort_loops(sort, depth + 1, shifts, inside);
+        });
     }
 
     /// Calls with the address of a description on the stack.

@@ -11,6 +11,7 @@ mod nest;
 #[cfg(test)]
 mod oracle;
 mod products;
+mod sort;
 #[cfg(test)]
 mod tests;
 
@@ -73,6 +74,7 @@ fn module() -> JITModule {
     let mut builder = JITBuilder::with_isa(isa(), cranelift_module::default_libcall_names());
     builder.symbol(kernel::GEMM, products::product_function() as *const u8);
     builder.symbol(kernel::FILL, products::gradc_fill as *const u8);
+    builder.symbol(kernel::SORT, sort::gradc_sort as *const u8);
     JITModule::new(builder)
 }
 

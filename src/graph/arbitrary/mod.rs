@@ -195,7 +195,7 @@ impl Maker {
     }
 
     fn step(&mut self) {
-        match self.below(13) {
+        match self.below(14) {
             0..=3 => self.map(),
             4 => self.reduce(),
             5 | 6 => self.contract(),
@@ -203,6 +203,7 @@ impl Maker {
             9 => self.concat(),
             10 => self.gather(),
             11 => self.recur(),
+            12 => self.sort(),
             _ => self.odd(),
         };
         assert_eq!(self.bounds.len(), self.graph.len(), "each new node has a bound");

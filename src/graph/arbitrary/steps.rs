@@ -233,6 +233,39 @@ impl Maker {
         }
     }
 
+    /// Values in order, by way of their places; on smooth graphs places are of a leaf, so that small steps do not change them.
+    pub(super) fn sort(&mut self) {
+        let x = self.float();
+        let ty = self.graph.ty(x).clone();
+        if ty.rank() == 0 {
+            return;
+        }
+        let axis = self.below(ty.rank());
+        let descending = self.below(2) == 0;
+        let key = if self.wish.smooth {
+            self.new_leaf(TensorType::new(DType::I32, ty.shape), -3.0, 3.0)
+        } else {
+            x
+        };
+        let places = self.graph.sort(key, axis, descending).expect("the axis is of the operand");
+        self.bounded(places, 5.0);
+        let shape = self.graph.ty(places).shape.clone();
+        let lines: usize = shape.iter().map(|dim| self.size(dim)).product();
+        if axis == 0 && lines > 0 {
+            let first: Vec<Dim> = shape[..1].to_vec();
+            let start = vec![Dim::from(0); shape.len()];
+            let mut one = vec![Dim::from(1); shape.len()];
+            one[0] = first[0].clone();
+            let line =
+                self.graph.slice(places, start, &vec![1; shape.len()], one).expect("a line of the places");
+            self.bounded(line, 5.0);
+            let line = self.graph.reshape(line, first).expect("the other axes are 1 long");
+            self.bounded(line, 5.0);
+            let sorted = self.graph.gather(x, line, 0).expect("places are of the axis");
+            self.bounded(sorted, self.bound(x));
+        }
+    }
+
     /// Casts and `detach`.
     pub(super) fn odd(&mut self) {
         let id = NodeId(self.below(self.graph.len()) as u32);

@@ -9,12 +9,10 @@
 //! in the file of the same name in `autodiff`, its lowering in `plan`. To add a primitive: one file here and one
 //! line in each of `FAMILIES` and `family`.
 //!
-//! Room is kept for three families. *Window and fold* are index changes whose axes multiply (`out[i, k] = in[i *
+//! Room is kept for two families. *Window and fold* are index changes whose axes multiply (`out[i, k] = in[i *
 //! stride + k * dilation]`), each the other's transpose, so convolution is a `Contract` and pooling a `Reduce`
 //! over a window; they are two more `View`s. *Scan* holds a `Graph` as its attribute, with the carried values
-//! and the slices of each turn as that graph's inputs; its gradient is a scan over the reversed axis. *Sort*
-//! gives an i32 permutation as `ArgMax` gives an index; values follow by `Gather`, so its gradient is
-//! `ScatterAdd`.
+//! and the slices of each turn as that graph's inputs; its gradient is a scan over the reversed axis.
 
 pub mod concat;
 pub mod contract;
@@ -26,6 +24,7 @@ pub mod map;
 pub mod random;
 pub mod reduce;
 pub mod scan;
+pub mod sort;
 pub mod view;
 
 pub use error::{AxisSize, ShapeError};
@@ -55,7 +54,7 @@ pub trait Family: Sync {
     fn parse(&self, keyword: &str, cursor: &mut Cursor) -> Read<Option<Op>>;
 }
 
-const FAMILIES: [&dyn Family; 10] = [
+const FAMILIES: [&dyn Family; 11] = [
     &leaf::Leaf,
     &map::Map,
     &reduce::Reduce,
@@ -63,6 +62,7 @@ const FAMILIES: [&dyn Family; 10] = [
     &view::Views,
     &concat::Concat,
     &gather::Gather,
+    &sort::Sort,
     &random::Random,
     &scan::Scans,
     &gradient::Gradient,
@@ -80,6 +80,7 @@ pub fn family(op: &Op) -> &'static dyn Family {
         Op::View(_) => &view::Views,
         Op::Concat { .. } => &concat::Concat,
         Op::Gather { .. } | Op::ScatterAdd { .. } => &gather::Gather,
+        Op::Sort { .. } => &sort::Sort,
         Op::Random { .. } => &random::Random,
         Op::Scan(_) => &scan::Scans,
         Op::Detach | Op::Grad => &gradient::Gradient,

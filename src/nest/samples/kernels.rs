@@ -2,7 +2,7 @@
 
 use super::parts::*;
 use crate::base::{DType, Distribution, ReduceOp};
-use crate::nest::{Fill, Gemm, GemmAxis, Inst, Kernel, Store, TileOp};
+use crate::nest::{Fill, Gemm, GemmAxis, Inst, Kernel, Sort, Store, TileOp};
 use crate::scalar::Func;
 
 /// `$1 = 2 * $0 + 1` over rows of 3.
@@ -147,4 +147,18 @@ pub fn noise(distribution: Distribution, n: i64, tile: u32) -> Kernel {
         site: 3,
     };
     kernel(symbol("batch"), tile, &[(F32, 'w')], vec![TileOp::Fill(fill)])
+}
+
+/// The places of the elements of each column of `n` rows of `width`, in tiles of columns.
+pub fn sorted(dtype: DType, n: i64, width: i64, tile: u32, descending: bool) -> Kernel {
+    let sort = Sort {
+        axes: vec![symbol("tile")],
+        n: c(n),
+        source: at(argument(0), dtype, symbol("start"), &[1, width]),
+        out: at(argument(1), I32, symbol("start") * c(n), &[n, 1]),
+        keys: scratch(0),
+        descending,
+    };
+    let whole = kernel(c(width), tile, &[(dtype, 'r'), (I32, 'w')], vec![TileOp::Sort(Box::new(sort))]);
+    with_scratch(whole, &[(I32, 0, 2 * n as u64 + 2)])
 }

@@ -52,6 +52,33 @@ pub fn samples() -> Vec<Sample> {
             &[&[0.0, 0.0, 5.0, 5.0, -900.0, -900.0], &[0.5; 6]],
         ),
         sample(
+            "places of columns in order",
+            sorted(F32, 4, 3, 2, false),
+            1,
+            &[&[3.0, 0.0, NAN, 1.0, -0.0, 7.0, 2.0, -INF, NAN, -1.0, INF, -7.0], &[NAN; 12]],
+            &[
+                &[3.0, 0.0, NAN, 1.0, -0.0, 7.0, 2.0, -INF, NAN, -1.0, INF, -7.0],
+                &[3.0, 1.0, 2.0, 0.0, 2.0, 0.0, 1.0, 3.0, 3.0, 1.0, 0.0, 2.0],
+            ],
+        ),
+        sample(
+            "places of columns in falling order",
+            sorted(F32, 4, 3, 3, true),
+            1,
+            &[&[3.0, 0.0, NAN, 1.0, -0.0, 7.0, 2.0, -INF, NAN, -1.0, INF, -7.0], &[NAN; 12]],
+            &[
+                &[3.0, 0.0, NAN, 1.0, -0.0, 7.0, 2.0, -INF, NAN, -1.0, INF, -7.0],
+                &[0.0, 2.0, 1.0, 3.0, 3.0, 0.0, 1.0, 2.0, 1.0, 3.0, 0.0, 2.0],
+            ],
+        ),
+        sample(
+            "places of whole numbers, equal ones in their order",
+            sorted(I32, 5, 1, 1, true),
+            1,
+            &[&[1.0, big, -big - 1.0, 1.0, big], &[NAN; 5]],
+            &[&[1.0, big, -big - 1.0, 1.0, big], &[1.0, 4.0, 0.0, 3.0, 2.0]],
+        ),
+        sample(
             "sums of rows",
             rows_reduced(ReduceOp::Sum, F32, 2, 3),
             1,

@@ -1,0 +1,33 @@
+"""Layers with tables, and gradients inside of a network."""
+import torch
+import torch.nn.functional as F
+
+from twins import DENSE, dense, network, real, whole
+
+EMBEDDING = """fn net(x: i32[batch, 3]) -> f32[batch, 4] { embedding(x, 6, 5) |> tanh |> flatten |> dense(4) }"""
+
+
+def embedding(ps, x):
+    y = torch.tanh(F.embedding(x, ps["net.embedding.table"]))
+    return dense(ps, "net.dense", y.flatten(1))
+
+
+SLOPE = """fn net(x: f32[batch, 7]) -> f32[batch, 4] {
+    let y = sum(x |> dense(6) |> tanh)
+    grad(y, wrt = x) |> dense(4)
+}"""
+
+
+def slope(ps, x):
+    """A gradient inside of the network, so that training differentiates twice."""
+    x = x.clone().requires_grad_()
+    y = torch.tanh(dense(ps, "net.dense.0", x)).sum()
+    (d_x,) = torch.autograd.grad(y, x, create_graph=True)
+    return dense(ps, "net.dense.1", d_x)
+
+
+CASES = [
+    network("embedding", EMBEDDING, embedding, whole(6, 3),
+            {"net.embedding.table": (6, 5), "net.dense.w": (15, 4), "net.dense.b": (4,)}),
+    network("slope", SLOPE, slope, real(7), DENSE | {"net.dense.1.w": (7, 4)}),
+]

@@ -194,7 +194,7 @@ impl Maker {
     }
 
     fn step(&mut self) {
-        match self.below(13) {
+        match self.below(14) {
             0..=3 => self.map(),
             4 => self.reduce(),
             5 | 6 => self.contract(),
@@ -202,6 +202,7 @@ impl Maker {
             9 => self.concat(),
             10 => self.gather(),
             11 => self.sort(),
+            12 => self.whole(),
             _ => self.odd(),
         };
         assert_eq!(self.bounds.len(), self.graph.len(), "each new node has a bound");

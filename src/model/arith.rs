@@ -12,7 +12,7 @@ use crate::base::{DType, Dim};
 use crate::graph::NodeId;
 use crate::graph::common_shape;
 use crate::graph::op::ShapeError;
-use crate::scalar::Func;
+use crate::scalar::{Func, Types};
 use gradc_dsl::ast::BinaryOp;
 use gradc_dsl::{Diagnostic, Span};
 
@@ -140,7 +140,11 @@ impl<'a> Elaborator<'a> {
             && (compares || func == Func::Select)
         {
             DType::Bool
-        } else if solid.contains(&DType::I32) || compares || func == Func::Select {
+        } else if solid.contains(&DType::I32)
+            || compares
+            || func == Func::Select
+            || func.row().types == Types::Whole
+        {
             if !all_whole { DType::F32 } else { DType::I32 }
         } else {
             DType::F32
@@ -182,7 +186,11 @@ impl<'a> Elaborator<'a> {
                     span,
                     "whole numbers on both sides",
                 )
-                .help("convert first: `f32(…)`"),
+                .help(if func == Func::Div {
+                    "write `floor_div(a, b)` or `trunc_div(a, b)`, and `a % b` for what is left; or convert first: `f32(…)`"
+                } else {
+                    "convert first: `f32(…)`"
+                }),
             );
             return false;
         }

@@ -14,12 +14,14 @@ use gradc_dsl::{Diagnostic, Span};
 use smol_str::SmolStr;
 
 /// Name and parameters; `?` marks one with a default.
-const INTRINSICS: [(&str, &[&str]); 32] = [
+const INTRINSICS: [(&str, &[&str]); 34] = [
     ("sum", &["x", "axes?", "keep?"]),
     ("mean", &["x", "axes?", "keep?"]),
     ("max", &["x", "axes?", "keep?"]),
     ("min", &["x", "axes?", "keep?"]),
     ("prod", &["x", "axes?", "keep?"]),
+    ("any", &["x", "axes?", "keep?"]),
+    ("all", &["x", "axes?", "keep?"]),
     ("argmax", &["x", "axis?"]),
     ("argsort", &["x", "axis?", "descending?"]),
     ("reshape", &["x", "shape"]),
@@ -83,7 +85,9 @@ impl<'a> Elaborator<'a> {
         let second = slots.get(1).and_then(Option::as_ref);
         let third = slots.get(2).and_then(Option::as_ref);
         match name {
-            "sum" | "mean" | "max" | "min" | "prod" => self.reduction(name, &value, at, second, third, span),
+            "sum" | "mean" | "max" | "min" | "prod" | "any" | "all" => {
+                self.reduction(name, &value, at, second, third, span)
+            }
             "argmax" => self.with_axis(&value, at, second, |e, x, axis| e.graph.argmax(x, axis), span),
             "argsort" => {
                 let descending = third.is_some_and(|g| matches!(g.value, Value::Bool(true)));
@@ -255,8 +259,22 @@ impl<'a> Elaborator<'a> {
         };
         axes.sort_unstable();
         axes.dedup();
+        let of_truths = matches!(name, "any" | "all");
+        if of_truths && self.graph.dtype(x) != DType::Bool {
+            let found = show(self.graph.ty(x));
+            return self.report(
+                Diagnostic::error(
+                    "E0305",
+                    format!("`{name}` takes truth values (bool)"),
+                    at,
+                    format!("this is `{found}`"),
+                )
+                .help(format!("compare first: `{name}(x > 0)`")),
+            );
+        }
         if matches!(self.graph.dtype(x), DType::Bool | DType::U8) {
-            match self.graph.cast(x, DType::F32) {
+            let counted = if of_truths { DType::I32 } else { DType::F32 };
+            match self.graph.cast(x, counted) {
                 Ok(cast) => x = cast,
                 Err(error) => return self.built(Err(error), span),
             }
@@ -271,6 +289,11 @@ impl<'a> Elaborator<'a> {
         let built = match name {
             "sum" => self.graph.reduce(ReduceOp::Sum, x, &axes),
             "prod" => self.graph.reduce(ReduceOp::Prod, x, &axes),
+            // Of no truths, `any` is false and `all` is true.
+            "any" => self.graph.reduce(ReduceOp::Sum, x, &axes).and_then(|n| self.graph.cast(n, DType::Bool)),
+            "all" => {
+                self.graph.reduce(ReduceOp::Prod, x, &axes).and_then(|n| self.graph.cast(n, DType::Bool))
+            }
             "max" => self.graph.reduce(ReduceOp::Max, x, &axes),
             "min" => self.graph.reduce(ReduceOp::Min, x, &axes),
             _ => self.graph.mean(x, &axes),

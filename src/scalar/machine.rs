@@ -43,6 +43,12 @@ pub enum Step {
     AddI(StepId, StepId),
     SubI(StepId, StepId),
     MulI(StepId, StepId),
+    /// Toward zero; the divisor is neither 0 nor -1.
+    DivI(StepId, StepId),
+    /// Left by 0 to 31 bits.
+    ShlBy(StepId, StepId),
+    /// Right by 0 to 31 bits, the sign kept.
+    ShrBy(StepId, StepId),
     /// Left by a constant number of bits.
     ShlI(StepId, u8),
     /// Right by a constant number of bits, the sign kept.
@@ -166,6 +172,9 @@ pub fn eval(steps: &Steps, arguments: &[u32], result: StepId) -> u32 {
             Step::AddI(a, b) => i(a).wrapping_add(i(b)) as u32,
             Step::SubI(a, b) => i(a).wrapping_sub(i(b)) as u32,
             Step::MulI(a, b) => i(a).wrapping_mul(i(b)) as u32,
+            Step::DivI(a, b) => (i(a) / i(b)) as u32,
+            Step::ShlBy(a, n) => (i(a) << i(n)) as u32,
+            Step::ShrBy(a, n) => (i(a) >> i(n)) as u32,
             Step::ShlI(a, n) => (i(a) << n) as u32,
             Step::ShrI(a, n) => (i(a) >> n) as u32,
             Step::AndI(a, b) => (i(a) & i(b)) as u32,

@@ -11,6 +11,8 @@ pub mod machine;
 mod table;
 #[cfg(test)]
 mod tests;
+mod trigonometry;
+mod whole;
 
 pub use expr::Expr;
 pub use machine::{StepId, Steps};
@@ -60,10 +62,13 @@ impl Func {
 
     /// The value on numbers of an element type (that of the last operand): f32 is not rounded, i32 results wrap.
     pub fn eval_on(self, dtype: DType, arguments: &[f64]) -> f64 {
-        // An f64 holds every sum of two i32, but not the low digits of every product.
-        match (self, dtype, arguments) {
-            (Func::Mul, DType::I32, [a, b]) => f64::from((*a as i32).wrapping_mul(*b as i32)),
-            (_, DType::I32, _) => f64::from(self.eval(arguments) as i64 as i32),
+        match (dtype, self.row().eval_whole) {
+            (DType::I32, Some(eval)) => {
+                let whole: Vec<i32> = arguments.iter().map(|x| *x as i32).collect();
+                f64::from(eval(&whole))
+            }
+            // An f64 holds every sum of two i32.
+            (DType::I32, None) => f64::from(self.eval(arguments) as i64 as i32),
             _ => self.eval(arguments),
         }
     }

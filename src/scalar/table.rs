@@ -2,19 +2,22 @@
 //!
 //! Columns: the variant; name in the language; operand and result types; meaning in f64 (bools are 0 and 1);
 //! partial derivative by each operand, as algebra over the operands a, b, c and the result y; identities, left to
-//! right; f32 lowering; CUDA spelling with `$0`, `$1`, `$2` for the operands; error bound of the lowering in ulp,
+//! right; meaning on i32 where it is not that of f64, wrapped; lowering; CUDA spelling with `$0`, `$1`, `$2` for the operands
+//! (a function that is not C's is overloaded in the backend's preamble); error bound of the lowering in ulp,
 //! for operands within `range`, of a size of 1e-35 or more, or 0; awkward operands, at which everything is tested;
 //! places where the derivative is not defined, or finite differences do not see it.
 //!
 //! NaN: comparisons with NaN are false (`ne` is true). `max(a, b)` is `a > b ? a : b` and `min` alike, so a NaN in
 //! `b` stays and one in `a` does not: write `max(0, x)`.
 //!
+//! Whole numbers wrap at 32 bits. Divided by 0 they give the quotient 0, and so the dividend as remainder.
+//!
 //! Where there is no derivative: a kink has the mean of its two sides (`abs` at 0 has 0; `max` and `min` of equals halve it), a step
 //! has 0, `pow` by a base that is not positive has 0 in its exponent. Outside of `range`: functions keep their limits at the
 //! infinities, and give NaN for NaN; results that are too small may be 0, those that are too great are infinite.
 
-use super::lower;
 use super::machine::{Compare, Step, StepId, Steps};
+use super::{lower, trigonometry, whole};
 use crate::base::DType;
 
 /// Which operands a function takes, and what it gives.
@@ -24,6 +27,8 @@ pub enum Types {
     Float,
     /// f32 or i32, all alike, to the same.
     Number,
+    /// i32 to i32.
+    Whole,
     /// Operands all alike, to bool.
     Compare,
     /// bool to bool.
@@ -45,6 +50,8 @@ impl Types {
             Types::Float => Err("operands of type f32 are expected".into()),
             Types::Number if all(&[DType::F32, DType::I32]) && alike(operands) => Ok(first),
             Types::Number => Err("operands of one type, f32 or i32, are expected".into()),
+            Types::Whole if all(&[DType::I32]) => Ok(DType::I32),
+            Types::Whole => Err("operands of type i32 are expected".into()),
             Types::Compare if all(&[DType::F32, DType::I32, DType::Bool]) && alike(operands) => {
                 Ok(DType::Bool)
             }
@@ -67,6 +74,8 @@ pub struct Row {
     pub arity: usize,
     pub types: Types,
     pub eval: fn(&[f64]) -> f64,
+    /// On i32, where it is not `eval` cut down to 32 bits.
+    pub eval_whole: Option<fn(&[i32]) -> i32>,
     pub derivatives: &'static [&'static str],
     pub identities: &'static [(&'static str, &'static str)],
     pub lower: fn(&mut Steps, &[StepId], DType) -> StepId,
@@ -127,13 +136,6 @@ fn sign(s: &mut Steps, x: &[StepId], dtype: DType) -> StepId {
     s.select(above, one, rest)
 }
 
-fn remainder(s: &mut Steps, x: &[StepId], _: DType) -> StepId {
-    let quotient = s.div(x[0], x[1]);
-    let floor = s.push(Step::FloorF(quotient));
-    let minus = s.push(Step::NegF(floor));
-    s.fma(minus, x[1], x[0])
-}
-
 /// Not infinite and not NaN: the difference with itself is 0.
 fn is_finite(s: &mut Steps, x: &[StepId], _: DType) -> StepId {
     let (difference, zero) = (s.sub(x[0], x[0]), s.f(0.0));
@@ -182,6 +184,7 @@ const PLAIN: Row = Row {
     arity: 2,
     types: Types::Number,
     eval: |_| f64::NAN,
+    eval_whole: None,
     derivatives: &[],
     identities: &[],
     lower: |_, x, _| x[0],
@@ -199,6 +202,19 @@ const UNARY: Row = Row { arity: 1, types: Types::Float, ..PLAIN };
 const STEPWISE: Row = Row { derivatives: &["0"], kinks: &[0.0, 1.0, -1.0, 0.5, -0.5, -3.0, 1.5], ..UNARY };
 
 const COMPARISON: Row = Row { types: Types::Compare, derivatives: &["0", "0"], kinks: &[0.0], ..PLAIN };
+
+/// A function of the bits of two i32.
+const BITS: Row =
+    Row { types: Types::Whole, derivatives: &["0", "0"], points: &[0.5, 2.5, -3.5, 30.5], ..PLAIN };
+
+/// A quotient without fraction, or its remainder.
+const DIVISION: Row = Row {
+    derivatives: &["0", "0"],
+    ulp: f64::INFINITY,
+    points: &[0.75, -0.3, 2.6, -3.1],
+    kinks: &[0.0],
+    ..PLAIN
+};
 
 const LOGIC: Row = Row {
     types: Types::Logic,
@@ -220,7 +236,7 @@ table! {
         lower: |s, x, d| either(s, d, Step::SubF(x[0], x[1]), Step::SubI(x[0], x[1])), cuda: "$0 - $1", ..PLAIN
     };
     Mul = Row {
-        name: "mul", eval: |x| x[0] * x[1], derivatives: &["b", "a"],
+        name: "mul", eval: |x| x[0] * x[1], eval_whole: Some(|x| x[0].wrapping_mul(x[1])), derivatives: &["b", "a"],
         identities: &[
             ("mul(a, 1)", "a"), ("mul(1, a)", "a"), ("mul(a, -1)", "neg(a)"), ("mul(-1, a)", "neg(a)"),
             ("mul(neg(a), neg(b))", "mul(a, b)"),
@@ -232,11 +248,25 @@ table! {
         identities: &[("div(a, 1)", "a"), ("div(a, -1)", "neg(a)"), ("div(neg(a), neg(b))", "div(a, b)")],
         lower: |s, x, _| s.div(x[0], x[1]), cuda: "$0 / $1", points: &[1.0, -1.0, 0.5, -3.0, 1e-3], ..PLAIN
     };
-    /// The remainder, with the divisor's sign.
+    /// The greatest whole number that is not above the quotient.
+    FloorDiv = Row {
+        name: "floor_div", eval: |x| (x[0] / x[1]).floor(), eval_whole: Some(whole::floor_div),
+        lower: whole::lower_floor_div, cuda: "floor_div($0, $1)", ..DIVISION
+    };
+    /// The quotient without its fraction.
+    TruncDiv = Row {
+        name: "trunc_div", eval: |x| (x[0] / x[1]).trunc(), eval_whole: Some(whole::trunc_div),
+        lower: whole::lower_trunc_div, cuda: "trunc_div($0, $1)", ..DIVISION
+    };
+    /// What `floor_div` leaves: it has the divisor's sign.
     Rem = Row {
-        name: "rem", types: Types::Float, eval: |x| x[0] - x[1] * (x[0] / x[1]).floor(),
-        derivatives: &["1", "-floor(a / b)"], lower: remainder, cuda: "$0 - $1 * floorf($0 / $1)", ulp: f64::INFINITY,
-        points: &[0.75, -0.3, 2.6, -3.1], kinks: &[0.0], ..PLAIN
+        name: "rem", eval: |x| x[0] - x[1] * (x[0] / x[1]).floor(), eval_whole: Some(whole::floor_rem),
+        derivatives: &["1", "-floor_div(a, b)"], lower: whole::lower_floor_rem, cuda: "floor_rem($0, $1)", ..DIVISION
+    };
+    /// What `trunc_div` leaves: it has the dividend's sign.
+    TruncRem = Row {
+        name: "trunc_rem", eval: |x| x[0] - x[1] * (x[0] / x[1]).trunc(), eval_whole: Some(whole::trunc_rem),
+        derivatives: &["1", "-trunc_div(a, b)"], lower: whole::lower_trunc_rem, cuda: "trunc_rem($0, $1)", ..DIVISION
     };
     Neg = Row {
         name: "neg", arity: 1, eval: |x| -x[0], derivatives: &["-1"], identities: &[("neg(neg(a))", "a"), ("neg(sub(a, b))", "sub(b, a)")],
@@ -331,8 +361,64 @@ table! {
         lower: |s, x, _| lower::cos(s, x[0]), cuda: "cosf($0)", ulp: 2.0, range: (-1e6, 1e6),
         points: &[0.0, 0.7, -1.5, 3.0, 100.0], ..UNARY
     };
+    Tan = Row {
+        name: "tan", eval: |x| x[0].tan(), derivatives: &["1 + y * y"],
+        lower: |s, x, _| trigonometry::tan(s, x[0]), cuda: "tanf($0)", ulp: 5.0, range: (-1e6, 1e6),
+        points: &[0.0, 0.7, -1.2, 3.0, 100.0], ..UNARY
+    };
+    Asin = Row {
+        name: "asin", eval: |x| x[0].asin(), derivatives: &["1 / sqrt(1 - a * a)"],
+        lower: |s, x, _| trigonometry::asin(s, x[0]), cuda: "asinf($0)", ulp: 4.0, range: (-1.0, 1.0),
+        points: &[0.0, 1e-4, 0.4, -0.6, 0.9], ..UNARY
+    };
+    Acos = Row {
+        name: "acos", eval: |x| x[0].acos(), derivatives: &["-1 / sqrt(1 - a * a)"],
+        lower: |s, x, _| trigonometry::acos(s, x[0]), cuda: "acosf($0)", ulp: 4.0, range: (-1.0, 1.0),
+        points: &[0.0, 1e-4, 0.4, -0.6, 0.9], ..UNARY
+    };
+    Atan = Row {
+        name: "atan", eval: |x| x[0].atan(), derivatives: &["1 / (1 + a * a)"],
+        lower: |s, x, _| trigonometry::atan(s, x[0]), cuda: "atanf($0)", ulp: 4.0, range: (-1e30, 1e30),
+        points: &[0.0, 1e-4, 0.4, -0.7, 3.0, -50.0], ..UNARY
+    };
+    /// The angle of the point (b, a), from -pi to pi.
+    Atan2 = Row {
+        name: "atan2", types: Types::Float, eval: |x| x[0].atan2(x[1]),
+        derivatives: &["b / (a * a + b * b)", "-a / (a * a + b * b)"],
+        lower: |s, x, _| trigonometry::atan2(s, x[0], x[1]), cuda: "atan2f($0, $1)", ulp: 6.0,
+        points: &[1.0, -1.0, 0.5, -3.0], ..PLAIN
+    };
+    Sinh = Row {
+        name: "sinh", eval: |x| x[0].sinh(), derivatives: &["cosh(a)"],
+        lower: |s, x, _| trigonometry::sinh(s, x[0]), cuda: "sinhf($0)", ulp: 5.0, range: (-88.7, 88.7),
+        points: &[0.0, 1e-4, 0.6, -0.7, 3.0, -5.0], ..UNARY
+    };
+    Cosh = Row {
+        name: "cosh", eval: |x| x[0].cosh(), derivatives: &["sinh(a)"],
+        lower: |s, x, _| trigonometry::cosh(s, x[0]), cuda: "coshf($0)", ulp: 4.0, range: (-88.7, 88.7),
+        points: &[0.0, 1e-4, 0.6, -0.7, 3.0, -5.0], ..UNARY
+    };
+    Asinh = Row {
+        name: "asinh", eval: |x| x[0].asinh(), derivatives: &["1 / sqrt(a * a + 1)"],
+        lower: |s, x, _| trigonometry::asinh(s, x[0]), cuda: "asinhf($0)", ulp: 6.0, range: (-1e30, 1e30),
+        points: &[0.0, 1e-4, 0.6, -0.7, 3.0, -500.0], ..UNARY
+    };
+    Acosh = Row {
+        name: "acosh", eval: |x| x[0].acosh(), derivatives: &["1 / sqrt(a * a - 1)"],
+        lower: |s, x, _| trigonometry::acosh(s, x[0]), cuda: "acoshf($0)", ulp: 6.0, range: (1.0, 1e30),
+        points: &[1.01, 1.5, 3.0, 500.0], ..UNARY
+    };
+    Atanh = Row {
+        name: "atanh", eval: |x| x[0].atanh(), derivatives: &["1 / (1 - a * a)"],
+        lower: |s, x, _| trigonometry::atanh(s, x[0]), cuda: "atanhf($0)", ulp: 7.0, range: (-1.0, 1.0),
+        points: &[0.0, 1e-4, 0.4, -0.6, 0.9], ..UNARY
+    };
     Floor = Row { name: "floor", eval: |x| x[0].floor(), lower: |s, x, _| s.push(Step::FloorF(x[0])), cuda: "floorf($0)", ..STEPWISE };
     Ceil = Row { name: "ceil", eval: |x| x[0].ceil(), lower: |s, x, _| s.push(Step::CeilF(x[0])), cuda: "ceilf($0)", ..STEPWISE };
+    /// Without the fraction.
+    Trunc = Row {
+        name: "trunc", eval: |x| x[0].trunc(), lower: |s, x, _| whole::toward_zero(s, x[0]), cuda: "truncf($0)", ..STEPWISE
+    };
     /// To nearest, ties to even.
     Round = Row {
         name: "round", eval: |x| x[0].round_ties_even(), lower: |s, x, _| s.push(Step::NearestF(x[0])), cuda: "rintf($0)", ..STEPWISE
@@ -354,6 +440,30 @@ table! {
         name: "select", arity: 3, types: Types::Select, eval: |x| if x[0] != 0.0 { x[1] } else { x[2] },
         derivatives: &["0", "select(a, 1, 0)", "select(a, 0, 1)"], identities: &[("select(a, b, b)", "b"), ("select(not(a), b, c)", "select(a, c, b)")],
         lower: |s, x, _| s.select(x[0], x[1], x[2]), cuda: "($0 ? $1 : $2)", ..PLAIN
+    };
+    BitAnd = Row {
+        name: "bit_and", eval: |x| f64::from(x[0] as i32 & x[1] as i32), lower: |s, x, _| s.push(Step::AndI(x[0], x[1])), cuda: "$0 & $1", ..BITS
+    };
+    BitOr = Row {
+        name: "bit_or", eval: |x| f64::from(x[0] as i32 | x[1] as i32), lower: |s, x, _| s.push(Step::OrI(x[0], x[1])), cuda: "$0 | $1", ..BITS
+    };
+    BitXor = Row {
+        name: "bit_xor", eval: |x| f64::from(x[0] as i32 ^ x[1] as i32), lower: |s, x, _| s.push(Step::XorI(x[0], x[1])), cuda: "$0 ^ $1", ..BITS
+    };
+    BitNot = Row {
+        name: "bit_not", arity: 1, eval: |x| f64::from(!(x[0] as i32)), derivatives: &["0"], identities: &[("bit_not(bit_not(a))", "a")],
+        lower: |s, x, _| s.push(Step::NotI(x[0])), cuda: "~$0", ..BITS
+    };
+    /// By 0 to 31 bits; by any other number 0.
+    ShiftLeft = Row {
+        name: "shift_left", eval: |x| whole::shifted(x, |a, n| a << n), lower: |s, x, _| whole::lower_shift(s, x, Step::ShlBy), cuda: "shift_left($0, $1)", ..BITS
+    };
+    /// By 0 to 31 bits, the sign kept; by any other number 0.
+    ShiftRight = Row {
+        name: "shift_right", eval: |x| whole::shifted(x, |a, n| a >> n), lower: |s, x, _| whole::lower_shift(s, x, Step::ShrBy), cuda: "shift_right($0, $1)", ..BITS
+    };
+    IsNan = Row {
+        name: "is_nan", types: Types::Test, eval: |x| bit(x[0].is_nan()), lower: |s, x, _| s.compare(Compare::Ne, x[0], x[0]), cuda: "isnan($0)", ..STEPWISE
     };
     IsFinite = Row {
         name: "is_finite", types: Types::Test, eval: |x| bit(x[0].is_finite()), lower: is_finite, cuda: "isfinite($0)", ..STEPWISE

@@ -71,7 +71,7 @@ fn ulps(found: f32, exact: f64) -> f64 {
 /// Where a lowering loses most: near the multiples of a quarter turn, and near 1.
 fn awkward(func: Func) -> Vec<f64> {
     let places: Vec<f64> = match func {
-        Func::Sin | Func::Cos => {
+        Func::Sin | Func::Cos | Func::Tan => {
             let quarters = (1..3_000).chain((3_000..630_000).step_by(31));
             quarters.map(|n| f64::from(n) * std::f64::consts::FRAC_PI_2).collect()
         }
@@ -160,6 +160,32 @@ fn lowerings_at_the_ends() {
         (Func::Max, &[nan, 0.0], 0.0),
         (Func::Sign, &[-0.0], 0.0),
         (Func::Rem, &[-1.0, 3.0], 2.0),
+        (Func::TruncRem, &[-4.0, 3.0], -1.0),
+        (Func::FloorDiv, &[-4.0, 3.0], -2.0),
+        (Func::TruncDiv, &[-4.0, 3.0], -1.0),
+        (Func::Trunc, &[-1.5], -1.0),
+        (Func::Asin, &[1.5], nan),
+        (Func::Acos, &[-1.5], nan),
+        (Func::Acos, &[-1.0], std::f32::consts::PI),
+        (Func::Atan, &[-inf], -std::f32::consts::FRAC_PI_2),
+        (Func::Atan, &[nan], nan),
+        (Func::Atan2, &[0.0, 0.0], 0.0),
+        (Func::Atan2, &[0.0, -0.0], std::f32::consts::PI),
+        (Func::Atan2, &[-1.0, 0.0], -std::f32::consts::FRAC_PI_2),
+        (Func::Atan2, &[-inf, -inf], -3.0 * std::f32::consts::FRAC_PI_4),
+        (Func::Atan2, &[0.0, nan], nan),
+        (Func::Atan2, &[nan, 1.0], nan),
+        (Func::Sinh, &[-100.0], -inf),
+        (Func::Sinh, &[nan], nan),
+        (Func::Cosh, &[-inf], inf),
+        (Func::Asinh, &[-inf], -inf),
+        (Func::Acosh, &[0.5], nan),
+        (Func::Acosh, &[-3.0], nan),
+        (Func::Acosh, &[inf], inf),
+        (Func::Atanh, &[1.0], inf),
+        (Func::Atanh, &[-1.0], -inf),
+        (Func::Atanh, &[1.5], nan),
+        (Func::IsNan, &[nan], f32::from_bits(u32::MAX)),
     ];
     for (func, operands, expected) in cases {
         let (steps, result) = lowered(*func);
@@ -292,7 +318,8 @@ fn cuda_spellings_suit_their_types() {
 
 #[test]
 fn integers_and_bools_lower_as_they_mean() {
-    let values: &[(DType, &[i32])] = &[(DType::I32, &[-7, -1, 0, 1, 5]), (DType::Bool, &[0, -1])];
+    let values: &[(DType, &[i32])] =
+        &[(DType::I32, &[i32::MIN, -7, -1, 0, 1, 3, 5, 31, 32, i32::MAX]), (DType::Bool, &[0, -1])];
     for &func in Func::ALL {
         for (dtype, lanes) in values {
             if func.arity() > 2 || func.result_dtype(&vec![*dtype; func.arity()]).is_err() {
@@ -310,7 +337,8 @@ fn integers_and_bools_lower_as_they_mean() {
                     let operands = &[a, b][..func.arity()];
                     let bits: Vec<u32> = operands.iter().map(|o| *o as u32).collect();
                     let found = number(machine::eval(&steps, &bits, result) as i32, gives);
-                    let exact = func.eval(&operands.iter().map(|o| number(*o, *dtype)).collect::<Vec<_>>());
+                    let numbers: Vec<f64> = operands.iter().map(|o| number(*o, *dtype)).collect();
+                    let exact = func.eval_on(*dtype, &numbers);
                     assert_eq!(found, exact, "{}({operands:?}) on {dtype}", func.name());
                 }
             }
@@ -325,8 +353,13 @@ fn identities_hold() {
             for seed in 0..20 {
                 let value = |k: i32| 0.3 + f64::from((seed * 7 + k * 13) % 11) / 5.0;
                 let logic = func.row().types == Types::Logic;
-                let mut variables: Vec<f64> =
-                    (0..3).map(|k| if logic { f64::from((seed + k) % 2) } else { value(k) }).collect();
+                let whole = func.row().types == Types::Whole;
+                let number = |k: i32| match () {
+                    () if logic => f64::from((seed + k) % 2),
+                    () if whole => f64::from(seed - 9 * k),
+                    () => value(k),
+                };
+                let mut variables: Vec<f64> = (0..3).map(number).collect();
                 if func == Func::Select {
                     variables[0] = f64::from(seed % 2);
                 }

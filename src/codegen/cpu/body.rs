@@ -537,6 +537,26 @@ impl<'n> BodyEmitter<'n> {
         done[result as usize]
     }
 
+    /// An instruction on i32 that vectors do not have.
+    fn by_lane(
+        &self,
+        e: &mut Emitter,
+        a: Value,
+        b: Value,
+        instruction: impl Fn(&mut Emitter, Value, Value) -> Value,
+    ) -> Value {
+        if self.mode == Mode::Scalar {
+            return instruction(e, a, b);
+        }
+        let mut vector = a;
+        for lane in 0..LANES as u8 {
+            let (x, y) = (e.b.ins().extractlane(a, lane), e.b.ins().extractlane(b, lane));
+            let element = instruction(e, x, y);
+            vector = e.b.ins().insertlane(vector, element, lane);
+        }
+        vector
+    }
+
     fn step(&self, e: &mut Emitter, step: Step, operands: &[Value], done: &[Value]) -> Value {
         let v = |id: StepId| done[id as usize];
         let (float, int) = (value_type(DType::F32, self.mode), value_type(DType::I32, self.mode));
@@ -565,6 +585,9 @@ impl<'n> BodyEmitter<'n> {
             Step::AddI(a, b) => e.b.ins().iadd(v(a), v(b)),
             Step::SubI(a, b) => e.b.ins().isub(v(a), v(b)),
             Step::MulI(a, b) => e.b.ins().imul(v(a), v(b)),
+            Step::DivI(a, b) => self.by_lane(e, v(a), v(b), |e, a, b| e.b.ins().sdiv(a, b)),
+            Step::ShlBy(a, n) => self.by_lane(e, v(a), v(n), |e, a, n| e.b.ins().ishl(a, n)),
+            Step::ShrBy(a, n) => self.by_lane(e, v(a), v(n), |e, a, n| e.b.ins().sshr(a, n)),
             Step::ShlI(a, n) => e.b.ins().ishl_imm_s(v(a), i64::from(n)),
             Step::ShrI(a, n) => e.b.ins().sshr_imm_s(v(a), i64::from(n)),
             Step::AndI(a, b) => e.b.ins().band(v(a), v(b)),

@@ -195,7 +195,7 @@ impl Maker {
     }
 
     fn step(&mut self) {
-        match self.below(14) {
+        match self.below(15) {
             0..=3 => self.map(),
             4 => self.reduce(),
             5 | 6 => self.contract(),
@@ -204,6 +204,7 @@ impl Maker {
             10 => self.gather(),
             11 => self.recur(),
             12 => self.sort(),
+            13 => self.whole(),
             _ => self.odd(),
         };
         assert_eq!(self.bounds.len(), self.graph.len(), "each new node has a bound");

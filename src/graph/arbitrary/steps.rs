@@ -28,8 +28,16 @@ impl Maker {
         let kinds = if self.wish.smooth { 5 } else { 7 };
         match self.below(kinds) {
             0 => {
-                let func = self.pick(&[Tanh, Sigmoid, Erf, Sin, Cos]);
-                self.call(func, &[x], 1.0);
+                let (func, bound) = self.pick(&[
+                    (Tanh, 1.0),
+                    (Sigmoid, 1.0),
+                    (Erf, 1.0),
+                    (Sin, 1.0),
+                    (Cos, 1.0),
+                    (Atan, 1.6),
+                    (Asinh, 5.0),
+                ]);
+                self.call(func, &[x], bound);
             }
             1 => {
                 let y = self.like(x);
@@ -50,7 +58,7 @@ impl Maker {
                 self.call(Div, &[y, positive], 2.0 * self.bound(y));
             }
             4 if bound < 3.0 => {
-                let func = self.pick(&[Exp, Expm1]);
+                let func = self.pick(&[Exp, Expm1, Sinh, Cosh]);
                 self.call(func, &[x], 21.0);
             }
             5 => {
@@ -71,6 +79,42 @@ impl Maker {
             _ => {
                 self.call(Neg, &[x], bound);
             }
+        }
+    }
+
+    /// Functions, reductions and gathers of whole numbers.
+    pub(super) fn whole(&mut self) {
+        use Func::*;
+        let whole: Vec<NodeId> = self.graph.ids().filter(|id| self.graph.dtype(*id) == DType::I32).collect();
+        let x = match whole.len() {
+            0 => {
+                let shape = self.shape(3);
+                self.new_leaf(TensorType::new(DType::I32, shape), -9.0, 9.0)
+            }
+            n => whole[n - 1 - self.below(n.min(6))],
+        };
+        let ty = self.graph.ty(x).clone();
+        let y = self.new_leaf(ty.clone(), -4.0, 5.0);
+        // Both operands have at most six bits and a sign.
+        if self.bound(x) <= LARGEST {
+            let func =
+                self.pick(&[FloorDiv, TruncDiv, Rem, TruncRem, BitAnd, BitOr, BitXor, ShiftRight, Max]);
+            self.call(func, &[x, y], 64.0);
+        }
+        let axes: Vec<usize> = (0..ty.rank()).filter(|_| self.below(2) == 0).collect();
+        let n: usize = axes.iter().map(|axis| self.size(&ty.shape[*axis])).product();
+        if n > 0 && n as f64 * self.bound(x) < LARGEST {
+            let op = self.pick(&[ReduceOp::Sum, ReduceOp::Max, ReduceOp::Min]);
+            let bound = n as f64 * self.bound(x);
+            let id = self.graph.reduce(op, x, &axes).expect("axes are of the operand");
+            self.bounded(id, bound);
+        }
+        if ty.rank() > 0 {
+            let shape = vec![self.dim()];
+            let indices = self.new_leaf(TensorType::new(DType::I32, shape), -1.0, 4.0);
+            let axis = self.below(ty.rank());
+            let id = self.graph.gather(x, indices, axis).expect("the axis is of the table");
+            self.bounded(id, self.bound(x));
         }
     }
 

@@ -121,8 +121,7 @@ pub fn scan(cx: &mut Sweep, id: NodeId, node: &Node, scan: &Scan, g: NodeId) {
         };
         gives.push((*operand, give));
     }
-    let reverse =
-        Scan { body, turns: scan.turns.clone(), n_sliced: slices.len(), reversed: !scan.reversed };
+    let reverse = Scan { body, turns: scan.turns.clone(), n_sliced: slices.len(), reversed: !scan.reversed };
     let outer = &node.operands[n_carried + scan.n_sliced..];
     let operands: Vec<NodeId> = first.iter().chain(&slices).chain(outer).copied().collect();
     let (d_first, stacks) = cx.graph.scan(traced(reverse.clone()), &operands).expect(VALID);

@@ -7,7 +7,9 @@
 
 use super::scratch::Arena;
 use super::tiles::Touched;
-use super::{Access, BufferRef, Fill, Gemm, Inst, Kernel, Loop, Matrix, Nest, Sort, StoreKind, TileOp, Value};
+use super::{
+    Access, BufferRef, Fill, Gemm, Inst, Kernel, Loop, Matrix, Nest, Sort, StoreKind, TileOp, Value,
+};
 use crate::base::philox::Stream;
 use crate::base::{DType, Dim, sort_order};
 use crate::scalar::Func;

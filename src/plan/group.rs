@@ -89,7 +89,10 @@ impl Grouping {
             let aligned =
                 |(from, read): &(usize, &Read)| *from != g || rows.is_none() || is_row_aligned(graph, read);
             let waits = |(from, _): &(usize, &Read)| *from != g && self.comes_after(*from, g);
-            !self.groups[g].closed && self.groups[g].rows == rows && sources.iter().all(aligned) && !sources.iter().any(waits)
+            !self.groups[g].closed
+                && self.groups[g].rows == rows
+                && sources.iter().all(aligned)
+                && !sources.iter().any(waits)
         };
         let mut candidates: Vec<usize> = sources.iter().map(|(g, _)| *g).collect();
         candidates.sort_unstable();

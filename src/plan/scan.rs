@@ -23,7 +23,8 @@ use std::collections::HashMap;
 /// The rows that a scan can be dealt out in; `None` if a row needs other rows of its turn.
 pub fn rows(scan: &Scan) -> Option<Dim> {
     let body = &scan.body;
-    let result = body.updates.iter().map(|(leaf, _)| leaf).chain(body.outputs.iter().map(|(_, id)| id)).next()?;
+    let result =
+        body.updates.iter().map(|(leaf, _)| leaf).chain(body.outputs.iter().map(|(_, id)| id)).next()?;
     let rows = body.ty(*result).shape.first()?.clone();
     let layouts = layouts(body);
     let reads = Reads::new(body, &layouts);

@@ -72,7 +72,19 @@ pub fn build(
     let arguments =
         (0..kernel.arguments.len() as i32).map(|i| b.ins().load(pointer, table, p[0], 8 * i)).collect();
     let [scratch, batch, start, tile, env] = [p[1], p[2], p[3], p[4], p[5]];
-    let mut e = Emitter { b, kernel, pointer, arguments, scratch, batch, start, tile, env, rows: None, turns: Vec::new() };
+    let mut e = Emitter {
+        b,
+        kernel,
+        pointer,
+        arguments,
+        scratch,
+        batch,
+        start,
+        tile,
+        env,
+        rows: None,
+        turns: Vec::new(),
+    };
     if kernel.rows.as_const().is_none() {
         e.rows = Some(e.dim(&kernel.rows));
     }
@@ -283,12 +295,7 @@ impl Emitter<'_, '_> {
     }
 
     /// Calls with the address of a description on the stack.
-    fn call(
-        &mut self,
-        slot: cranelift_codegen::ir::StackSlot,
-        fields: &[Value],
-        callee: FuncRef,
-    ) {
+    fn call(&mut self, slot: cranelift_codegen::ir::StackSlot, fields: &[Value], callee: FuncRef) {
         for (i, field) in fields.iter().enumerate() {
             let pointer = self.pointer;
             self.b.ins().stack_store(pointer, *field, slot, 8 * i as i32);

@@ -243,7 +243,11 @@ impl Graph {
     ///
     /// # Errors
     /// If operands and body do not fit together.
-    pub fn scan(&mut self, scan: Scan, operands: &[NodeId]) -> Result<(Vec<NodeId>, Vec<NodeId>), ShapeError> {
+    pub fn scan(
+        &mut self,
+        scan: Scan,
+        operands: &[NodeId],
+    ) -> Result<(Vec<NodeId>, Vec<NodeId>), ShapeError> {
         let (parts, n_carried) = (scan.parts(), scan.n_carried());
         let all = self.apply_inferred(Op::Scan(Box::new(scan)), operands)?;
         let view = |part: &Part| {

@@ -43,7 +43,8 @@ pub fn differentiate(graph: &Graph) -> Graph {
                 let all = all.expect("more yields, the same operands");
                 // Traces come last, so parts of the results are where they were; all of them are now a part.
                 let by_part = |user: &NodeId| matches!(graph.node(*user).op, Op::View(View::Slice { .. }));
-                let image = if users[id.index()].iter().all(by_part) {
+                let is_root = graph.roots().any(|root| root == id);
+                let image = if !is_root && users[id.index()].iter().all(by_part) {
                     all
                 } else {
                     let shape = graph.ty(id).shape.clone();

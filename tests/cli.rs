@@ -216,3 +216,22 @@ fn python_reads_the_weights() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(text.contains("net.dense.0.w float32 (784, 16)"), "{text}");
 }
+
+#[test]
+fn the_library_is_rendered() {
+    let folder = Folder::new();
+    let markdown = folder.succeed(&["doc", "--markdown"]);
+    folder.succeed(&["doc", "--html", "page"]);
+    let html = String::from_utf8(folder.bytes("page/index.html")).unwrap();
+    for (_, text) in gradc_dsl::STD {
+        for page in gradc_dsl::page::pages(text).iter().filter(|page| page.public()) {
+            assert!(markdown.contains(&format!("\n### {}\n", page.name)), "{}", page.name);
+            assert!(html.contains(&format!("<h3 id=\"{}\">", page.name)), "{}", page.name);
+        }
+    }
+    for tag in ["pre", "p", "code", "a", "details", "h3"] {
+        let (opened, closed) = (format!("<{tag}"), format!("</{tag}>"));
+        let count = |part: &str| html.split(part).skip(1).filter(|rest| rest.starts_with(['>', ' '])).count();
+        assert_eq!(count(&opened), html.matches(&closed).count(), "{tag}");
+    }
+}

@@ -43,14 +43,22 @@ pub struct Argument {
 }
 
 impl Page {
-    /// The first sentence or paragraph.
-    pub fn summary(&self) -> &str {
+    /// The first sentence of the first paragraph, without a source in parentheses at its end.
+    pub fn summary(&self) -> String {
         let first = self.parts.iter().find_map(|part| match part {
             Part::Paragraph(text) => Some(text.as_str()),
             Part::Example(_) => None,
         });
         let text = first.unwrap_or("");
-        text.find(". ").map_or(text, |end| &text[..=end])
+        let open = |end: usize| text[..end].matches('(').count() > text[..end].matches(')').count();
+        let end = text.match_indices(". ").map(|(at, _)| at + 1).find(|end| !open(*end));
+        let sentence = &text[..end.unwrap_or(text.len())];
+        match sentence.rsplit_once(" (") {
+            Some((start, source)) if source.ends_with(").") && source.contains(char::is_numeric) => {
+                format!("{start}.")
+            }
+            _ => sentence.to_owned(),
+        }
     }
 
     pub fn examples(&self) -> impl Iterator<Item = &str> {
@@ -156,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_page_says_what_stands_in_the_text() {
-        let text = "/// One. Two\n/// three.\n///\n///     let x = 1\n///     f(x) == 2\n///\n/// Four.\n\
+        let text = "/// One (A et al. 2016). Two\n/// three.\n///\n///     let x = 1\n///     f(x) == 2\n///\n/// Four.\n\
                     fn f(\n    x: f32[..],\n    n: dim = 3,\n    rate = 0.5,\n) -> f32[..] {\n    \
                     param w: f32[..] = zeros()\n    x + w\n}\n";
         let page = &pages(text)[0];

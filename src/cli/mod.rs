@@ -9,6 +9,7 @@ mod bench;
 mod check;
 mod completions;
 mod devices;
+mod doc;
 mod dump;
 mod eval;
 mod explain;
@@ -56,6 +57,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Say more about an error's code
     Explain(explain::Arguments),
+    /// Show what the functions of the standard library do, or those of a model
+    Doc(doc::Arguments),
     /// Show what this machine can run models on
     Devices(devices::Arguments),
     /// Print a completion script for a shell
@@ -83,6 +86,7 @@ pub fn main() -> ExitCode {
         Command::Dump(arguments) => (dump::run(arguments), dump::json(arguments)),
         Command::Bench(arguments) => (bench::run(arguments), bench::json(arguments)),
         Command::Explain(arguments) => (explain::run(arguments), false),
+        Command::Doc(arguments) => (doc::run(arguments), false),
         Command::Devices(arguments) => (devices::run(arguments), false),
         Command::Completions(arguments) => (completions::run(arguments), false),
     };

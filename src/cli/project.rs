@@ -8,7 +8,6 @@ use super::output::{Failure, report};
 use crate::model::{self, Disk, Loader, Model, Overrides, TestBlock};
 use crate::train::data::{Data, Dataset};
 use crate::train::folder::RunFolder;
-use gradc_dsl::SourceMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -64,7 +63,7 @@ impl ModelArguments {
 pub struct Project {
     /// The model's file as the user named it.
     pub file: PathBuf,
-    pub program: model::Program,
+    pub program: Arc<model::Program>,
     pub model: Model,
     pub data: Data,
     /// `NAME=VALUE`, as given.
@@ -78,12 +77,12 @@ pub struct Project {
 pub struct Checked {
     pub project: Option<Project>,
     pub tests: Vec<TestBlock>,
-    pub sources: SourceMap,
+    pub program: Arc<model::Program>,
 }
 
 impl Checked {
     fn runnable(self) -> Result<Project, Failure> {
-        let name = self.sources.sources.first().map_or("", |source| source.name.as_str());
+        let name = self.program.sources.sources.first().map_or("", |source| source.name.as_str());
         self.project
             .ok_or_else(|| Failure::Error(format!("`{name}` has no train block, so there is nothing to run")))
     }
@@ -139,10 +138,12 @@ impl Project {
         let data = Data::in_folder(data_folder);
         let checked = model::check(&program, &data, &overrides);
         report(&checked.diagnostics, &program.sources, arguments.json)?;
-        let sources = program.sources.clone();
-        let make =
-            |model| Project { file: file.to_path_buf(), program, model, data, settings, threads, run: None };
-        Ok(Checked { project: checked.model.map(make), tests: checked.tests, sources })
+        let program = Arc::new(program);
+        let make = |model| {
+            let program = program.clone();
+            Project { file: file.to_path_buf(), program, model, data, settings, threads, run: None }
+        };
+        Ok(Checked { project: checked.model.map(make), tests: checked.tests, program })
     }
 
     /// Reads and checks a file that need not have a train block.

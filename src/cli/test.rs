@@ -1,18 +1,18 @@
 //! `gradc test FILE`: the claims that a model's `test` blocks make about it.
 //!
-//! What enters: a checked model with its `test` blocks. What leaves: a diagnostic for each claim that does not
-//! hold. Metrics `at N` are those of step N (from 0) of a fresh run.
+//! What enters: a checked model with its `test` blocks, and the examples in its functions' comments. What leaves: a
+//! diagnostic for each claim that does not hold. Metrics `at N` are those of step N (from 0) of a fresh run.
 
 use super::output::{Failure, report, say};
 use super::project::{ModelArguments, Project};
 use crate::graph::Graph;
-use crate::model::{CheckedClaim, Model, Subject, TestBlock, Variable};
+use crate::model::{CheckedClaim, Model, Program, Subject, TestBlock, Variable, examples};
 use crate::train::gradcheck::{gradcheck, gradcheck_function};
 use crate::train::interpreted::Interpreted;
 use crate::train::planned::plan_graph;
 use crate::train::run::{Event, Flow, Trainer};
 use gradc_dsl::ast::BinaryOp;
-use gradc_dsl::{Diagnostic, Span};
+use gradc_dsl::{Diagnostic, SourceMap, Span, page};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -49,16 +49,60 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             wrong.extend(found);
         }
     }
+    let mut sources = checked.program.sources.clone();
+    for (name, text) in examples(&checked.program) {
+        let (n, found) = check_example(&checked.program, &name, &text, &mut sources)?;
+        n_claims += n;
+        wrong.extend(found);
+    }
     let n_wrong = wrong.len();
-    let reported = report(&wrong, &checked.sources, arguments.model.json);
+    let reported = report(&wrong, &sources, arguments.model.json);
     if arguments.model.json {
         say(json!({ "claims": n_claims, "wrong": n_wrong }).to_string())?;
     } else if n_claims == 0 {
-        say("the model has no test blocks")?;
+        say("the model has no test blocks, and no examples in its comments")?;
     } else {
         say(format!("{} of {n_claims} claims hold", n_claims - n_wrong))?;
     }
     reported
+}
+
+/// The examples in the comments of the user's functions: function and text.
+fn examples(program: &Program) -> Vec<(String, String)> {
+    let files = program.files.iter().zip(&program.sources.sources).enumerate();
+    let own = files.filter(|(i, _)| !program.is_std(*i as u32));
+    let pages = own.flat_map(|(_, (file, source))| page::of_file(source, file));
+    pages
+        .flat_map(|p| p.examples().map(|text| (p.name.clone(), text.to_owned())).collect::<Vec<_>>())
+        .collect()
+}
+
+/// How many claims an example makes, and those that do not hold. Its text is added to `sources`.
+fn check_example(
+    program: &Program,
+    name: &str,
+    text: &str,
+    sources: &mut SourceMap,
+) -> Result<(usize, Vec<Diagnostic>), Failure> {
+    let (n, mut found, texts) = match examples::example(program, name, text) {
+        Ok(example) => {
+            let mut engine = Interpreted::new(&example.model);
+            let wrong = crate::train::examples::run(&example, &mut engine).map_err(Failure::Error)?;
+            let found =
+                wrong.into_iter().filter_map(|w| self::wrong("an example does not hold", w.span, w.found));
+            (example.claims.len(), found.collect(), example.sources)
+        }
+        Err((errors, texts)) => (1, errors, texts),
+    };
+    // The example's text is the last; others may have been added here before.
+    let last = texts.sources.len() - 1;
+    let number = sources.add(texts.sources[last].name.clone(), texts.sources[last].text.clone());
+    for label in found.iter_mut().flat_map(|d: &mut Diagnostic| &mut d.labels) {
+        if label.span.source as usize == last {
+            label.span.source = number;
+        }
+    }
+    Ok((n, found))
 }
 
 /// Metrics by step, for the steps that the claims of `test` ask for.

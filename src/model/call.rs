@@ -6,7 +6,7 @@
 
 use super::elaborate::{Elaborator, Frame, MAX_CALLS, Mode};
 use super::value::{Given, Value};
-use gradc_dsl::ast::{Argument, Expr, ExprKind, Function, Type};
+use gradc_dsl::ast::{Argument, ArgumentValue, Expr, ExprKind, Function, Type};
 use gradc_dsl::nearest::nearest;
 use gradc_dsl::{Diagnostic, Span};
 use smol_str::{SmolStr, format_smolstr};
@@ -51,6 +51,9 @@ impl<'a> Elaborator<'a> {
         if name == "over_params" {
             return self.over_params(arguments, span);
         }
+        if name == "given" {
+            return self.given(arguments, span);
+        }
         if let Some(function) = self.functions.get(name).copied() {
             let given = self.arguments(arguments, piped);
             let segment = self.segment(callee.span, name);
@@ -63,6 +66,31 @@ impl<'a> Elaborator<'a> {
         }
         self.arguments(arguments, piped);
         self.unknown_function(name, callee.span)
+    }
+
+    /// `given(p)`: whether the call gave the parameter p, or its default stands in.
+    fn given(&mut self, arguments: &'a [Argument], span: Span) -> Value {
+        let frame = self.frame();
+        let named = match arguments {
+            [Argument { name: None, value: ArgumentValue::Expr(Expr { kind: ExprKind::Name(name), .. }), .. }] => {
+                frame.function.and_then(|f| f.parameters.iter().find(|p| p.name.text == *name))
+            }
+            _ => None,
+        };
+        let Some(parameter) = named else {
+            return self.error(
+                "E0420",
+                "`given` asks for a parameter of the function it stands in",
+                span,
+                "not such a parameter",
+                "write `if given(weights) { … }` in a function with a parameter `weights`",
+            );
+        };
+        match &frame.given {
+            Some(given) => Value::Bool(given.contains(&parameter.name.text)),
+            None if parameter.default.is_none() => Value::Bool(true),
+            None => Value::Opaque,
+        }
     }
 
     fn bound_value(&mut self, name: &SmolStr) -> Option<Value> {
@@ -112,14 +140,8 @@ impl<'a> Elaborator<'a> {
         let path = if outer.is_empty() { segment } else { format_smolstr!("{outer}.{segment}") };
         self.frames.push(Frame::new(Some(function), Some(span), path));
         let first = self.graph.len();
-        if self.calls_optimizers && is_optimizer(function) {
-            self.frame().optimized = Some((function.parameters[0].name.text.clone(), None));
-        }
-        let mut value = self.call_in_frame(function, given, span);
-        let frame = self.frames.pop();
-        if let Some((_, Some(next))) = frame.and_then(|frame| frame.optimized) {
-            value = Value::Tensor(next);
-        }
+        let value = self.call_in_frame(function, given, span);
+        self.frames.pop();
         if self.program.is_std(function.span.source) && !self.program.is_std(span.source) {
             self.library_calls.push((first..self.graph.len(), span));
         }
@@ -216,12 +238,4 @@ impl<'a> Elaborator<'a> {
             (_, value) => self.check_type(ty, value, span, &what),
         }
     }
-}
-
-/// Whether a function has an optimizer's signature: a parameter, its gradient, and no result.
-fn is_optimizer(function: &Function) -> bool {
-    let tensor = |index: usize| {
-        function.parameters.get(index).is_some_and(|p| matches!(p.ty, Some(Type::Tensor { .. })))
-    };
-    function.result.is_none() && tensor(0) && tensor(1)
 }

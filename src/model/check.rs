@@ -43,12 +43,8 @@ const STACK: usize = 512 << 20;
 /// # Panics
 /// If the system gives no thread.
 pub fn check(program: &Program, catalog: &dyn Catalog, overrides: &Overrides) -> Checked {
-    deep(|| check_here(program, catalog, overrides))
-}
-
-/// Does `work` on a thread with a stack for any model.
-pub(super) fn deep<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
+        let work = move || check_here(program, catalog, overrides);
         let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work);
         let thread = thread.expect("the system gives a thread");
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -233,10 +229,7 @@ pub(super) fn merge(all: &mut Vec<Diagnostic>, more: Vec<Diagnostic>) {
 }
 
 /// All functions by name. A function of the user's hides one of the standard library.
-pub(super) fn functions<'a>(
-    program: &'a Program,
-    diagnostics: &mut Vec<Diagnostic>,
-) -> IndexMap<SmolStr, &'a Function> {
+fn functions<'a>(program: &'a Program, diagnostics: &mut Vec<Diagnostic>) -> IndexMap<SmolStr, &'a Function> {
     let mut all: IndexMap<SmolStr, &Function> = IndexMap::new();
     let in_order = items(program).filter_map(|item| match item {
         Item::Function(function) => Some(function),
@@ -280,7 +273,7 @@ pub(super) fn functions<'a>(
 }
 
 /// Top-level `let`s, with overrides.
-pub(super) fn globals<'a>(
+fn globals<'a>(
     program: &'a Program,
     overrides: &Overrides,
     cx: &mut Elaborator<'a>,
@@ -346,6 +339,9 @@ pub(super) fn check_function<'a>(
         let value = match &parameter.ty {
             None => cx.opaque(TensorType::scalar(DType::F32)),
             Some(Type::Dim(_)) => Value::Dim(Dim::symbol(parameter.name.text.clone())),
+            Some(Type::Constant { name, .. }) if name.text == "int" => {
+                Value::Dim(Dim::symbol(parameter.name.text.clone()))
+            }
             Some(Type::Constant { .. } | Type::Tuple { .. }) => Value::Opaque,
             Some(ty) => match cx.declared(ty) {
                 Some(ty) => cx.opaque(ty),

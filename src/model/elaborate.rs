@@ -59,6 +59,8 @@ pub(super) struct Frame<'a> {
     pub turn: Option<usize>,
     /// States declared here: name to leaf.
     pub states: HashMap<SmolStr, NodeId>,
+    /// The parameters that the call gave; `None` while a function is checked by itself.
+    pub given: Option<HashSet<SmolStr>>,
     /// Parameters and states declared here, with their places.
     pub declared: HashMap<SmolStr, Span>,
     /// In an optimizer stage: the parameter's name and, once assigned, its next value.
@@ -78,6 +80,7 @@ impl<'a> Frame<'a> {
             segments: Rc::new(segments),
             turn: None,
             states: HashMap::new(),
+            given: None,
             declared: HashMap::new(),
             optimized: None,
         }
@@ -111,8 +114,6 @@ pub(super) struct Elaborator<'a> {
     pub steps: Option<u64>,
     pub epochs: Option<u64>,
     pub over: Option<super::optimizer::Over>,
-    /// Whether an optimizer may be called like any function, as in examples.
-    pub calls_optimizers: bool,
     /// Blocks elaborated so far.
     pub n_blocks: usize,
     /// The nodes that each call of the standard library in the user's text has made.
@@ -143,7 +144,6 @@ impl<'a> Elaborator<'a> {
             steps: None,
             epochs: None,
             over: None,
-            calls_optimizers: false,
             n_blocks: 0,
             library_calls: Vec::new(),
         }
@@ -282,7 +282,7 @@ impl<'a> Elaborator<'a> {
         Value::Error
     }
 
-    pub(super) fn statement(&mut self, statement: &'a Statement) {
+    fn statement(&mut self, statement: &'a Statement) {
         match statement {
             Statement::Let(binding) => self.let_statement(binding),
             Statement::Param(declaration) => self.declare(declaration, true),
@@ -371,11 +371,6 @@ impl<'a> Elaborator<'a> {
             Value::Opaque => Some(self.graph.input("(unknown)", TensorType::scalar(DType::F32))),
             Value::Error => None,
             other => {
-                if let Value::List(items) = other
-                    && let Some(id) = self.literal(items)
-                {
-                    return Some(id);
-                }
                 let found = other.describe();
                 let text = format!("this is {found}");
                 let error =

@@ -180,7 +180,7 @@ impl<'a> Elaborator<'a> {
             );
         }
         let Some(mut over) = self.over.take() else {
-            if self.mode == super::elaborate::Mode::Generic || self.calls_optimizers {
+            if self.mode == super::elaborate::Mode::Generic {
                 return Value::Tensor(term);
             }
             return self.error(

@@ -72,9 +72,13 @@ impl<'a> Elaborator<'a> {
     fn given(&mut self, arguments: &'a [Argument], span: Span) -> Value {
         let frame = self.frame();
         let named = match arguments {
-            [Argument { name: None, value: ArgumentValue::Expr(Expr { kind: ExprKind::Name(name), .. }), .. }] => {
-                frame.function.and_then(|f| f.parameters.iter().find(|p| p.name.text == *name))
-            }
+            [
+                Argument {
+                    name: None,
+                    value: ArgumentValue::Expr(Expr { kind: ExprKind::Name(name), .. }),
+                    ..
+                },
+            ] => frame.function.and_then(|f| f.parameters.iter().find(|p| p.name.text == *name)),
             _ => None,
         };
         let Some(parameter) = named else {

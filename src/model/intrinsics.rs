@@ -24,6 +24,9 @@ const INTRINSICS: &[(&str, &[&str])] = &[
     ("all", &["x", "axes?", "keep?"]),
     ("argmax", &["x", "axis?"]),
     ("argsort", &["x", "axis?", "descending?"]),
+    ("take_along", &["x", "index", "axis?"]),
+    ("scatter_along", &["index", "updates", "n", "axis?"]),
+    ("scatter_add", &["index", "updates", "n"]),
     ("reshape", &["x", "shape"]),
     ("flatten", &["x"]),
     ("transpose", &["x"]),
@@ -94,6 +97,12 @@ impl<'a> Elaborator<'a> {
                 let descending = third.is_some_and(|g| matches!(g.value, Value::Bool(true)));
                 self.with_axis(&value, at, second, |e, x, axis| e.graph.sort(x, axis, descending), span)
             }
+            "take_along" => self.take_along(first, second, third, span),
+            "scatter_along" => {
+                let axis = slots.get(3).and_then(Option::as_ref);
+                self.scatter_along(first, second, third, axis, span)
+            }
+            "scatter_add" => self.scatter_add(first, second, third, span),
             "flip" => self.with_axis(&value, at, second, |e, x, axis| e.graph.flip(x, &[axis]), span),
             "reshape" | "broadcast" => {
                 let Some(x) = self.tensor(&value, at) else { return Value::Error };

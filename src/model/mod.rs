@@ -14,6 +14,7 @@ mod check;
 mod elaborate;
 mod expr;
 mod fold;
+mod gathers;
 mod index;
 mod intrinsics;
 pub mod load;

@@ -1,12 +1,16 @@
-//! The standard library: each function is checked by itself, and trained in a model on every rung of the ladder.
+//! The standard library: each function is checked by itself, says what it does, and shows it in an example that holds;
+//! many are trained in a model on every rung of the ladder.
 //!
-//! What enters: the texts of `dsl/std`, and a table with a use of each function. What fails: a message of the checker, a
-//! function without a comment or without a use, machine code that trains otherwise than the definition of meaning.
+//! What enters: the texts of `dsl/std`, and a table of uses. What fails: a message of the checker, a public function
+//! without a comment or an example, an example that does not hold in the interpreter or in machine code, machine code
+//! that trains otherwise than the definition of meaning.
 
 mod ladder;
 
+use gradc::train::compiled::Compiled;
 use gradc::train::data::{Data, Field};
-use gradc_dsl::ast::Item;
+use gradc::train::engine::Engine;
+use gradc::train::interpreted::Interpreted;
 use ladder::{COMPILED, EXACT, Ladder, Values, differences};
 use std::path::Path;
 
@@ -177,7 +181,7 @@ fn texts() -> Vec<(String, String)> {
 }
 
 #[test]
-fn every_function_is_checked_described_and_used() {
+fn every_function_is_checked() {
     let mut failures = Vec::new();
     for (file, text) in texts() {
         if !text.contains("fn ") {
@@ -189,18 +193,74 @@ fn every_function_is_checked_described_and_used() {
         if gradc_dsl::format::format(&text).as_deref() != Ok(text.as_str()) {
             failures.push(format!("{file} is not as `gradc fmt` writes it"));
         }
-        for item in gradc_dsl::parse(0, &text).0.items {
-            let Item::Function(function) = item else { continue };
-            let name = function.name.text.as_str();
-            if function.doc.is_empty() {
-                failures.push(format!("{file}: `{name}` has no comment"));
+    }
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}
+
+const FORM: &str = "\n
+Every public function of the library (its name begins without `_`) says in a comment what it does and shows it in an
+example, indented by four spaces, which this test runs:
+
+    /// The positive part. Its derivative at 0 is 0; NaN stays.
+    ///
+    ///     relu([-1, 0, 2]) == [0, 0, 2]
+    fn relu(x: f32[..]) -> f32[..] {
+
+An example is `let`s, calls and comparisons. `==` holds within 1e-4 of the greatest number on the right, or of 1. Lists
+of numbers are tensors. Of a layer with random weights claim the shape: `shape(dense(ones([2, 3]), 4)) == [2, 4]`. An
+optimizer gives the parameter after one step: `sgd(1, 0.5, lr = 0.1) == 0.95`. `let step = 50` and `let steps = 100` are
+what a schedule sees. A private helper is called `_name` and needs no example.
+";
+
+#[test]
+fn every_function_is_described_and_its_examples_hold() {
+    let program = gradc::load("empty.model", "");
+    let mut failures = Vec::new();
+    for (file, text) in texts() {
+        for page in gradc_dsl::page::pages(&text).iter().filter(|page| page.public()) {
+            let place = format!("{file}: `{}`", page.name);
+            if page.summary().is_empty() {
+                failures.push(format!("{place} has no comment"));
             }
-            if !name.starts_with('_') && USES.iter().all(|(used, _)| *used != name) {
-                failures.push(format!("{file}: `{name}` is not in the table of uses"));
+            if page.examples().all(|text| !text.contains(&page.name)) {
+                failures.push(format!("{place} has no example of itself"));
+            }
+            for text in page.examples() {
+                failures.extend(
+                    example_failures(&program, &page.name, text)
+                        .iter()
+                        .map(|what| format!("{place}: {what}")),
+                );
             }
         }
     }
-    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+    assert!(failures.is_empty(), "\n{}{FORM}", failures.join("\n"));
+}
+
+/// What is wrong with an example, by the definition of meaning and in machine code.
+fn example_failures(program: &gradc::model::Program, name: &str, text: &str) -> Vec<String> {
+    let example = match gradc::model::examples::example(program, name, text) {
+        Ok(example) => example,
+        Err((errors, _)) => return errors.iter().map(|e| format!("{}: {}", e.code, e.message)).collect(),
+    };
+    if example.claims.is_empty() {
+        return vec!["an example that claims nothing".to_owned()];
+    }
+    let mut failures = Vec::new();
+    let mut engines: [(&str, Box<dyn Engine>); 2] = [
+        ("interpreter", Box::new(Interpreted::new(&example.model))),
+        ("cpu", Box::new(Compiled::new(&example.model, 2))),
+    ];
+    for (engine, run) in &mut engines {
+        match gradc::train::examples::run(&example, run) {
+            Ok(wrong) => failures.extend(wrong.iter().map(|wrong| {
+                let claim = example.sources.text(wrong.span);
+                format!("`{claim}` does not hold ({engine}): {}", wrong.found)
+            })),
+            Err(error) => failures.push(format!("{engine}: {error}")),
+        }
+    }
+    failures
 }
 
 #[test]

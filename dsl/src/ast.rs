@@ -279,6 +279,14 @@ pub enum BinaryOp {
     Or,
 }
 
+impl BinaryOp {
+    /// Whether this is `==`, `<` or another comparison.
+    pub fn compares(self) -> bool {
+        use BinaryOp::{Equal, Greater, GreaterEqual, Less, LessEqual, NotEqual};
+        matches!(self, Equal | NotEqual | Less | LessEqual | Greater | GreaterEqual)
+    }
+}
+
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Argument {
     pub name: Option<Name>,

@@ -7,6 +7,7 @@ pub mod diagnostic;
 pub mod explain;
 pub mod format;
 pub mod nearest;
+pub mod page;
 pub mod parser;
 pub mod source;
 pub mod token;

@@ -355,7 +355,8 @@ impl<'a> Elaborator<'a> {
         if found == wanted {
             return Some(id);
         }
-        if found == DType::U8 && wanted == DType::I32 {
+        let whole = matches!(value, Value::List(items) if super::literals::whole(items));
+        if wanted == DType::I32 && (found == DType::U8 || whole) {
             return self.graph.cast(id, DType::I32).ok();
         }
         let ty = show(self.graph.ty(id));

@@ -144,8 +144,14 @@ impl<'a> Elaborator<'a> {
         let path = if outer.is_empty() { segment } else { format_smolstr!("{outer}.{segment}") };
         self.frames.push(Frame::new(Some(function), Some(span), path));
         let first = self.graph.len();
-        let value = self.call_in_frame(function, given, span);
-        self.frames.pop();
+        if self.calls_optimizers && is_optimizer(function) {
+            self.frame().optimized = Some((function.parameters[0].name.text.clone(), None));
+        }
+        let mut value = self.call_in_frame(function, given, span);
+        let frame = self.frames.pop();
+        if let Some((_, Some(next))) = frame.and_then(|frame| frame.optimized) {
+            value = Value::Tensor(next);
+        }
         if self.program.is_std(function.span.source) && !self.program.is_std(span.source) {
             self.library_calls.push((first..self.graph.len(), span));
         }
@@ -242,4 +248,12 @@ impl<'a> Elaborator<'a> {
             (_, value) => self.check_type(ty, value, span, &what),
         }
     }
+}
+
+/// Whether a function has an optimizer's signature: a parameter, its gradient, and no result.
+fn is_optimizer(function: &Function) -> bool {
+    let tensor = |index: usize| {
+        function.parameters.get(index).is_some_and(|p| matches!(p.ty, Some(Type::Tensor { .. })))
+    };
+    function.result.is_none() && tensor(0) && tensor(1)
 }

@@ -43,8 +43,12 @@ const STACK: usize = 512 << 20;
 /// # Panics
 /// If the system gives no thread.
 pub fn check(program: &Program, catalog: &dyn Catalog, overrides: &Overrides) -> Checked {
+    deep(|| check_here(program, catalog, overrides))
+}
+
+/// Does `work` on a thread with a stack for any model.
+pub(super) fn deep<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
-        let work = move || check_here(program, catalog, overrides);
         let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work);
         let thread = thread.expect("the system gives a thread");
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -229,7 +233,10 @@ pub(super) fn merge(all: &mut Vec<Diagnostic>, more: Vec<Diagnostic>) {
 }
 
 /// All functions by name. A function of the user's hides one of the standard library.
-fn functions<'a>(program: &'a Program, diagnostics: &mut Vec<Diagnostic>) -> IndexMap<SmolStr, &'a Function> {
+pub(super) fn functions<'a>(
+    program: &'a Program,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> IndexMap<SmolStr, &'a Function> {
     let mut all: IndexMap<SmolStr, &Function> = IndexMap::new();
     let in_order = items(program).filter_map(|item| match item {
         Item::Function(function) => Some(function),
@@ -273,7 +280,7 @@ fn functions<'a>(program: &'a Program, diagnostics: &mut Vec<Diagnostic>) -> Ind
 }
 
 /// Top-level `let`s, with overrides.
-fn globals<'a>(
+pub(super) fn globals<'a>(
     program: &'a Program,
     overrides: &Overrides,
     cx: &mut Elaborator<'a>,

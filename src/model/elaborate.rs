@@ -114,6 +114,8 @@ pub(super) struct Elaborator<'a> {
     pub steps: Option<u64>,
     pub epochs: Option<u64>,
     pub over: Option<super::optimizer::Over>,
+    /// Whether an optimizer may be called like any function, as in examples.
+    pub calls_optimizers: bool,
     /// Blocks elaborated so far.
     pub n_blocks: usize,
     /// The nodes that each call of the standard library in the user's text has made.
@@ -144,6 +146,7 @@ impl<'a> Elaborator<'a> {
             steps: None,
             epochs: None,
             over: None,
+            calls_optimizers: false,
             n_blocks: 0,
             library_calls: Vec::new(),
         }
@@ -282,7 +285,7 @@ impl<'a> Elaborator<'a> {
         Value::Error
     }
 
-    fn statement(&mut self, statement: &'a Statement) {
+    pub(super) fn statement(&mut self, statement: &'a Statement) {
         match statement {
             Statement::Let(binding) => self.let_statement(binding),
             Statement::Param(declaration) => self.declare(declaration, true),
@@ -371,6 +374,11 @@ impl<'a> Elaborator<'a> {
             Value::Opaque => Some(self.graph.input("(unknown)", TensorType::scalar(DType::F32))),
             Value::Error => None,
             other => {
+                if let Value::List(items) = other
+                    && let Some(id) = self.literal(items)
+                {
+                    return Some(id);
+                }
                 let found = other.describe();
                 let text = format!("this is {found}");
                 let error =

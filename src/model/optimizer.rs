@@ -180,7 +180,7 @@ impl<'a> Elaborator<'a> {
             );
         }
         let Some(mut over) = self.over.take() else {
-            if self.mode == super::elaborate::Mode::Generic {
+            if self.mode == super::elaborate::Mode::Generic || self.calls_optimizers {
                 return Value::Tensor(term);
             }
             return self.error(

@@ -10,6 +10,7 @@ pub mod checkpoint;
 pub mod compiled;
 pub mod data;
 pub mod engine;
+pub mod examples;
 pub mod folder;
 pub mod gradcheck;
 pub mod init;

@@ -35,8 +35,8 @@ pub fn pull_back(cx: &mut Sweep, id: NodeId, g: NodeId) {
         Op::Contract(contraction) => contract(cx, &node, contraction, g),
         Op::View(v) => view(cx, &node, v, g),
         Op::Concat { axis } => concat(cx, &node, *axis, g),
-        Op::Gather { axis } => gather(cx, &node, *axis, g),
-        Op::ScatterAdd { axis } => scatter_add(cx, &node, *axis, g),
+        Op::Gather { axis, batch } => gather(cx, &node, *axis, *batch, g),
+        Op::ScatterAdd { axis, batch } => scatter_add(cx, &node, *axis, *batch, g),
         Op::Scan(scan) => super::scan::scan(cx, id, &node, scan, g),
         // A cast of f32 to f32 is not made; from other types there is nothing to differentiate by.
         Op::Cast => {}
@@ -216,23 +216,23 @@ fn concat(cx: &mut Sweep, node: &Node, axis: usize, g: NodeId) {
 }
 
 /// A row that was read several times gets the sum.
-fn gather(cx: &mut Sweep, node: &Node, axis: usize, g: NodeId) {
+fn gather(cx: &mut Sweep, node: &Node, axis: usize, batch: usize, g: NodeId) {
     let (table, indices) = (node.operands[0], node.operands[1]);
     if cx.needs(table) {
         let shape = cx.graph.ty(table).shape.clone();
-        let d_table = cx.graph.scatter_add(indices, g, axis, shape).expect(VALID);
+        let d_table = cx.graph.scatter_add_in(indices, g, axis, batch, shape).expect(VALID);
         cx.add(table, d_table);
     }
 }
 
 /// Each update reads the row it was added to; one that was dropped, for its index is out of range, gets zero.
-fn scatter_add(cx: &mut Sweep, node: &Node, axis: usize, g: NodeId) {
+fn scatter_add(cx: &mut Sweep, node: &Node, axis: usize, batch: usize, g: NodeId) {
     let (indices, updates) = (node.operands[0], node.operands[1]);
     if !cx.needs(updates) {
         return;
     }
     let graph = &mut *cx.graph;
-    let read = graph.gather(g, indices, axis).expect(VALID);
+    let read = graph.gather_in(g, indices, axis, batch).expect(VALID);
     let ty = graph.ty(read).clone();
     let zeros = graph.full(0.0, &ty);
     let bound = graph.size(node.ty.shape[axis].clone());
@@ -245,7 +245,8 @@ fn scatter_add(cx: &mut Sweep, node: &Node, axis: usize, g: NodeId) {
         let above = graph.map(Func::Ge, &[indices, zero]).expect(VALID);
         graph.map(Func::And, &[below, above]).expect(VALID)
     };
-    let index_axes: Vec<usize> = (axis..axis + graph.ty(indices).rank()).collect();
+    let n_own = graph.ty(indices).rank() - batch;
+    let index_axes: Vec<usize> = (0..batch).chain(axis..axis + n_own).collect();
     let in_range = graph.broadcast(in_range, &index_axes, ty.shape.clone()).expect(VALID);
     let d_updates = graph.map(Func::Select, &[in_range, read, zeros]).expect(VALID);
     cx.add(updates, d_updates);

@@ -199,7 +199,12 @@ impl Graph {
 
     /// `table[.., indices, ..]` along `axis`; indices are i32.
     pub fn gather(&mut self, table: NodeId, indices: NodeId, axis: usize) -> Built {
-        self.apply_inferred(Op::Gather { axis }, &[table, indices])
+        self.gather_in(table, indices, axis, 0)
+    }
+
+    /// The same with the first `batch` axes common to table and indices.
+    pub fn gather_in(&mut self, table: NodeId, indices: NodeId, axis: usize, batch: usize) -> Built {
+        self.apply_inferred(Op::Gather { axis, batch }, &[table, indices])
     }
 
     /// Zeros of `shape`, to which `updates` are added at `indices` along `axis`.
@@ -210,7 +215,20 @@ impl Graph {
         axis: usize,
         shape: impl Into<Vec<Dim>>,
     ) -> Built {
-        self.apply(Op::ScatterAdd { axis }, &[indices, updates], &TensorType::new(DType::F32, shape))
+        self.scatter_add_in(indices, updates, axis, 0, shape)
+    }
+
+    /// The same with the first `batch` axes common to indices and updates.
+    pub fn scatter_add_in(
+        &mut self,
+        indices: NodeId,
+        updates: NodeId,
+        axis: usize,
+        batch: usize,
+        shape: impl Into<Vec<Dim>>,
+    ) -> Built {
+        let to = TensorType::new(self.dtype(updates), shape);
+        self.apply(Op::ScatterAdd { axis, batch }, &[indices, updates], &to)
     }
 
     pub fn detach(&mut self, x: NodeId) -> Built {

@@ -19,6 +19,7 @@
 #[doc(hidden)]
 pub mod arbitrary;
 mod builder;
+mod compose;
 mod cursor;
 mod dot;
 pub mod interpret;
@@ -109,12 +110,13 @@ pub enum Op {
     View(View),
     /// Operands one after another along `axis`.
     Concat { axis: usize },
-    /// `table[.., index, ..]`: operands (table, i32 indices); the indices' axes replace `axis`. An index out of
-    /// range reads NaN (f32), 0 (integers) or false.
-    Gather { axis: usize },
-    /// The transpose of `Gather`: operands (i32 indices, updates). Zeros, with each update added at its index
-    /// along `axis` (whose size is in the output's type), in index order. An index out of range is dropped.
-    ScatterAdd { axis: usize },
+    /// `table[.., index, ..]`: operands (table, i32 indices); the indices' axes replace `axis`. The first `batch` axes
+    /// (at most `axis`) are common to both: each index reads the part of the table that stands at its own place there.
+    /// An index out of range reads NaN (f32), 0 (integers) or false.
+    Gather { axis: usize, batch: usize },
+    /// The transpose of `Gather`: operands (i32 indices, updates of f32 or i32). Zeros, with each update added at its
+    /// index along `axis` (whose size is in the output's type), in index order. An index out of range is dropped.
+    ScatterAdd { axis: usize, batch: usize },
     /// The places (i32) of the elements along `axis` in increasing or decreasing order: stable, NaN last.
     Sort { axis: usize, descending: bool },
     /// Fresh numbers in every step, by (seed, step, site, element number): `base::philox`.

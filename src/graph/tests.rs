@@ -14,7 +14,7 @@ fn graph(lines: &str) -> Graph {
     parse(&text).unwrap_or_else(|error| panic!("{error} in\n{text}"))
 }
 
-/// `x` is [[1, 2, 3], [4, 5, 6]], `v` [10, 20, 30], `i` [2, 0, 7], `m` [-1.5, 0, 300, NaN], `big` the extremes of i32; `batch` is 2.
+/// `x` is [[1, 2, 3], [4, 5, 6]], `v` [10, 20, 30], `i` [2, 0, 7], `k` [[2, 0], [5, 1]], `m` [-1.5, 0, 300, NaN], `big` the extremes of i32; `batch` is 2.
 fn env() -> Env {
     let mut env = Env { seed: 7, step: 3, ..Env::default() };
     env.symbols.insert("batch".into(), 2);
@@ -22,6 +22,7 @@ fn env() -> Env {
         ("x", vec![2, 3], vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]),
         ("v", vec![3], vec![10.0, 20.0, 30.0]),
         ("i", vec![3], vec![2.0, 0.0, 7.0]),
+        ("k", vec![2, 2], vec![2.0, 0.0, 5.0, 1.0]),
         ("m", vec![4], vec![-1.5, 0.0, 300.0, f64::NAN]),
         ("big", vec![2], vec![f64::from(i32::MAX), f64::from(i32::MIN)]),
         ("none", vec![0, 2], vec![]),
@@ -35,6 +36,7 @@ fn env() -> Env {
 const X: &str = "%x = input @x : f32[batch, 3]\n";
 const V: &str = "%v = param @v : f32[3]\n";
 const I: &str = "%i = input @i : i32[3]\n";
+const K: &str = "%k = input @k : i32[batch, 2]\n";
 const M: &str = "%m = input @m : f32[4]\n";
 const BIG: &str = "%b = input @big : i32[2]\n";
 const NONE: &str = "%n = input @none : f32[0, 2]\n";
@@ -92,6 +94,10 @@ fn primitives_mean_what_they_say() {
         (&[I], "gather 0 %i, %i : i32[3]", "[3] 7 2 0"),
         (&[X, I], "gather 1 %x, %i : f32[batch, 3]", "[2, 3] 3 1 NaN 6 4 NaN"),
         (&[V, I], "scatter_add 0 %i, %v : f32[4]", "[4] 20 0 10 0"),
+        (&[X, K], "gather 1 batch 1 %x, %k : f32[batch, 2]", "[2, 2] 3 1 NaN 5"),
+        (&[K], "gather 1 batch 1 %k, %k : i32[batch, 2]", "[2, 2] 0 2 0 1"),
+        (&[X, K], "gather 1 %x, %k : f32[batch, batch, 2]", "[2, 2, 2] 3 1 NaN 2 6 4 NaN 5"),
+        (&[K], "scatter_add 1 batch 1 %k, %k : i32[batch, 3]", "[2, 3] 0 0 2 0 1 0"),
         (&[X, I], "scatter_add 1 %i, %x : f32[batch, 3]", "[2, 3] 2 0 1 5 0 4"),
         (&[V], "detach %v : f32[3]", "[3] 10 20 30"),
     ];

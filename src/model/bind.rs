@@ -21,11 +21,14 @@ impl<'a> Elaborator<'a> {
     ) -> bool {
         let mut fine = true;
         let mut later = Vec::new();
+        let filled = function.parameters.iter().zip(&slots).filter(|(_, slot)| slot.is_some());
+        self.frame().given = Some(filled.map(|(parameter, _)| parameter.name.text.clone()).collect());
         for (parameter, slot) in function.parameters.iter().zip(slots) {
             let (value, span) = match (slot, &parameter.default) {
                 (Some(given), _) => (given.value, given.span),
-                (None, Some(default)) => (self.expr(default), call),
-                (None, None) => (Value::Error, call),
+                // A default may name the sizes of arguments before it.
+                (None, Some(default)) if fine => (self.expr(default), call),
+                (None, _) => (Value::Error, call),
             };
             if matches!(value, Value::Error) {
                 fine = false;

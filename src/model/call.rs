@@ -6,7 +6,7 @@
 
 use super::elaborate::{Elaborator, Frame, MAX_CALLS, Mode};
 use super::value::{Given, Value};
-use gradc_dsl::ast::{Argument, Expr, ExprKind, Function, Type};
+use gradc_dsl::ast::{Argument, ArgumentValue, Expr, ExprKind, Function, Type};
 use gradc_dsl::nearest::nearest;
 use gradc_dsl::{Diagnostic, Span};
 use smol_str::{SmolStr, format_smolstr};
@@ -51,6 +51,9 @@ impl<'a> Elaborator<'a> {
         if name == "over_params" {
             return self.over_params(arguments, span);
         }
+        if name == "given" {
+            return self.given(arguments, span);
+        }
         if let Some(function) = self.functions.get(name).copied() {
             let given = self.arguments(arguments, piped);
             let segment = self.segment(callee.span, name);
@@ -63,6 +66,35 @@ impl<'a> Elaborator<'a> {
         }
         self.arguments(arguments, piped);
         self.unknown_function(name, callee.span)
+    }
+
+    /// `given(p)`: whether the call gave the parameter p, or its default stands in.
+    fn given(&mut self, arguments: &'a [Argument], span: Span) -> Value {
+        let frame = self.frame();
+        let named = match arguments {
+            [
+                Argument {
+                    name: None,
+                    value: ArgumentValue::Expr(Expr { kind: ExprKind::Name(name), .. }),
+                    ..
+                },
+            ] => frame.function.and_then(|f| f.parameters.iter().find(|p| p.name.text == *name)),
+            _ => None,
+        };
+        let Some(parameter) = named else {
+            return self.error(
+                "E0420",
+                "`given` asks for a parameter of the function it stands in",
+                span,
+                "not such a parameter",
+                "write `if given(weights) { … }` in a function with a parameter `weights`",
+            );
+        };
+        match &frame.given {
+            Some(given) => Value::Bool(given.contains(&parameter.name.text)),
+            None if parameter.default.is_none() => Value::Bool(true),
+            None => Value::Opaque,
+        }
     }
 
     fn bound_value(&mut self, name: &SmolStr) -> Option<Value> {

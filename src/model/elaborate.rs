@@ -59,6 +59,8 @@ pub(super) struct Frame<'a> {
     pub turn: Option<usize>,
     /// States declared here: name to leaf.
     pub states: HashMap<SmolStr, NodeId>,
+    /// The parameters that the call gave; `None` while a function is checked by itself.
+    pub given: Option<HashSet<SmolStr>>,
     /// Parameters and states declared here, with their places.
     pub declared: HashMap<SmolStr, Span>,
     /// In an optimizer stage: the parameter's name and, once assigned, its next value.
@@ -78,6 +80,7 @@ impl<'a> Frame<'a> {
             segments: Rc::new(segments),
             turn: None,
             states: HashMap::new(),
+            given: None,
             declared: HashMap::new(),
             optimized: None,
         }

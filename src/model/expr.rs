@@ -180,11 +180,17 @@ impl<'a> Elaborator<'a> {
                 None => nothing(self),
             },
             None => {
+                let known = self.diagnostics.len();
                 let a = self.block(then, piped.clone()).unwrap_or(Value::Error);
                 let b = match otherwise {
                     Some(block) => self.block(block, piped).unwrap_or(Value::Error),
                     None => nothing(self),
                 };
+                // What fits one number of axes does not fit `..`, which stands for any: such branches are checked
+                // where the function is called.
+                if asks_for_rank(condition) {
+                    self.diagnostics.truncate(known);
+                }
                 self.either(a, b)
             }
         }
@@ -372,5 +378,14 @@ impl<'a> Elaborator<'a> {
             given.push(Given { name: argument.name.clone(), value, span });
         }
         given
+    }
+}
+
+fn asks_for_rank(condition: &Expr) -> bool {
+    match &condition.kind {
+        ExprKind::Call { callee, .. } => matches!(&callee.kind, ExprKind::Name(name) if name == "rank"),
+        ExprKind::Unary(_, inner) | ExprKind::Paren(inner) => asks_for_rank(inner),
+        ExprKind::Binary(_, left, right) => asks_for_rank(left) || asks_for_rank(right),
+        _ => false,
     }
 }

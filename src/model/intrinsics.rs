@@ -3,7 +3,7 @@
 //! What enters: a name and evaluated arguments. What leaves: a value. Everything that can be said in the language
 //! itself is in the standard library instead.
 
-use super::elaborate::{Elaborator, show};
+use super::elaborate::{Elaborator, Mode, show};
 use super::scalars::scalar;
 use super::value::{Given, Value};
 use crate::base::{DType, Dim, Distribution, ReduceOp};
@@ -14,7 +14,7 @@ use gradc_dsl::{Diagnostic, Span};
 use smol_str::SmolStr;
 
 /// Name and parameters; `?` marks one with a default.
-const INTRINSICS: [(&str, &[&str]); 34] = [
+const INTRINSICS: &[(&str, &[&str])] = &[
     ("sum", &["x", "axes?", "keep?"]),
     ("mean", &["x", "axes?", "keep?"]),
     ("max", &["x", "axes?", "keep?"]),
@@ -24,6 +24,9 @@ const INTRINSICS: [(&str, &[&str]); 34] = [
     ("all", &["x", "axes?", "keep?"]),
     ("argmax", &["x", "axis?"]),
     ("argsort", &["x", "axis?", "descending?"]),
+    ("take_along", &["x", "index", "axis?"]),
+    ("scatter_along", &["index", "updates", "n", "axis?"]),
+    ("scatter_add", &["index", "updates", "n"]),
     ("reshape", &["x", "shape"]),
     ("flatten", &["x"]),
     ("transpose", &["x"]),
@@ -49,6 +52,7 @@ const INTRINSICS: [(&str, &[&str]); 34] = [
     ("grad", &["loss", "wrt"]),
     ("size", &["x", "axis"]),
     ("shape", &["x"]),
+    ("rank", &["x"]),
 ];
 
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
@@ -93,6 +97,12 @@ impl<'a> Elaborator<'a> {
                 let descending = third.is_some_and(|g| matches!(g.value, Value::Bool(true)));
                 self.with_axis(&value, at, second, |e, x, axis| e.graph.sort(x, axis, descending), span)
             }
+            "take_along" => self.take_along(first, second, third, span),
+            "scatter_along" => {
+                let axis = slots.get(3).and_then(Option::as_ref);
+                self.scatter_along(first, second, third, axis, span)
+            }
+            "scatter_add" => self.scatter_add(first, second, third, span),
             "flip" => self.with_axis(&value, at, second, |e, x, axis| e.graph.flip(x, &[axis]), span),
             "reshape" | "broadcast" => {
                 let Some(x) = self.tensor(&value, at) else { return Value::Error };
@@ -212,6 +222,15 @@ impl<'a> Elaborator<'a> {
                 self.built(built, span)
             }
             "grad" => self.gradient(&value, at, second, span),
+            "rank" => {
+                let Some(x) = self.tensor(&value, at) else { return Value::Error };
+                let shape = &self.graph.ty(x).shape;
+                // While a function is checked by itself, `..` stands for any number of axes.
+                match self.mode == Mode::Generic && shape.iter().any(|d| d.contains("..")) {
+                    true => Value::Opaque,
+                    false => Value::Dim(Dim::from(shape.len())),
+                }
+            }
             "shape" => {
                 let Some(x) = self.tensor(&value, at) else { return Value::Error };
                 Value::List(self.graph.ty(x).shape.iter().cloned().map(Value::Dim).collect())

@@ -383,13 +383,13 @@ impl<'a> Lowerer<'a> {
                     own.iter().zip(step).map(|(s, step)| s.clone() * Dim::from(*step)).collect();
                 self.copy(&reads[0], id, &offset, &strides);
             }
-            Op::ScatterAdd { axis } => {
+            Op::ScatterAdd { axis, batch } => {
                 self.zero(id);
                 let mut body = Body::default();
                 let index = self.value(&mut body, &reads[0]);
                 let value = self.value(&mut body, &reads[1]);
                 let own = node.ty.row_major_strides();
-                let n_index = self.graph.ty(node.operands[0]).rank();
+                let n_index = self.graph.ty(node.operands[0]).rank() - batch;
                 let stride = |i: usize| match i {
                     i if i < *axis => own[i].clone(),
                     i if i < axis + n_index => Dim::from(0),

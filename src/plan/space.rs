@@ -99,12 +99,15 @@ fn read(graph: &Graph, layouts: &[Layout], id: NodeId, i: usize) -> Read {
             let all = [&contraction.out[..], &contraction.summed()].concat();
             (all.iter().map(size).collect(), contraction.out.len(), all.iter().map(stride).collect())
         }
-        Op::Gather { axis } => {
-            let n_index = graph.ty(node.operands[1]).rank();
+        Op::Gather { axis, batch } => {
+            let n_index = graph.ty(node.operands[1]).rank() - batch;
             let strides = (0..node.ty.rank()).map(|out| match (i, out) {
                 (0, out) if out < *axis => layout.strides[out].clone(),
                 (0, out) if out >= axis + n_index => layout.strides[out - n_index + 1].clone(),
-                (1, out) if out >= *axis && out < axis + n_index => layout.strides[out - axis].clone(),
+                (1, out) if out < *batch => layout.strides[out].clone(),
+                (1, out) if out >= *axis && out < axis + n_index => {
+                    layout.strides[out - axis + batch].clone()
+                }
                 _ => Dim::from(0),
             });
             if i == 0 {
@@ -112,14 +115,15 @@ fn read(graph: &Graph, layouts: &[Layout], id: NodeId, i: usize) -> Read {
             }
             (node.ty.shape.clone(), node.ty.rank(), strides.collect())
         }
-        Op::ScatterAdd { axis } => {
+        Op::ScatterAdd { axis, batch } => {
             // The loop runs over the updates.
             let updates = &graph.ty(node.operands[1]).shape;
             let strides = match i {
                 1 => layout.strides.clone(),
                 _ => {
                     let mut strides = vec![Dim::from(0); updates.len()];
-                    strides[*axis..axis + shape.len()].clone_from_slice(&layout.strides);
+                    strides[..*batch].clone_from_slice(&layout.strides[..*batch]);
+                    strides[*axis..axis + shape.len() - batch].clone_from_slice(&layout.strides[*batch..]);
                     strides
                 }
             };
@@ -146,8 +150,7 @@ pub fn rows(node: &Node, graph: &Graph) -> Option<Dim> {
     let rows = node.ty.shape.first()?.clone();
     let by_row = match &node.op {
         Op::Scan(scan) => return super::scan::rows(scan),
-        Op::ScatterAdd { .. } => false,
-        Op::Concat { axis } | Op::Sort { axis, .. } => *axis > 0,
+        Op::Concat { axis } | Op::Sort { axis, .. } | Op::ScatterAdd { axis, .. } => *axis > 0,
         Op::View(View::Pad { start, step }) => {
             start[0].is_const(0) && step[0] == 1 && graph.ty(node.operands[0]).shape[0] == rows
         }

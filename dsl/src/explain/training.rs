@@ -105,6 +105,16 @@ pub(super) static ROWS: &[Explanation] = &[
          Right:  x |> repeat 10 { dense(8) }",
     ),
     row(
+        "E0420",
+        "`given` of something else than a parameter",
+        "`given(p)` is known when the model is compiled: true where the call gave the parameter p, false where its default\n\
+         stands in. It asks for a parameter of the function that it stands in.\n\n\
+         Wrong:  fn scaled(x: f32[.., n]) -> f32[.., n] { if given(weights) { x * weights } else { x } }\n\
+         Right:  fn scaled(x: f32[.., n], weights: f32[n] = ones([n])) -> f32[.., n] {\n\
+         \x20           if given(weights) { x * weights } else { x }\n\
+         \x20       }",
+    ),
+    row(
         "E0501",
         "No data",
         "A train block says what it learns from.\n\n\

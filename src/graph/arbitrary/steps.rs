@@ -258,6 +258,7 @@ impl Maker {
         if ty.rank() == 0 {
             return;
         }
+        self.gather_in(x);
         let axis = self.below(ty.rank());
         let n = self.size(&ty.shape[axis]);
         if n > 0 {
@@ -273,6 +274,30 @@ impl Maker {
             let mut shape = ty.shape.clone();
             shape[axis] = Dim::from(3);
             let id = self.graph.scatter_add(indices, x, axis, shape).expect("indices are of the axis");
+            self.bounded(id, bound);
+        }
+    }
+
+    /// Lines read and added up at places of their own.
+    fn gather_in(&mut self, x: NodeId) {
+        let ty = self.graph.ty(x).clone();
+        let axis = self.below(ty.rank());
+        let batch = self.below(axis + 1);
+        let (n, n_read) = (self.size(&ty.shape[axis]), self.dim());
+        if n > 0 {
+            let shape = [&ty.shape[..batch], &[n_read]].concat();
+            let indices = self.new_leaf(TensorType::new(DType::I32, shape), 0.0, n as f64);
+            let id = self.graph.gather_in(x, indices, axis, batch).expect("the first axes are the table's");
+            self.bounded(id, self.bound(x));
+        }
+        let bound = self.bound(x) * n as f64;
+        if bound < LARGEST {
+            let shape = [&ty.shape[..batch], &ty.shape[axis..=axis]].concat();
+            let indices = self.new_leaf(TensorType::new(DType::I32, shape), -1.0, 4.0);
+            let mut shape = ty.shape.clone();
+            shape[axis] = Dim::from(3);
+            let id =
+                self.graph.scatter_add_in(indices, x, axis, batch, shape).expect("indices are of the axis");
             self.bounded(id, bound);
         }
     }

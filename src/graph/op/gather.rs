@@ -1,7 +1,8 @@
 //! `Gather` reads a table at indices along one axis; `ScatterAdd`, its transpose, adds updates up at indices.
 //!
-//! With indices of shape `I…`: a table `[A…, n, B…]` gathers to `[A…, I…, B…]`; updates `[A…, I…, B…]` scatter to
-//! `[A…, n, B…]`, whose `n` is the one asked for.
+//! With indices of shape `[P…, I…]`, where `P…` are the `batch` axes that they share with the table: a table
+//! `[P…, A…, n, B…]` gathers to `[P…, A…, I…, B…]`; updates `[P…, A…, I…, B…]` scatter to `[P…, A…, n, B…]`, whose `n`
+//! is the one asked for.
 
 use super::expect_same_size;
 use super::{AxisSize, Family, ShapeError, expect_axis, expect_dtype, expect_operands, expect_rank};
@@ -9,6 +10,7 @@ use crate::base::{DType, Dim, TensorType};
 use crate::graph::Op;
 use crate::graph::cursor::{Cursor, Read};
 use crate::graph::interpret::{Context, Tensor};
+use crate::scalar::Func;
 
 pub struct Gather;
 
@@ -21,24 +23,23 @@ impl Family for Gather {
     ) -> Result<TensorType, ShapeError> {
         expect_operands::<2>(operands)?;
         match op {
-            Op::Gather { axis } => {
+            Op::Gather { axis, batch } => {
                 let (table, indices) = (operands[0], operands[1]);
                 expect_dtype(1, indices, &[DType::I32])?;
-                expect_axis(*axis, table.rank())?;
-                Ok(TensorType::new(table.dtype, gathered(table, *axis, indices)))
+                let shape = gathered([Some(0), Some(1)], table, indices, *axis, *batch)?;
+                Ok(TensorType::new(table.dtype, shape))
             }
-            Op::ScatterAdd { axis } => {
+            Op::ScatterAdd { axis, batch } => {
                 let (indices, updates) = (operands[0], operands[1]);
                 expect_dtype(0, indices, &[DType::I32])?;
-                expect_dtype(1, updates, &[DType::F32])?;
-                expect_axis(*axis, requested.rank())?;
-                let expected = gathered(requested, *axis, indices);
+                expect_dtype(1, updates, &[DType::F32, DType::I32])?;
+                let expected = gathered([None, Some(0)], requested, indices, *axis, *batch)?;
                 expect_rank(1, updates, expected.len())?;
                 for (axis, size) in expected.into_iter().enumerate() {
                     let left = AxisSize { operand: Some(1), axis, size: updates.shape[axis].clone() };
                     expect_same_size(left, AxisSize { operand: None, axis, size })?;
                 }
-                Ok(TensorType::new(DType::F32, requested.shape.clone()))
+                Ok(TensorType::new(updates.dtype, requested.shape.clone()))
             }
             _ => unreachable!("{op:?} is not of this family"),
         }
@@ -46,19 +47,19 @@ impl Family for Gather {
 
     fn interpret(&self, op: &Op, operands: &[&Tensor], cx: &Context) -> Result<Tensor, String> {
         match op {
-            Op::Gather { axis } => {
+            Op::Gather { axis, batch } => {
                 let (table, indices) = (operands[0], operands[1]);
                 let missing = if cx.dtype == DType::F32 { f64::NAN } else { 0.0 };
                 let read = |at: Option<usize>| at.map_or(missing, |at| table.data[at]);
-                let data: Vec<f64> = places(&table.shape, *axis, indices).into_iter().map(read).collect();
-                Ok(Tensor::new(cx.shape.clone(), data))
+                let places = places(&table.shape, indices, *axis, *batch);
+                Ok(Tensor::new(cx.shape.clone(), places.into_iter().map(read).collect::<Vec<_>>()))
             }
-            Op::ScatterAdd { axis } => {
+            Op::ScatterAdd { axis, batch } => {
                 let (indices, updates) = (operands[0], operands[1]);
                 let mut out = Tensor::full(cx.shape.clone(), 0.0);
-                for (at, update) in places(&cx.shape, *axis, indices).into_iter().zip(&updates.data) {
+                for (at, update) in places(&cx.shape, indices, *axis, *batch).into_iter().zip(&updates.data) {
                     if let Some(at) = at {
-                        out.data[at] += update;
+                        out.data[at] = Func::Add.eval_on(cx.dtype, &[out.data[at], *update]);
                     }
                 }
                 Ok(out)
@@ -68,30 +69,37 @@ impl Family for Gather {
     }
 
     fn print(&self, op: &Op) -> String {
-        match op {
-            Op::Gather { axis } => format!("gather {axis}"),
-            Op::ScatterAdd { axis } => format!("scatter_add {axis}"),
+        let (word, axis, batch) = match op {
+            Op::Gather { axis, batch } => ("gather", axis, batch),
+            Op::ScatterAdd { axis, batch } => ("scatter_add", axis, batch),
             _ => unreachable!("{op:?} is not of this family"),
-        }
+        };
+        if *batch == 0 { format!("{word} {axis}") } else { format!("{word} {axis} batch {batch}") }
     }
 
     fn parse(&self, keyword: &str, cursor: &mut Cursor) -> Read<Option<Op>> {
-        Ok(match keyword {
-            "gather" => Some(Op::Gather { axis: cursor.integer()? }),
-            "scatter_add" => Some(Op::ScatterAdd { axis: cursor.integer()? }),
-            _ => None,
-        })
+        if !matches!(keyword, "gather" | "scatter_add") {
+            return Ok(None);
+        }
+        let axis = cursor.integer()?;
+        let batch = if cursor.take("batch") { cursor.integer()? } else { 0 };
+        Ok(Some(match keyword {
+            "gather" => Op::Gather { axis, batch },
+            _ => Op::ScatterAdd { axis, batch },
+        }))
     }
 }
 
-/// For each element `[a…, i…, b…]` of what is gathered, its place `[a…, index, b…]` in a table of `shape`, or
+/// For each element `[p…, a…, i…, b…]` of what is gathered, its place `[p…, a…, index, b…]` in a table of `shape`, or
 /// `None` if the index is out of range.
-fn places(shape: &[usize], axis: usize, indices: &Tensor) -> Vec<Option<usize>> {
-    let n_before: usize = shape[..axis].iter().product();
-    let n_after: usize = shape[axis + 1..].iter().product();
+fn places(shape: &[usize], indices: &Tensor, axis: usize, batch: usize) -> Vec<Option<usize>> {
+    let count = |shape: &[usize]| shape.iter().product::<usize>();
+    let (n_lines, n_after) = (count(&shape[batch..axis]), count(&shape[axis + 1..]));
+    let n_indices = count(&indices.shape[batch..]);
     let mut places = Vec::new();
-    for before in 0..n_before {
-        for &index in &indices.data {
+    for before in 0..count(&shape[..axis]) {
+        let first = before / n_lines * n_indices;
+        for &index in &indices.data[first..first + n_indices] {
             let inside = (0.0..shape[axis] as f64).contains(&index);
             for after in 0..n_after {
                 places.push(inside.then(|| (before * shape[axis] + index as usize) * n_after + after));
@@ -101,7 +109,23 @@ fn places(shape: &[usize], axis: usize, indices: &Tensor) -> Vec<Option<usize>> 
     places
 }
 
-fn gathered(table: &TensorType, axis: usize, indices: &TensorType) -> Vec<Dim> {
+/// The shape of what is gathered; `operands` are the table's and the indices' numbers, for messages.
+fn gathered(
+    operands: [Option<usize>; 2],
+    table: &TensorType,
+    indices: &TensorType,
+    axis: usize,
+    batch: usize,
+) -> Result<Vec<Dim>, ShapeError> {
+    expect_axis(axis, table.rank())?;
+    if batch > axis || batch > indices.rank() {
+        return Err(ShapeError::Attribute(format!("{batch} axes before axis {axis} are not common")));
+    }
+    for common in 0..batch {
+        let size =
+            |operand, ty: &TensorType| AxisSize { operand, axis: common, size: ty.shape[common].clone() };
+        expect_same_size(size(operands[0], table), size(operands[1], indices))?;
+    }
     let (before, after) = (&table.shape[..axis], &table.shape[axis + 1..]);
-    [before, &indices.shape, after].concat()
+    Ok([before, &indices.shape[batch..], after].concat())
 }

@@ -49,7 +49,7 @@ impl<'a> Elaborator<'a> {
     pub(super) fn map(&mut self, func: Func, operands: &[(Value, Span)], span: Span) -> Value {
         let mut ids: Vec<NodeId> = Vec::new();
         let literal: Vec<bool> =
-            operands.iter().map(|(v, _)| matches!(v, Value::Number(_) | Value::Dim(_))).collect();
+            operands.iter().map(|(v, _)| matches!(v, Value::Number(_) | Value::Dim(_) | Value::Opaque)).collect();
         for (value, at) in operands {
             if matches!(value, Value::Error) {
                 return Value::Error;
@@ -129,7 +129,7 @@ impl<'a> Elaborator<'a> {
         let kinds: Vec<DType> = ids.iter().map(|id| self.graph.dtype(*id)).collect();
         let solid: Vec<DType> =
             kinds.iter().enumerate().filter(|(i, _)| !literal[from + i]).map(|(_, k)| *k).collect();
-        let whole = |i: usize| matches!(operands[from + i].0, Value::Dim(_));
+        let whole = |i: usize| matches!(operands[from + i].0, Value::Dim(_) | Value::Opaque);
         let all_whole = (0..ids.len()).all(|i| !literal[from + i] || whole(i));
         let target = if ids.len() == 1 {
             kinds[0]

@@ -346,9 +346,6 @@ pub(super) fn check_function<'a>(
         let value = match &parameter.ty {
             None => cx.opaque(TensorType::scalar(DType::F32)),
             Some(Type::Dim(_)) => Value::Dim(Dim::symbol(parameter.name.text.clone())),
-            Some(Type::Constant { name, .. }) if name.text == "int" => {
-                Value::Dim(Dim::symbol(parameter.name.text.clone()))
-            }
             Some(Type::Constant { .. } | Type::Tuple { .. }) => Value::Opaque,
             Some(ty) => match cx.declared(ty) {
                 Some(ty) => cx.opaque(ty),

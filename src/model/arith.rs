@@ -48,8 +48,10 @@ impl<'a> Elaborator<'a> {
     /// A scalar function of values that can be tensors, broadcast to one shape.
     pub(super) fn map(&mut self, func: Func, operands: &[(Value, Span)], span: Span) -> Value {
         let mut ids: Vec<NodeId> = Vec::new();
-        let literal: Vec<bool> =
-            operands.iter().map(|(v, _)| matches!(v, Value::Number(_) | Value::Dim(_) | Value::Opaque)).collect();
+        let literal: Vec<bool> = operands
+            .iter()
+            .map(|(v, _)| matches!(v, Value::Number(_) | Value::Dim(_) | Value::Opaque))
+            .collect();
         for (value, at) in operands {
             if matches!(value, Value::Error) {
                 return Value::Error;

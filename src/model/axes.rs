@@ -3,11 +3,12 @@
 //! What enters: arguments such as `axis = -1`, `axes = [n]`, `[batch, 28]`. What leaves: axes counted from 0, and
 //! shapes of possible sizes; or a message.
 
-use super::elaborate::{Elaborator, show};
+use super::elaborate::{Elaborator, Mode, show};
 use super::value::{Given, Value};
 use crate::base::Dim;
 use crate::graph::NodeId;
 use gradc_dsl::Diagnostic;
+use gradc_dsl::ast::Type;
 
 impl<'a> Elaborator<'a> {
     /// An axis by number (negative: from the end), or by the name of its size.
@@ -42,6 +43,10 @@ impl<'a> Elaborator<'a> {
                 }
                 None => {
                     let found = ty.shape.iter().position(|s| *s == d);
+                    // A function checked by itself does not know the numbers that it is given.
+                    if found.is_none() && self.is_given_number(&d) {
+                        return (ty.rank() > 0).then_some(0);
+                    }
                     if found.is_none() {
                         self.report(
                             Diagnostic::error(
@@ -70,6 +75,17 @@ impl<'a> Elaborator<'a> {
                 None
             }
         }
+    }
+
+    /// Whether it is an `int` parameter of the function that is checked by itself.
+    fn is_given_number(&mut self, d: &Dim) -> bool {
+        let is_int = |ty: &Type| matches!(ty, Type::Constant { name, .. } if name.text == "int");
+        let function = self.frame().function;
+        self.mode == Mode::Generic
+            && function.is_some_and(|f| {
+                let mut ints = f.parameters.iter().filter(|p| p.ty.as_ref().is_some_and(is_int));
+                ints.any(|p| Dim::symbol(p.name.text.clone()) == *d)
+            })
     }
 
     pub(super) fn axes(&mut self, x: NodeId, given: &Given) -> Option<Vec<usize>> {

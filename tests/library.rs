@@ -183,6 +183,14 @@ fn texts() -> Vec<(String, String)> {
 #[test]
 fn every_function_is_checked() {
     let mut failures = Vec::new();
+    let mut names = std::collections::BTreeMap::new();
+    for (file, text) in texts() {
+        for page in gradc_dsl::page::pages(&text) {
+            if let Some(other) = names.insert(page.name.clone(), file.clone()) {
+                failures.push(format!("`{}` stands in {other} and in {file}", page.name));
+            }
+        }
+    }
     for (file, text) in texts() {
         if !text.contains("fn ") {
             continue; // An area whose functions are still to come.

@@ -8,7 +8,7 @@ use super::elaborate::{Elaborator, Mode, show, show_shape};
 use super::types::{count_axes, plural};
 use super::value::{Given, Value};
 use crate::base::{DType, Dim, TensorType};
-use gradc_dsl::ast::{DimItem, Expr, ExprKind, Function, Parameter, Type};
+use gradc_dsl::ast::{BinaryOp, DimItem, Expr, ExprKind, Function, Parameter, Type};
 use gradc_dsl::{Diagnostic, Span};
 use smol_str::SmolStr;
 
@@ -49,6 +49,23 @@ impl<'a> Elaborator<'a> {
             self.bind(&parameter.name.text, value, parameter.name.span);
         }
         for (expr, found, span, axis, parameter, ty) in later {
+            if let Some((factor, symbol)) = unknown_factor(expr)
+                && self.known_size(symbol).is_none()
+            {
+                let Some(factor) = self.size(factor) else {
+                    fine = false;
+                    continue;
+                };
+                match found.exact_div(&factor) {
+                    Some(size) => drop(self.frame().dims.insert(symbol.clone(), (size, span))),
+                    None => {
+                        let expected = factor * Dim::symbol(symbol.clone());
+                        self.argument_differs(&ty, span, parameter, axis, &expected, &found, expr.span);
+                        fine = false;
+                    }
+                }
+                continue;
+            }
             let Some(expected) = self.size(expr) else {
                 fine = false;
                 continue;
@@ -377,6 +394,17 @@ impl<'a> Elaborator<'a> {
             _ => error.help(format!("convert it: `{wanted}(…)`")),
         });
         None
+    }
+}
+
+/// A product whose second factor is a name, as `2 * n`: what is left of it, and the name.
+pub(super) fn unknown_factor(expr: &Expr) -> Option<(&Expr, &SmolStr)> {
+    match &expr.kind {
+        ExprKind::Binary(BinaryOp::Multiply, factor, name) => match &name.kind {
+            ExprKind::Name(symbol) => Some((factor, symbol)),
+            _ => None,
+        },
+        _ => None,
     }
 }
 

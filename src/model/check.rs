@@ -382,7 +382,11 @@ fn name_sizes<'a>(cx: &mut Elaborator<'a>, function: &'a Function) {
                         }
                         DimItem::Rest(_) => {}
                         DimItem::Dim(expr) => {
-                            if let ExprKind::Name(symbol) = &expr.kind
+                            let named = match &expr.kind {
+                                ExprKind::Name(symbol) => Some(symbol),
+                                _ => super::bind::unknown_factor(expr).map(|(_, symbol)| symbol),
+                            };
+                            if let Some(symbol) = named
                                 && cx.globals.get(symbol).is_none()
                             {
                                 let at = (Dim::symbol(symbol.clone()), expr.span);

@@ -26,7 +26,26 @@ def slope(ps, x):
     return dense(ps, "net.dense.1", d_x)
 
 
+BILINEAR = """fn net(x: f32[batch, 7]) -> f32[batch, 4] { bilinear(x |> dense(6) |> tanh, x, 4) }"""
+
+
+def bilinear(ps, x):
+    w, b = ps["net.bilinear.w"], ps["net.bilinear.bias"]
+    return F.bilinear(torch.tanh(dense(ps, "net.dense", x)), x, w, b)
+
+
+BAG = """fn net(x: i32[batch, 3]) -> f32[batch, 4] { embedding_bag(x, 6, 5) |> dense(4) }"""
+
+
+def bag(ps, x):
+    return dense(ps, "net.dense", F.embedding_bag(x, ps["net.embedding_bag.embedding.table"], mode="mean"))
+
+
 CASES = [
+    network("bilinear", BILINEAR, bilinear, real(7),
+            {"net.dense.w": (7, 6), "net.dense.b": (6,), "net.bilinear.w": (4, 6, 7), "net.bilinear.bias": (4,)}),
+    network("embedding_bag", BAG, bag, whole(6, 3),
+            {"net.embedding_bag.embedding.table": (6, 5), "net.dense.w": (5, 4), "net.dense.b": (4,)}),
     network("embedding", EMBEDDING, embedding, whole(6, 3),
             {"net.embedding.table": (6, 5), "net.dense.w": (15, 4), "net.dense.b": (4,)}),
     network("slope", SLOPE, slope, real(7), DENSE | {"net.dense.1.w": (7, 4)}),

@@ -3,12 +3,13 @@
 
 usage: make.py [AREA…]     all files of `cases/`, or those named: `make.py losses optimizers`
 
-Needs torch 2.15, numpy and safetensors. A file of `cases/` is a list CASES, its rows as `twins.py` tells; a case changes
+Needs torch 2.15, numpy and safetensors, and cargo, for `gradc fmt`. A file of `cases/` is a list CASES, its rows as `twins.py` tells; a case changes
 only the two files of its name, so making one area leaves the others alone.
 """
 import importlib
 import os
 import pathlib
+import subprocess
 import sys
 
 import torch
@@ -31,6 +32,8 @@ def main():
             if not sys.argv[1:] or area in sys.argv[1:]:
                 twins.write(case)
     made = [name for name, area in owners.items() if not sys.argv[1:] or area in sys.argv[1:]]
+    models = [f"{name}.model" for name in made]
+    subprocess.run(["cargo", "run", "-q", "--bin", "gradc", "--", "fmt", *models], check=True)
     print(len(made), "cases with torch", torch.__version__)
     if not sys.argv[1:]:
         stale = {path.stem for path in pathlib.Path(".").glob("*.model")} - owners.keys()

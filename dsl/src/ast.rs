@@ -245,10 +245,29 @@ pub enum ExprKind {
         indices: Vec<Name>,
         body: Box<Expr>,
     },
+    /// `scan x over xs along t with h = zeros([n]) { … }`, `each x over xs { … }`.
+    Turns(Box<Turns>),
     /// A block as an expression: `{ let y = f(x)  y + 1 }`.
     Block(Block),
     /// What the parser puts where it could not read an expression; an error was reported.
     Error,
+}
+
+/// A block that runs for each slice of some tensors: one after another with values carried from turn to turn (`scan`), or
+/// each for itself (`each`, which carries nothing).
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Turns {
+    /// `xt over x`, at least one.
+    pub over: Vec<(Name, Expr)>,
+    /// The axis that is gone through; the first if not said.
+    pub along: Option<Expr>,
+    /// The last slice first.
+    pub reversed: bool,
+    /// How many turns are worked out again from one kept value in the backward pass.
+    pub segments: Option<Expr>,
+    /// `h = zeros([n])`: a carried value's name, and what the first turn begins with. Empty for `each`.
+    pub carried: Vec<(Name, Expr)>,
+    pub body: Block,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]

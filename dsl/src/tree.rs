@@ -243,6 +243,18 @@ fn expr_node(expr: &Expr) -> Node {
         ExprKind::IndexReduce { op, indices, body } => {
             list("reduce", [name(op), names("over", indices), expr_node(body)])
         }
+        ExprKind::Turns(turns) => {
+            let pairs = |head: &str, pairs: &[(Name, Expr)]| {
+                list(head, pairs.iter().flat_map(|(bound, value)| [name(bound), expr_node(value)]))
+            };
+            let mut nodes = vec![pairs("over", &turns.over)];
+            nodes.extend(turns.along.as_ref().map(|along| list("along", [expr_node(along)])));
+            nodes.extend(turns.reversed.then(|| word("reversed")));
+            nodes.extend(turns.segments.as_ref().map(|n| list("segments", [expr_node(n)])));
+            nodes.push(pairs("with", &turns.carried));
+            nodes.push(block_node(&turns.body));
+            list(if turns.carried.is_empty() { "each" } else { "scan" }, nodes)
+        }
         ExprKind::Block(block) => block_node(block),
         ExprKind::Error => list("error", []),
     }

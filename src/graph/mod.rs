@@ -19,6 +19,7 @@
 #[doc(hidden)]
 pub mod arbitrary;
 mod builder;
+pub mod capture;
 mod compose;
 mod cursor;
 mod dot;
@@ -27,6 +28,7 @@ pub mod op;
 pub mod rewrite;
 mod tensor;
 pub mod text;
+pub mod vectorize;
 pub mod verify;
 
 pub use builder::{Built, common_shape};

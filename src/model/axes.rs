@@ -9,11 +9,17 @@ use crate::base::Dim;
 use crate::graph::NodeId;
 use gradc_dsl::Diagnostic;
 use gradc_dsl::ast::Type;
+use smol_str::SmolStr;
 
 impl<'a> Elaborator<'a> {
     /// An axis by number (negative: from the end), or by the name of its size.
     pub(super) fn axis(&mut self, x: NodeId, given: &Given) -> Option<usize> {
         let ty = self.graph.ty(x).clone();
+        if let [Some(word)] = &given.words[..]
+            && let Some(axis) = self.axis_of_name(x, word)
+        {
+            return Some(axis);
+        }
         let value = match &given.value {
             Value::List(items) if items.len() == 1 => items[0].clone(),
             other => other.clone(),
@@ -88,10 +94,32 @@ impl<'a> Elaborator<'a> {
             })
     }
 
+    /// The axis that a name of the signature stands for: in an argument, as declared; in another tensor, where the size is
+    /// that of the name, and of several such the one at which an argument of as many axes has it.
+    fn axis_of_name(&mut self, x: NodeId, word: &SmolStr) -> Option<usize> {
+        let place = |names: &[Option<SmolStr>]| names.iter().position(|name| name.as_ref() == Some(word));
+        if let Some(axis) = self.frame().axis_names.get(&x).and_then(|names| place(names)) {
+            return Some(axis);
+        }
+        let (size, _) = self.frame().dims.get(word)?.clone();
+        let shape = self.graph.ty(x).shape.clone();
+        let fits: Vec<usize> = (0..shape.len()).filter(|axis| shape[*axis] == size).collect();
+        let mut arguments: Vec<(&NodeId, &Vec<Option<SmolStr>>)> =
+            self.frames.last()?.axis_names.iter().filter(|(_, names)| names.len() == shape.len()).collect();
+        arguments.sort_unstable_by_key(|(id, _)| **id);
+        let declared = arguments.into_iter().filter_map(|(_, names)| place(names)).find(|axis| fits.contains(axis));
+        declared.or(fits.first().copied())
+    }
+
     pub(super) fn axes(&mut self, x: NodeId, given: &Given) -> Option<Vec<usize>> {
         match &given.value {
             Value::List(items) => {
-                items.iter().map(|item| self.axis(x, &Given::positional(item.clone(), given.span))).collect()
+                let word = |i: usize| vec![given.words.get(i).cloned().flatten()];
+                let item = |(i, item): (usize, &Value)| Given {
+                    words: word(i),
+                    ..Given::positional(item.clone(), given.span)
+                };
+                items.iter().enumerate().map(|i| self.axis(x, &item(i))).collect()
             }
             _ => self.axis(x, given).map(|axis| vec![axis]),
         }

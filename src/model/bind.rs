@@ -232,6 +232,12 @@ impl<'a> Elaborator<'a> {
                         Some(_) => {}
                     }
                 }
+                let named = sizes.iter().map(|size| match &size.kind {
+                    ExprKind::Name(symbol) => Some(symbol.clone()),
+                    _ => None,
+                });
+                let names = std::iter::repeat_n(None, leading).chain(named).collect();
+                self.frame().axis_names.insert(id, names);
                 let mut fine = true;
                 for (i, expr) in sizes.into_iter().enumerate() {
                     let found = ty.shape[leading + i].clone();

@@ -31,10 +31,17 @@ impl<'a> Elaborator<'a> {
             }
             return Value::Error;
         };
-        if let Some(bound) = self.bound_value(name) {
+        let bound = self.bound_value(name);
+        // A function that was given as an argument.
+        let name = match &bound {
+            Some(Value::Function(given)) => &given.clone(),
+            _ => name,
+        };
+        if let Some(bound) = bound.filter(|bound| !matches!(bound, Value::Function(_))) {
             let found = self.describe(&bound);
             self.arguments(arguments, piped);
-            if matches!(bound, Value::Error) {
+            // Of a function that is not known yet, nothing can be said.
+            if matches!(bound, Value::Error | Value::Opaque) {
                 return Value::Error;
             }
             let error = Diagnostic::error(

@@ -42,6 +42,13 @@ pub(super) struct Binding {
     pub used: bool,
 }
 
+/// A value that a scan carries.
+#[derive(Clone, Copy)]
+pub(super) struct Carried {
+    pub stand_in: NodeId,
+    pub next: NodeId,
+}
+
 /// A call that is being elaborated.
 pub(super) struct Frame<'a> {
     pub function: Option<&'a Function>,
@@ -63,6 +70,10 @@ pub(super) struct Frame<'a> {
     pub given: Option<HashSet<SmolStr>>,
     /// Parameters and states declared here, with their places.
     pub declared: HashMap<SmolStr, Span>,
+    /// What a signature calls the axes of an argument.
+    pub axis_names: HashMap<NodeId, Vec<Option<SmolStr>>>,
+    /// Names carried by the scans around, innermost last: stand-ins, and the next values so far.
+    pub carried: Vec<IndexMap<SmolStr, Carried>>,
     /// In an optimizer stage: the parameter's name and, once assigned, its next value.
     pub optimized: Option<(SmolStr, Option<NodeId>)>,
 }
@@ -82,6 +93,8 @@ impl<'a> Frame<'a> {
             states: HashMap::new(),
             given: None,
             declared: HashMap::new(),
+            axis_names: HashMap::new(),
+            carried: Vec::new(),
             optimized: None,
         }
     }

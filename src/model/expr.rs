@@ -58,6 +58,7 @@ impl<'a> Elaborator<'a> {
             }
             ExprKind::IndexReduce { .. } => self.index_notation_value(&[], expr),
             ExprKind::Block(block) => self.block(block, None).unwrap_or(Value::Error),
+            ExprKind::Turns(turns) => self.turns(turns, expr.span),
             ExprKind::Error => Value::Error,
         }
     }
@@ -362,20 +363,22 @@ impl<'a> Elaborator<'a> {
             piped.map(|(value, span)| Given::positional(value, span)).into_iter().collect();
         for argument in arguments {
             let value = match &argument.value {
-                ArgumentValue::Expr(expr) => self.expr(expr),
-                ArgumentValue::Type(_) => self.error(
-                    "E0312",
-                    "a type stands where a value is expected",
-                    argument.span,
-                    "a type",
-                    "types of fields stand in data sources, `memory(x: f32[8])`; to convert, write `f32(x)`",
-                ),
+                ArgumentValue::Expr(expr) => {
+                    let value = self.expr(expr);
+                    Given::written(expr, value)
+                }
+                ArgumentValue::Type(_) => {
+                    let value = self.error(
+                        "E0312",
+                        "a type stands where a value is expected",
+                        argument.span,
+                        "a type",
+                        "types of fields stand in data sources, `memory(x: f32[8])`; to convert, write `f32(x)`",
+                    );
+                    Given::positional(value, argument.span)
+                }
             };
-            let span = match &argument.value {
-                ArgumentValue::Expr(expr) => expr.span,
-                ArgumentValue::Type(_) => argument.span,
-            };
-            given.push(Given { name: argument.name.clone(), value, span });
+            given.push(Given { name: argument.name.clone(), ..value });
         }
         given
     }

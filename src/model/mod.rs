@@ -31,6 +31,7 @@ mod slots;
 mod sums;
 mod tests_blocks;
 mod train;
+mod turns;
 mod types;
 mod value;
 mod views;

@@ -311,14 +311,15 @@ impl<'a> Elaborator<'a> {
             }
         };
         let generic_parameter = self.mode == Mode::Generic && self.is_optimizer_like(&target.text);
-        if leaf.is_none() && !optimized && !generic_parameter {
+        let carried = self.frame().carried.last().is_some_and(|names| names.contains_key(&target.text));
+        if leaf.is_none() && !optimized && !generic_parameter && !carried {
             let error = Diagnostic::error(
                 "E0410",
                 format!("`{}` cannot be updated", target.text),
                 target.span,
                 "not a `state`",
             )
-            .note("`<-` says what a `state` holds after the step");
+            .note("`<-` says what a `state` holds after the step, and what a scan carries to its next turn");
             self.report(error.help(format!("for a new value in this step, write `let {} = …`", target.text)));
             return;
         }
@@ -343,10 +344,14 @@ impl<'a> Elaborator<'a> {
             );
             return;
         };
+        if carried && let Some(names) = self.frame().carried.last_mut() {
+            names[&target.text].next = next;
+        }
         if optimized {
             self.frame().optimized = Some((target.text.clone(), Some(next)));
         }
         if let Some(leaf) = leaf
+            && !carried
             && self.mode == Mode::Train
         {
             self.graph.updates.retain(|(l, _)| *l != leaf);

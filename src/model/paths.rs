@@ -124,6 +124,11 @@ fn walk(expr: &Expr, name: Option<SmolStr>, calls: &mut Calls) {
         }
         ExprKind::IndexReduce { body, .. } => visit(body),
         ExprKind::Block(block) => walk_block(block, calls),
+        ExprKind::Turns(turns) => {
+            let first = turns.over.iter().chain(&turns.carried).map(|(_, value)| value);
+            first.chain(&turns.along).chain(&turns.segments).for_each(visit);
+            walk_block(&turns.body, calls);
+        }
         ExprKind::Number { .. }
         | ExprKind::Text(_)
         | ExprKind::Bool(_)

@@ -6,6 +6,7 @@
 use crate::base::Dim;
 use crate::graph::NodeId;
 use gradc_dsl::Span;
+use gradc_dsl::ast::{Expr, ExprKind};
 use smol_str::SmolStr;
 
 #[derive(Clone, Debug)]
@@ -64,10 +65,25 @@ pub(super) struct Given {
     pub name: Option<gradc_dsl::ast::Name>,
     pub value: Value,
     pub span: Span,
+    /// The name, or the names of the list, as written: what an axis may be called by.
+    pub words: Vec<Option<SmolStr>>,
 }
 
 impl Given {
     pub(super) fn positional(value: Value, span: Span) -> Given {
-        Given { name: None, value, span }
+        Given { name: None, value, span, words: Vec::new() }
+    }
+
+    /// What an expression came to, with the words it was written in.
+    pub(super) fn written(expr: &Expr, value: Value) -> Given {
+        let word = |e: &Expr| match &e.kind {
+            ExprKind::Name(name) => Some(name.clone()),
+            _ => None,
+        };
+        let words = match &expr.kind {
+            ExprKind::List(items) => items.iter().map(word).collect(),
+            _ => vec![word(expr)],
+        };
+        Given { name: None, value, span: expr.span, words }
     }
 }

@@ -252,4 +252,14 @@ pub(super) static ROWS: &[Explanation] = &[
          Wrong:  let repeat = 3\n\
          Right:  let turns = 3",
     ),
+    row(
+        "E0133",
+        "A `scan` or `each` lacks a part",
+        "A scan goes through the slices of a tensor along one of its axes and carries values from turn to turn; `each` works\n\
+         every slice out by itself and carries nothing. The parts stand in this order: what is gone through, along which\n\
+         axis (the first if left out), for a scan `reversed`, `segments`, and what is carried with its first value.\n\n\
+         Wrong:  scan xt over x { xt }\n\
+         Right:  scan xt over x along t with h = zeros([b, n]) { h <- tanh(xt + h)  h }\n\
+         Right:  each xt over x along t { relu(xt) }",
+    ),
 ];

@@ -6,7 +6,7 @@
 use super::Printer;
 use super::doc::Doc;
 use super::items::is_else_if;
-use crate::ast::{Argument, ArgumentValue, BinaryOp, Expr, ExprKind, Index, Span, UnaryOp};
+use crate::ast::{Argument, ArgumentValue, BinaryOp, Expr, ExprKind, Index, Span, Turns, UnaryOp};
 use crate::parser::level;
 use crate::token::escape;
 
@@ -91,10 +91,40 @@ impl Printer<'_> {
                 let head = Doc::text(format!("{}[{}] ", op.text, indices.join(", ")));
                 Doc::from(vec![head, self.operand(body, level::PRODUCT, after)])
             }
+            ExprKind::Turns(turns) => self.turns(turns),
             ExprKind::Block(block) => self.block(block).group(),
             // Formatting stops before a text with errors; a tree made by hand shows where one stood.
             ExprKind::Error => "<error>".into(),
         }
+    }
+
+    fn turns(&mut self, turns: &Turns) -> Doc {
+        let mut docs: Vec<Doc> = vec![if turns.carried.is_empty() { "each ".into() } else { "scan ".into() }];
+        let mut head = Vec::new();
+        for (i, (name, value)) in turns.over.iter().enumerate() {
+            if i > 0 {
+                head.extend([",".into(), Doc::Line(" ")]);
+            }
+            head.push(Doc::text(format!("{} over ", name.text)));
+            head.push(self.operand(value, level::OR, 0));
+        }
+        if let Some(along) = &turns.along {
+            head.extend([" along ".into(), self.operand(along, level::OR, 0)]);
+        }
+        if turns.reversed {
+            head.push(" reversed".into());
+        }
+        if let Some(segments) = &turns.segments {
+            head.extend([" segments ".into(), self.operand(segments, level::OR, 0)]);
+        }
+        for (i, (name, value)) in turns.carried.iter().enumerate() {
+            head.extend(if i > 0 { [",".into(), Doc::Line(" ")] } else { [" with".into(), " ".into()] });
+            head.push(Doc::text(format!("{} = ", name.text)));
+            head.push(self.operand(value, level::OR, 0));
+        }
+        docs.push(Doc::from(head).indent().group());
+        docs.extend([" ".into(), self.block(&turns.body).group()]);
+        Doc::from(docs)
     }
 
     /// What stands before `(`, `[` or `.`.

@@ -248,6 +248,7 @@ impl Parser<'_> {
                     | ExprKind::Bool(_)
                     | ExprKind::If { .. }
                     | ExprKind::Repeat { .. }
+                    | ExprKind::Turns(_)
                     | ExprKind::Block(_)
                     | ExprKind::IndexReduce { .. }
             );

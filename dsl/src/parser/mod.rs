@@ -11,6 +11,7 @@ mod items;
 mod primary;
 mod statements;
 mod train;
+mod turns;
 
 pub(crate) use expressions::level;
 

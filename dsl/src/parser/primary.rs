@@ -46,6 +46,7 @@ impl Parser<'_> {
                     );
                     return self.repeat();
                 }
+                "scan" | "each" if self.at_turns() => return self.turns(),
                 word if RESERVED.contains(&word) => return self.missing_value(),
                 word if REDUCTIONS.contains(&word) && self.at_index_reduction() => self.index_reduction()?,
                 word => {

@@ -11,7 +11,7 @@ use smol_str::SmolStr;
 const S: Span = Span { source: 0, start: 0, end: 0 };
 
 fn word() -> BoxedStrategy<SmolStr> {
-    prop::sample::select(vec!["x", "y", "weight_1", "data", "train", "test", "over", "at", "state", "param"])
+    prop::sample::select(vec!["x", "y", "weight_1", "data", "train", "test", "over", "at", "state", "param", "scan", "each"])
         .prop_map(SmolStr::new)
         .boxed()
 }
@@ -93,6 +93,7 @@ pub fn expression() -> BoxedStrategy<Expr> {
                     }
                 ),
                 block(inner.clone()).prop_map(ExprKind::Block),
+                turns(inner.clone()).prop_map(|turns| ExprKind::Turns(Box::new(turns))),
             ]
             .prop_map(expr)
         })
@@ -153,6 +154,19 @@ fn index(inner: BoxedStrategy<Expr>) -> BoxedStrategy<Index> {
         }),
     ]
     .boxed()
+}
+
+fn turns(value: impl Strategy<Value = Expr> + Clone + 'static) -> BoxedStrategy<Turns> {
+    let pairs = |least: usize| prop::collection::vec((name(), value.clone()), least..3);
+    let option = || prop::option::of(value.clone());
+    (pairs(1), option(), any::<bool>(), option(), pairs(0), block(value.clone().boxed()))
+        .prop_map(|(over, along, reversed, segments, carried, body)| {
+            // Turns that carry nothing have no order.
+            let scans = !carried.is_empty();
+            let segments = segments.filter(|_| scans);
+            Turns { over, along, reversed: reversed && scans, segments, carried, body }
+        })
+        .boxed()
 }
 
 fn ty(size: BoxedStrategy<Expr>) -> BoxedStrategy<Type> {

@@ -49,7 +49,11 @@ impl Block {
     ///
     /// # Errors
     /// If a carried value changes its type, or is none that a scan can carry.
-    pub fn scan(mut self, graph: &mut Graph, new_site: &mut dyn FnMut() -> u32) -> Result<Results, ShapeError> {
+    pub fn scan(
+        mut self,
+        graph: &mut Graph,
+        new_site: &mut dyn FnMut() -> u32,
+    ) -> Result<Results, ShapeError> {
         self.slice_random(graph, new_site);
         self.scan_sliced(graph)
     }
@@ -74,7 +78,8 @@ impl Block {
             leaf(&mut body, *stand_in, Role::Slice(i));
         }
         let mut outer = Vec::new();
-        let roots: Vec<NodeId> = self.carried.iter().map(|c| c.2).chain(self.yields.iter().copied()).collect();
+        let roots: Vec<NodeId> =
+            self.carried.iter().map(|c| c.2).chain(self.yields.iter().copied()).collect();
         let mut cx = Copy { graph, varies: &varies, body: &mut body, image: &mut image, outer: &mut outer };
         let roots: Vec<NodeId> = roots.into_iter().map(|root| cx.value(root)).collect();
         let (next, yields) = roots.split_at(carry.len());
@@ -149,7 +154,11 @@ impl Block {
     ///
     /// # Errors
     /// As `Lift::node`.
-    pub fn each(self, graph: &mut Graph, new_site: &mut dyn FnMut() -> u32) -> Result<Vec<NodeId>, ShapeError> {
+    pub fn each(
+        self,
+        graph: &mut Graph,
+        new_site: &mut dyn FnMut() -> u32,
+    ) -> Result<Vec<NodeId>, ShapeError> {
         let mut varies = self.varies(graph);
         let mut lift = Lift { n: self.turns.clone(), new_site };
         let mut image: HashMap<NodeId, NodeId> = self.slices.iter().copied().collect();

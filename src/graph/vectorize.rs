@@ -8,8 +8,7 @@
 
 use super::op::scan::Role;
 use super::{Contraction, Graph, Node, NodeId, Op, Scan, ShapeError, View};
-use crate::base::{DType, Dim, TensorType};
-use crate::scalar::Func;
+use crate::base::{Dim, TensorType};
 
 /// An operand: the node, and whether it has the new axis.
 pub type Operand = (NodeId, bool);
@@ -58,8 +57,8 @@ impl Lift<'_> {
                 Ok(graph.random(*distribution, (self.new_site)(), whole.shape))
             }
             Op::Contract(contraction) => self.contract(graph, contraction, operands),
-            Op::Gather { axis } => self.gather(graph, *axis, operands),
-            Op::ScatterAdd { axis } => self.scatter(graph, *axis, &node.ty.shape, operands),
+            Op::Gather { axis, batch } => self.gather(graph, *axis, *batch, operands),
+            Op::ScatterAdd { axis, batch } => self.scatter(graph, [*axis, *batch], &node.ty.shape, operands),
             Op::Scan(scan) => self.scan(graph, scan, operands),
             Op::Grad => {
                 let loss = first(self, graph)?;
@@ -124,79 +123,36 @@ impl Lift<'_> {
         graph.contract(operands[0].0, operands[1].0, lifted)
     }
 
-    fn gather(&self, graph: &mut Graph, axis: usize, operands: &[Operand]) -> Built {
-        let [(table, table_lifted), (indices, indices_lifted)] = [operands[0], operands[1]];
-        if !indices_lifted {
-            return graph.gather(table, indices, axis + 1);
+    /// Table and indices have the new axis in common, unless only one of them needs it.
+    fn gather(&self, graph: &mut Graph, axis: usize, batch: usize, operands: &[Operand]) -> Built {
+        let [table, indices] = [operands[0], operands[1]];
+        if batch == 0 && !indices.1 {
+            return graph.gather(table.0, indices.0, axis + 1);
         }
-        let n_index = graph.ty(indices).rank() - 1;
-        if !table_lifted {
-            let read = graph.gather(table, indices, axis)?;
+        if batch == 0 && !table.1 {
+            let read = graph.gather(table.0, indices.0, axis)?;
             // The new axis stands where the indices' first one does.
             let rank = graph.ty(read).rank();
             let order: Vec<usize> = std::iter::once(axis).chain((0..rank).filter(|a| *a != axis)).collect();
             return graph.permute(read, &order);
         }
-        // One table of all tables, one below the other.
-        let ty = graph.ty(table).clone();
-        let flat = self.below_each_other(graph, table, axis)?;
-        let places = self.places(graph, indices, &ty.shape[axis + 1])?;
-        let read = graph.gather(flat, places, 0)?;
-        // [n, indices, axes before, axes after] to [n, axes before, indices, axes after].
-        let before = 1 + n_index..1 + n_index + axis;
-        let after = before.end..graph.ty(read).rank();
-        let order: Vec<usize> = std::iter::once(0).chain(before).chain(1..1 + n_index).chain(after).collect();
-        graph.permute(read, &order)
+        let (table, indices) = (self.lifted(graph, table)?, self.lifted(graph, indices)?);
+        graph.gather_in(table, indices, axis + 1, batch + 1)
     }
 
-    fn scatter(&self, graph: &mut Graph, axis: usize, shape: &[Dim], operands: &[Operand]) -> Built {
+    fn scatter(
+        &self,
+        graph: &mut Graph,
+        [axis, batch]: [usize; 2],
+        shape: &[Dim],
+        operands: &[Operand],
+    ) -> Built {
         let (indices, updates) = (operands[0], self.lifted(graph, operands[1])?);
-        if !indices.1 {
+        if batch == 0 && !indices.1 {
             return graph.scatter_add(indices.0, updates, axis + 1, self.shape(shape));
         }
-        let n_index = graph.ty(indices.0).rank() - 1;
-        let rank = graph.ty(updates).rank();
-        // [n, axes before, indices, axes after] to [n, indices, axes before, axes after].
-        let (before, index) = (1..1 + axis, 1 + axis..1 + axis + n_index);
-        let after = index.end..rank;
-        let order: Vec<usize> = std::iter::once(0).chain(index).chain(before).chain(after).collect();
-        let updates = graph.permute(updates, &order)?;
-        let places = self.places(graph, indices.0, &shape[axis])?;
-        let rest: Vec<Dim> = (0..shape.len()).filter(|a| *a != axis).map(|a| shape[a].clone()).collect();
-        let tall = |first: &[Dim]| [first, &rest[..]].concat();
-        let flat = graph.scatter_add(places, updates, 0, tall(&[self.n.clone() * shape[axis].clone()]))?;
-        let parts = graph.reshape(flat, tall(&[self.n.clone(), shape[axis].clone()]))?;
-        // [n, axis, axes before, axes after] to [n, axes before, axis, axes after].
-        let order: Vec<usize> =
-            std::iter::once(0).chain(2..2 + axis).chain([1]).chain(2 + axis..1 + shape.len()).collect();
-        graph.permute(parts, &order)
-    }
-
-    /// `[n, …, axis, …]` as `[n * axis, the other axes]`.
-    fn below_each_other(&self, graph: &mut Graph, x: NodeId, axis: usize) -> Built {
-        let shape = graph.ty(x).shape.clone();
-        let others: Vec<usize> = (1..shape.len()).filter(|a| *a != axis + 1).collect();
-        let order: Vec<usize> = [0, axis + 1].into_iter().chain(others.iter().copied()).collect();
-        let x = graph.permute(x, &order)?;
-        let flat = std::iter::once(self.n.clone() * shape[axis + 1].clone());
-        graph.reshape(x, flat.chain(others.iter().map(|a| shape[*a].clone())).collect::<Vec<_>>())
-    }
-
-    /// Indices into each of `n` tables of `size` rows, as indices into all of them one below the other; -1 for those
-    /// that are out of range.
-    fn places(&self, graph: &mut Graph, indices: NodeId, size: &Dim) -> Built {
-        let ty = graph.ty(indices).clone();
-        let size = graph.size(size.clone());
-        let size = graph.cast(size, DType::I32)?;
-        let size = graph.broadcast(size, &[], ty.shape.clone())?;
-        let table = graph.iota(ty.shape.clone(), 0)?;
-        let start = graph.map(Func::Mul, &[table, size])?;
-        let place = graph.map(Func::Add, &[start, indices])?;
-        let (zero, none) = (graph.full(0.0, &ty), graph.full(-1.0, &ty));
-        let above = graph.map(Func::Ge, &[indices, zero])?;
-        let below = graph.map(Func::Lt, &[indices, size])?;
-        let inside = graph.map(Func::And, &[above, below])?;
-        graph.map(Func::Select, &[inside, place, none])
+        let indices = self.lifted(graph, indices)?;
+        graph.scatter_add_in(indices, updates, axis + 1, batch + 1, self.shape(shape))
     }
 
     /// A scan for all elements at once: the body is lifted.
@@ -256,5 +212,80 @@ impl Lift<'_> {
             parts.push(graph.reshape(part, [self.n.clone(), n_elements])?);
         }
         graph.concat(&parts, 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::arbitrary::{Wish, random_graph};
+    use crate::graph::interpret::{Env, Tensor, interpret};
+    use crate::graph::verify::verify;
+
+    const N: usize = 3;
+
+    /// Every second leaf or so gets an axis of its own values; the lifted graph is the old one on each element.
+    #[test]
+    fn a_lifted_graph_is_the_graph_on_each_element() {
+        let mut checked = 0;
+        for seed in 0..300 {
+            let (graph, env) =
+                random_graph(seed, Wish { n_steps: 10, smooth: seed % 2 == 0, empty: seed % 5 == 0 });
+            if graph.ids().any(|id| matches!(graph.node(id).op, Op::Random { .. })) {
+                continue;
+            }
+            checked += 1;
+            // Element i's values: those of the graph's own run, moved a little; indices stay.
+            let mut envs: Vec<Env> = vec![env.clone(); N];
+            let mut all = env.clone();
+            let (mut new, mut image) = (Graph::new(), Vec::new());
+            let mut lift = Lift { n: Dim::from(N), new_site: &mut || unreachable!("no random numbers") };
+            for id in graph.ids() {
+                let node = graph.node(id);
+                let operands: Vec<Operand> = node.operands.iter().map(|x| image[x.index()]).collect();
+                let is_lifted =
+                    node.op.leaf_name().is_some() && (id.index() + seed as usize).is_multiple_of(2);
+                image.push(if is_lifted {
+                    let name = node.op.leaf_name().expect("a leaf").clone();
+                    let moved = |i: usize| -> Vec<f64> {
+                        let step = if node.ty.dtype.is_float() { 0.125 * i as f64 } else { 0.0 };
+                        env.leaves[&name].data.iter().map(|x| x * (1.0 - step)).collect()
+                    };
+                    let shape = env.leaves[&name].shape.clone();
+                    for (i, env) in envs.iter_mut().enumerate() {
+                        env.leaves.insert(name.clone(), Tensor::new(shape.clone(), moved(i)));
+                    }
+                    let data: Vec<f64> = (0..N).flat_map(moved).collect();
+                    all.leaves.insert(name.clone(), Tensor::new([&[N], &shape[..]].concat(), data));
+                    (new.input(name, TensorType::new(node.ty.dtype, lift.shape(&node.ty.shape))), true)
+                } else if operands.iter().any(|x| x.1) {
+                    (
+                        lift.node(&mut new, node, &operands).unwrap_or_else(|e| panic!("seed {seed}: {e}")),
+                        true,
+                    )
+                } else {
+                    let operands = operands.iter().map(|x| x.0).collect();
+                    (new.push(Node { operands, ..node.clone() }), false)
+                });
+            }
+            verify(&new).unwrap_or_else(|e| panic!("seed {seed}: {e}\n{new}"));
+            let found = interpret(&new, &all).unwrap_or_else(|e| panic!("seed {seed}: {e}\n{new}"));
+            for (i, env) in envs.iter().enumerate() {
+                let expected = interpret(&graph, env).unwrap();
+                for id in graph.ids() {
+                    let (at, is_lifted) = image[id.index()];
+                    let (want, got) = (&expected[id.index()].data, &found[at.index()].data);
+                    let got = if is_lifted { &got[i * want.len()..][..want.len()] } else { &got[..] };
+                    let same = |(a, b): (&f64, &f64)| {
+                        a == b || a.is_nan() && b.is_nan() || (a - b).abs() < 1e-9 * (1.0 + a.abs())
+                    };
+                    assert!(
+                        want.iter().zip(got).all(same),
+                        "seed {seed}, {id}, element {i} in\n{graph}\n{new}"
+                    );
+                }
+            }
+        }
+        assert!(checked > 100, "{checked} graphs have no random numbers");
     }
 }

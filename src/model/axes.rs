@@ -107,7 +107,8 @@ impl<'a> Elaborator<'a> {
         let mut arguments: Vec<(&NodeId, &Vec<Option<SmolStr>>)> =
             self.frames.last()?.axis_names.iter().filter(|(_, names)| names.len() == shape.len()).collect();
         arguments.sort_unstable_by_key(|(id, _)| **id);
-        let declared = arguments.into_iter().filter_map(|(_, names)| place(names)).find(|axis| fits.contains(axis));
+        let declared =
+            arguments.into_iter().filter_map(|(_, names)| place(names)).find(|axis| fits.contains(axis));
         declared.or(fits.first().copied())
     }
 

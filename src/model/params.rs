@@ -340,7 +340,14 @@ impl<'a> Elaborator<'a> {
                     format!("this is `{}`", show(&from)),
                 )
                 .label(target.span, format!("this is `{}`", show(&to)))
-                .help("a state keeps its type and shape"),
+                .help(match carried {
+                    true => format!(
+                        "each turn carries the same shape: begin with `{} = zeros({})`",
+                        target.text,
+                        show_shape(&from.shape)
+                    ),
+                    false => "a state keeps its type and shape".into(),
+                }),
             );
             return;
         };

@@ -167,7 +167,10 @@ impl<'a> Elaborator<'a> {
                     return None;
                 }
             };
-            given.push(Given { name: Some(parameter.name.clone()), ..Given::positional(value, test.name.span) });
+            given.push(Given {
+                name: Some(parameter.name.clone()),
+                ..Given::positional(value, test.name.span)
+            });
         }
         self.frames.pop();
         let value = self.call(function, given, test.name.span, function.name.text.clone());

@@ -67,7 +67,8 @@ impl<'a> Elaborator<'a> {
         let carried: Vec<(NodeId, NodeId, NodeId)> =
             names.values().zip(&first).map(|(names, first)| (names.stand_in, *first, names.next)).collect();
         let nodes = yields.nodes.clone();
-        let block = Block { from, slices, carried, yields: nodes, turns: count.clone(), reversed: turns.reversed };
+        let block =
+            Block { from, slices, carried, yields: nodes, turns: count.clone(), reversed: turns.reversed };
         if self.updates_a_state(&block, turns.body.span) {
             return Value::Error;
         }
@@ -92,14 +93,17 @@ impl<'a> Elaborator<'a> {
         let (last, stacked) = match built {
             Ok(results) => results,
             Err(error) => {
-                return self.error("E0317", format!("these turns cannot be put together: {error}"), span, "", "");
+                return self.error(
+                    "E0317",
+                    format!("these turns cannot be put together: {error}"),
+                    span,
+                    "",
+                    "",
+                );
             }
         };
-        let results = if yields.is_none {
-            last
-        } else {
-            stacked.into_iter().map(|y| self.at_axis(y, axis)).collect()
-        };
+        let results =
+            if yields.is_none { last } else { stacked.into_iter().map(|y| self.at_axis(y, axis)).collect() };
         let mut values: Vec<Value> = results.into_iter().map(Value::Tensor).collect();
         match values.len() {
             1 if !yields.is_tuple => values.remove(0),

@@ -4,7 +4,7 @@
 //! `along`, `reversed`, `segments` and `with`, mean something only here and can be names elsewhere.
 
 use super::expressions::level;
-use super::{Parse, Parser};
+use super::{Parse, Parser, RESERVED};
 use crate::ast::{Expr, ExprKind, Name, Turns};
 use crate::diagnostic::Diagnostic;
 use crate::token::Kind;
@@ -14,9 +14,9 @@ impl Parser<'_> {
     pub(super) fn at_turns(&self) -> bool {
         let word = |n: usize| {
             let token = self.ahead(n);
-            if token.kind == Kind::Word { self.slice(token.span) } else { "" }
+            if token.kind == Kind::Word && !token.starts_line { self.slice(token.span) } else { "" }
         };
-        !word(1).is_empty() && word(2) == "over"
+        !word(1).is_empty() && !RESERVED.contains(&word(1)) && word(2) == "over"
     }
 
     pub(super) fn turns(&mut self) -> Parse<Expr> {

@@ -11,9 +11,11 @@ use smol_str::SmolStr;
 const S: Span = Span { source: 0, start: 0, end: 0 };
 
 fn word() -> BoxedStrategy<SmolStr> {
-    prop::sample::select(vec!["x", "y", "weight_1", "data", "train", "test", "over", "at", "state", "param", "scan", "each"])
-        .prop_map(SmolStr::new)
-        .boxed()
+    prop::sample::select(vec![
+        "x", "y", "weight_1", "data", "train", "test", "over", "at", "state", "param", "scan", "each",
+    ])
+    .prop_map(SmolStr::new)
+    .boxed()
 }
 
 fn name() -> BoxedStrategy<Name> {

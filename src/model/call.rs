@@ -55,11 +55,11 @@ impl<'a> Elaborator<'a> {
                 _ => error.help(format!("to multiply, write `{name} * …`")),
             });
         }
-        if name == "over_params" {
-            return self.over_params(arguments, span);
-        }
-        if name == "given" {
-            return self.given(arguments, span);
+        match name.as_str() {
+            "over_params" => return self.over_params(arguments, span),
+            "gradient_at" => return self.gradient_at(arguments, span),
+            "given" => return self.given(arguments, span),
+            _ => {}
         }
         if let Some(function) = self.functions.get(name).copied() {
             let given = self.arguments(arguments, piped);

@@ -126,7 +126,7 @@ pub(super) struct Elaborator<'a> {
     /// `steps` and `epochs`, where they are known.
     pub steps: Option<u64>,
     pub epochs: Option<u64>,
-    pub over: Option<super::optimizer::Over>,
+    pub over: Option<super::over::Over>,
     /// Whether an optimizer may be called like any function, as in examples.
     pub calls_optimizers: bool,
     /// Blocks elaborated so far.

@@ -23,6 +23,7 @@ pub mod load;
 mod mismatch;
 mod notation;
 mod optimizer;
+mod over;
 mod params;
 mod paths;
 mod scalars;

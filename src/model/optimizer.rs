@@ -1,81 +1,81 @@
 //! Optimizers: ordinary functions of a parameter and its gradient, applied to every parameter of a loss.
 //!
 //! What enters: `adam(lr = 1e-3)`, or a pipeline of stages; parameters and gradients. What leaves: updates in the
-//! graph. Stages run one after another over all parameters; a stage that gives a value hands it on as the
-//! gradient. `over_params(e)` sums `e` over the parameters by elaborating the stage for each of them.
+//! graph. Stages run one after another over all parameters: before the update a stage hands on a gradient; after it, p is
+//! the next value, which a stage may change again. What a stage asks of all parameters at once is answered in `over`.
 
 use super::elaborate::{Elaborator, Frame};
+use super::over::Over;
 use super::value::{Given, Value};
 use crate::graph::NodeId;
-use crate::scalar::Func;
-use gradc_dsl::ast::{Argument, ArgumentValue, Expr, ExprKind, Function};
+use gradc_dsl::ast::{Argument, Expr, ExprKind, Function};
 use gradc_dsl::{Diagnostic, Span};
 use smol_str::{SmolStr, format_smolstr};
-use std::collections::HashMap;
 
-/// What `over_params` needs: the stage that is running.
+/// A parameter on its way through the stages.
 #[derive(Clone)]
-pub(super) struct Over {
-    function: SmolStr,
-    given: Vec<Given>,
-    /// Path, parameter, gradient.
-    parameters: Vec<(SmolStr, NodeId, NodeId)>,
-    /// Sums already made, by the place of the `over_params`.
-    totals: HashMap<Span, NodeId>,
-    /// While summing: the place that is asked for and the terms found.
-    asked: Option<(Span, Vec<NodeId>)>,
+pub(super) struct Trained {
+    pub path: SmolStr,
+    pub leaf: NodeId,
+    /// What p is: the leaf, until a stage gives it its next value.
+    pub value: NodeId,
+    pub gradient: NodeId,
+    /// Whether a stage gave it one.
+    pub updated: bool,
 }
 
 impl<'a> Elaborator<'a> {
-    /// Applies an optimizer to parameters `(path, leaf, gradient)`.
-    pub(super) fn optimize(&mut self, optimizer: &'a Expr, mut parameters: Vec<(SmolStr, NodeId, NodeId)>) {
+    /// Applies an optimizer to the parameters of a loss.
+    pub(super) fn optimize(&mut self, optimizer: &'a Expr, loss: NodeId, mut parameters: Vec<Trained>) {
         let mut stages = Vec::new();
         stages_of(optimizer, &mut stages);
         let last = stages.len().saturating_sub(1);
         for (i, stage) in stages.into_iter().enumerate() {
             let Some((function, given)) = self.stage(stage) else { return };
-            self.over = Some(Over {
-                function: function.name.text.clone(),
-                given: given.clone(),
-                parameters: parameters.clone(),
-                totals: HashMap::new(),
-                asked: None,
-            });
-            for parameter in &mut parameters {
-                let (path, leaf, gradient) = parameter.clone();
+            self.over = Some(Over::new(function.name.text.clone(), given.clone(), loss, parameters.clone()));
+            for (current, parameter) in parameters.iter_mut().enumerate() {
                 let errors = self.n_errors();
-                let (value, next) = self.run_stage(function, &given, &path, leaf, gradient, stage.span);
+                if let Some(over) = &mut self.over {
+                    over.current = current;
+                }
+                let (value, next) = self.run_stage(function, &given, parameter, stage.span);
                 if self.n_errors() > errors {
                     self.over = None;
                     return;
                 }
                 match (next, value) {
                     (Some(next), _) => {
-                        self.graph.updates.retain(|(l, _)| *l != leaf);
-                        self.graph.updates.push((leaf, next));
+                        (parameter.value, parameter.updated) = (next, true);
+                        self.graph.updates.retain(|(leaf, _)| *leaf != parameter.leaf);
+                        self.graph.updates.push((parameter.leaf, next));
                     }
-                    (None, Value::Tensor(id)) if self.graph.ty(id) == self.graph.ty(leaf) && i < last => {
-                        parameter.2 = id;
+                    (None, Value::Tensor(id)) if self.graph.ty(id) == self.graph.ty(parameter.leaf) && i < last => {
+                        parameter.gradient = id;
                     }
+                    // A stage after the update may only look on.
+                    (None, Value::Tuple(items)) if items.is_empty() && parameter.updated => {}
                     _ => {
-                        let name = &function.name.text;
-                        self.report(
-                            Diagnostic::error(
-                                "E0510",
-                                format!("`{name}` is not an optimizer"),
-                                stage.span,
-                                "it gives the parameter no next value",
-                            )
-                            .label(function.name.span, "defined here")
-                            .help("an optimizer takes a parameter and its gradient and says `p <- …`: `adam(lr = 1e-3)`, `sgd(lr = 0.1)`"),
-                        );
                         self.over = None;
-                        return;
+                        return self.no_update(function, stage.span);
                     }
                 }
             }
             self.over = None;
         }
+    }
+
+    fn no_update(&mut self, function: &Function, span: Span) {
+        let name = &function.name.text;
+        self.report(
+            Diagnostic::error(
+                "E0510",
+                format!("`{name}` is not an optimizer"),
+                span,
+                "it gives the parameter no next value",
+            )
+            .label(function.name.span, "defined here")
+            .help("an optimizer takes a parameter and its gradient and says `p <- …`: `adam(lr = 1e-3)`, `sgd(lr = 0.1)`"),
+        );
     }
 
     /// A stage's function and its arguments beside parameter and gradient.
@@ -131,97 +131,26 @@ impl<'a> Elaborator<'a> {
         None
     }
 
-    fn run_stage(
+    /// One stage for one parameter: its value, and the parameter's next one, if it says so.
+    pub(super) fn run_stage(
         &mut self,
         function: &'a Function,
         given: &[Given],
-        path: &SmolStr,
-        leaf: NodeId,
-        gradient: NodeId,
+        parameter: &Trained,
         span: Span,
     ) -> (Value, Option<NodeId>) {
         let mut arguments = vec![
-            Given::positional(Value::Tensor(leaf), span),
-            Given::positional(Value::Tensor(gradient), span),
+            Given::positional(Value::Tensor(parameter.value), span),
+            Given::positional(Value::Tensor(parameter.gradient), span),
         ];
         arguments.extend(given.iter().cloned());
-        let mut frame =
-            Frame::new(Some(function), Some(span), format_smolstr!("{}/{path}", function.name.text));
+        let path = format_smolstr!("{}/{}", function.name.text, parameter.path);
+        let mut frame = Frame::new(Some(function), Some(span), path);
         frame.optimized = Some((function.parameters[0].name.text.clone(), None));
         self.frames.push(frame);
         let value = self.call_stage(function, arguments, span);
         let next = self.frames.pop().and_then(|f| f.optimized).and_then(|(_, next)| next);
         (value, next)
-    }
-
-    /// `over_params(e)`
-    pub(super) fn over_params(&mut self, arguments: &'a [Argument], span: Span) -> Value {
-        let [Argument { value: ArgumentValue::Expr(expr), .. }] = arguments else {
-            return self.error(
-                "E0401",
-                "`over_params` needs one value to sum",
-                span,
-                "",
-                "write `over_params(sum(g * g))`",
-            );
-        };
-        let value = self.expr(expr);
-        let Some(term) = self.tensor(&value, expr.span) else { return Value::Error };
-        if self.graph.ty(term).rank() > 0 {
-            let found = super::elaborate::show(self.graph.ty(term));
-            return self.report(
-                Diagnostic::error(
-                    "E0505",
-                    "`over_params` sums one number a parameter",
-                    expr.span,
-                    format!("this is `{found}`"),
-                )
-                .help("make one number of it: `over_params(sum(…))`"),
-            );
-        }
-        let Some(mut over) = self.over.take() else {
-            if self.mode == super::elaborate::Mode::Generic || self.calls_optimizers {
-                return Value::Tensor(term);
-            }
-            return self.error(
-                "E0510",
-                "`over_params` is for optimizers only",
-                span,
-                "not in an optimizer",
-                "in a train block, sum over the tensor itself: `sum(x)`",
-            );
-        };
-        if let Some(total) = over.totals.get(&span).copied() {
-            self.over = Some(over);
-            return Value::Tensor(total);
-        }
-        if let Some((_, terms)) = over.asked.as_mut().filter(|(asked, _)| *asked == span) {
-            terms.push(term);
-            self.over = Some(over);
-            return Value::Tensor(term);
-        }
-        let outer = over.asked.replace((span, Vec::new()));
-        let (parameters, given, name) = (over.parameters.clone(), over.given.clone(), over.function.clone());
-        self.over = Some(over);
-        if let Some(function) = self.functions.get(&name).copied() {
-            for (path, leaf, gradient) in parameters {
-                self.run_stage(function, &given, &path, leaf, gradient, span);
-            }
-        }
-        let Some(mut over) = self.over.take() else { return Value::Error };
-        let terms = over.asked.take().map(|(_, terms)| terms).unwrap_or_default();
-        over.asked = outer;
-        let mut total = None;
-        for next in terms {
-            total = match total {
-                None => Some(next),
-                Some(sum) => self.graph.map(Func::Add, &[sum, next]).ok(),
-            };
-        }
-        let Some(total) = total else { return Value::Error };
-        over.totals.insert(span, total);
-        self.over = Some(over);
-        Value::Tensor(total)
     }
 }
 

@@ -5,6 +5,7 @@
 //! depends on `training` differs by construction.
 
 use super::elaborate::{Elaborator, Mode, show};
+use super::optimizer::Trained;
 use super::settings::TrainSettings;
 use super::value::Value;
 use crate::base::{DType, Dim, TensorType};
@@ -221,10 +222,10 @@ impl<'a> Elaborator<'a> {
             let mut with_gradients = Vec::new();
             for (path, leaf) in chosen {
                 if let Ok(gradient) = self.graph.grad(loss, leaf) {
-                    with_gradients.push((path, leaf, gradient));
+                    with_gradients.push(Trained { path, leaf, value: leaf, gradient, updated: false });
                 }
             }
-            self.optimize(optimizer, with_gradients);
+            self.optimize(optimizer, loss, with_gradients);
         }
     }
 

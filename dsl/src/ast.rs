@@ -148,6 +148,8 @@ pub enum Statement {
     Param(Declaration),
     /// `state m: f32[..] = zeros()`
     State(Declaration),
+    /// `shadow average: f32[..] = p`
+    Shadow(Declaration),
     /// `m <- beta1 * m + …`: a state's (or, in an optimizer, the parameter's) next value.
     Update {
         target: Name,
@@ -352,7 +354,12 @@ pub enum TrainStatement {
         value: Expr,
         span: Span,
     },
-    /// `minimize LOSS over params(a, b) with OPTIMIZER`; `over` empty: every parameter the loss reaches.
+    /// `freeze encoder, head.dense.0`: paths of parameters that are not trained.
+    Freeze {
+        paths: Vec<Name>,
+        span: Span,
+    },
+    /// `minimize LOSS over params(a, b.head) with OPTIMIZER`; `over` empty: every parameter the loss reaches.
     Minimize {
         loss: Expr,
         over: Vec<Name>,

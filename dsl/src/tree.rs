@@ -143,6 +143,7 @@ fn statement_node(statement: &Statement) -> Node {
         Statement::Let(statement) => let_node(statement),
         Statement::Param(declaration) => declaration_node("param", declaration),
         Statement::State(declaration) => declaration_node("state", declaration),
+        Statement::Shadow(declaration) => declaration_node("shadow", declaration),
         Statement::Update { target, value, .. } => list("update", [name(target), expr_node(value)]),
         Statement::Expr(expr) => list("unused", [expr_node(expr)]),
     }
@@ -172,6 +173,7 @@ fn train_node(train: &Train) -> Node {
     let statements = train.statements.iter().map(|statement| match statement {
         TrainStatement::Let(statement) => let_node(statement),
         TrainStatement::Setting { name: bound, value, .. } => list("set", [name(bound), expr_node(value)]),
+        TrainStatement::Freeze { paths, .. } => names("freeze", paths),
         TrainStatement::Minimize { loss, over, optimizer, .. } => {
             let mut nodes = vec![expr_node(loss)];
             if !over.is_empty() {

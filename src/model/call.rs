@@ -148,10 +148,10 @@ impl<'a> Elaborator<'a> {
             return self.recursion(function, span);
         }
         let outer = self.frame().path.clone();
-        let path = if outer.is_empty() { segment } else { format_smolstr!("{outer}.{segment}") };
+        let path = if outer.is_empty() { segment } else { super::paths::longer(&outer, &segment) };
         self.frames.push(Frame::new(Some(function), Some(span), path));
         let first = self.graph.len();
-        if self.calls_optimizers && is_optimizer(function) {
+        if is_optimizer(function) {
             self.frame().optimized = Some((function.parameters[0].name.text.clone(), None));
         }
         let mut value = self.call_in_frame(function, given, span);

@@ -11,6 +11,8 @@ use super::train::prune;
 use super::value::Value;
 use super::{Catalog, Model, Variable};
 use crate::base::{DType, Dim, TensorType};
+use crate::graph::rewrite::{copy_node, rewrite};
+use crate::graph::{Graph, Op};
 use gradc_dsl::ast::{DimItem, ExprKind, Function, Item, Pattern, Train, Type};
 use gradc_dsl::nearest::nearest;
 use gradc_dsl::{Diagnostic, Span};
@@ -155,6 +157,8 @@ impl<'a> Parts<'a> {
         let evaluated = eval.train_block(train, &settings);
         eval.finish(&evaluated);
         eval.graph.updates.clear();
+        let shadows: Vec<(SmolStr, SmolStr)> = cx.shadows.clone().into_iter().collect();
+        eval.graph = with_shadows(&eval.graph, &cx.shadows);
         let mut predict = eval.graph.clone();
         predict.outputs = evaluated.predictions.clone();
         if eval.diagnostics.iter().any(Diagnostic::is_error) {
@@ -172,11 +176,20 @@ impl<'a> Parts<'a> {
             eval: prune(&eval.graph),
             predict: prune(&predict),
             variables: parameters.into_iter().chain(states).collect(),
+            shadows,
             metrics: cx.graph.outputs.iter().map(|(name, _)| name.clone()).collect(),
             settings: run,
         };
         (Some(model), diagnostics)
     }
+}
+
+/// The graph with each parameter that has a shadow replaced by it.
+fn with_shadows(graph: &Graph, shadows: &IndexMap<SmolStr, SmolStr>) -> Graph {
+    rewrite(graph, |new, node, operands| match &node.op {
+        Op::Param(path) if shadows.contains_key(path) => new.state(shadows[path].clone(), node.ty.clone()),
+        _ => copy_node(new, node, operands),
+    })
 }
 
 /// More elements than the memory of any machine: sizes that are fine by themselves can have a product that is not.
@@ -298,8 +311,10 @@ pub(super) fn globals<'a>(
 }
 
 fn unknown_overrides(program: &Program, train: &Train, overrides: &Overrides, all: &mut Vec<Diagnostic>) {
-    let mut known: Vec<SmolStr> =
-        ["batch", "epochs", "steps", "seed", "shuffle"].map(SmolStr::from).into_iter().collect();
+    let mut known: Vec<SmolStr> = ["batch", "epochs", "steps", "seed", "shuffle", "accumulate"]
+        .map(SmolStr::from)
+        .into_iter()
+        .collect();
     let lets = items(program).filter_map(|item| match item {
         Item::Setting(binding) => Some(&binding.pattern),
         _ => None,

@@ -8,6 +8,7 @@
 
 use super::Variable;
 use super::load::Program;
+use super::params::Kind;
 use super::paths::Segments;
 use super::value::Value;
 use crate::base::{DType, Dim, TensorType};
@@ -127,6 +128,10 @@ pub(super) struct Elaborator<'a> {
     pub steps: Option<u64>,
     pub epochs: Option<u64>,
     pub over: Option<super::over::Over>,
+    /// Parameters to the states that stand for them in evaluation, both by path.
+    pub shadows: IndexMap<SmolStr, SmolStr>,
+    /// How many steps share an update.
+    pub accumulate: u64,
     /// Whether an optimizer may be called like any function, as in examples.
     pub calls_optimizers: bool,
     /// Blocks elaborated so far.
@@ -159,6 +164,8 @@ impl<'a> Elaborator<'a> {
             steps: None,
             epochs: None,
             over: None,
+            shadows: IndexMap::new(),
+            accumulate: 1,
             calls_optimizers: false,
             n_blocks: 0,
             library_calls: Vec::new(),
@@ -301,8 +308,9 @@ impl<'a> Elaborator<'a> {
     pub(super) fn statement(&mut self, statement: &'a Statement) {
         match statement {
             Statement::Let(binding) => self.let_statement(binding),
-            Statement::Param(declaration) => self.declare(declaration, true),
-            Statement::State(declaration) => self.declare(declaration, false),
+            Statement::Param(declaration) => self.declare(declaration, Kind::Param),
+            Statement::State(declaration) => self.declare(declaration, Kind::State),
+            Statement::Shadow(declaration) => self.declare(declaration, Kind::Shadow),
             Statement::Update { target, value, .. } => self.update(target, value),
             Statement::Expr(expr) => {
                 let value = self.expr(expr);

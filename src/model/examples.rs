@@ -95,6 +95,7 @@ fn elaborate(program: &Program) -> Result<(Model, u64, Vec<Claim>), Vec<Diagnost
         eval: Graph::new(),
         predict: Graph::new(),
         variables: cx.leaves.into_values().map(|leaf| leaf.variable).collect(),
+        shadows: Vec::new(),
         metrics: Vec::new(),
         settings,
     };

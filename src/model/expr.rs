@@ -245,9 +245,10 @@ impl<'a> Elaborator<'a> {
             },
             "step" => {
                 let step = self.input("step", TensorType::scalar(DType::I32));
-                Value::Tensor(self.graph.cast(step, DType::F32).unwrap_or(step))
+                let step = self.graph.cast(step, DType::F32).unwrap_or(step);
+                Value::Tensor(self.update_count(step))
             }
-            "steps" => self.count(self.steps, "steps"),
+            "steps" => self.count(self.steps.map(|n| n.div_ceil(self.accumulate)), "steps"),
             "epochs" => self.count(self.epochs, "epochs"),
             "batch" if self.fields.is_some() => Value::Dim(Dim::symbol("batch")),
             "data" if self.fields.is_some() && self.frames.len() == 1 => Value::Data,

@@ -50,7 +50,7 @@ const INTRINSICS: &[(&str, &[&str])] = &[
     ("bool", &["x"]),
     ("detach", &["x"]),
     ("grad", &["loss", "wrt"]),
-    ("size", &["x", "axis"]),
+    ("size", &["x", "axis?"]),
     ("shape", &["x"]),
     ("rank", &["x"]),
 ];
@@ -237,7 +237,8 @@ impl<'a> Elaborator<'a> {
             }
             _ => {
                 let Some(x) = self.tensor(&value, at) else { return Value::Error };
-                match second.and_then(|g| self.axis(x, g)) {
+                let Some(given) = second else { return Value::Dim(self.graph.ty(x).n_elements()) };
+                match self.axis(x, given) {
                     Some(axis) => Value::Dim(self.graph.ty(x).shape[axis].clone()),
                     None => Value::Error,
                 }

@@ -6,6 +6,7 @@
 //! trainable parameter is reached by a loss; its graphs' only free symbol is `batch`; gradients stand in them as
 //! `Op::Grad`, which `autodiff` replaces. Not here: differentiation, reading of data files.
 
+mod accumulate;
 mod arith;
 mod axes;
 mod bind;
@@ -61,6 +62,8 @@ pub struct Model {
     pub predict: Graph,
     /// Parameters first, then states, each in order of first use.
     pub variables: Vec<Variable>,
+    /// Parameters to the states that stand for them in `eval` and `predict`, both by path.
+    pub shadows: Vec<(SmolStr, SmolStr)>,
     /// Outputs' names in order: `loss`, then the reports.
     pub metrics: Vec<SmolStr>,
     pub settings: Settings,
@@ -74,6 +77,8 @@ pub struct Variable {
     /// Constant shape.
     pub ty: TensorType,
     pub initial: Initial,
+    /// An optimizer's state that begins as the parameter of this path does.
+    pub begins_as: Option<SmolStr>,
     /// A parameter, rather than a state.
     pub trained: bool,
     pub span: Span,

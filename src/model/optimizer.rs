@@ -49,11 +49,15 @@ impl<'a> Elaborator<'a> {
                         self.graph.updates.retain(|(leaf, _)| *leaf != parameter.leaf);
                         self.graph.updates.push((parameter.leaf, next));
                     }
-                    (None, Value::Tensor(id)) if self.graph.ty(id) == self.graph.ty(parameter.leaf) && i < last => {
+                    (None, Value::Tensor(id))
+                        if self.graph.ty(id) == self.graph.ty(parameter.leaf)
+                            && i < last
+                            && !parameter.updated =>
+                    {
                         parameter.gradient = id;
                     }
                     // A stage after the update may only look on.
-                    (None, Value::Tuple(items)) if items.is_empty() && parameter.updated => {}
+                    (None, value) if parameter.updated && looks_on(&value, parameter) => {}
                     _ => {
                         self.over = None;
                         return self.no_update(function, stage.span);
@@ -151,6 +155,15 @@ impl<'a> Elaborator<'a> {
         let value = self.call_stage(function, arguments, span);
         let next = self.frames.pop().and_then(|f| f.optimized).and_then(|(_, next)| next);
         (value, next)
+    }
+}
+
+/// Whether a stage gives the parameter as it is, or nothing.
+fn looks_on(value: &Value, parameter: &Trained) -> bool {
+    match value {
+        Value::Tensor(id) => *id == parameter.value,
+        Value::Tuple(items) => items.is_empty(),
+        _ => false,
     }
 }
 

@@ -107,8 +107,11 @@ impl<'a> Elaborator<'a> {
         let (loss, current) = (over.loss, over.current);
         let leaves: Vec<(NodeId, NodeId)> = over.parameters.iter().map(|p| (p.leaf, p.value)).collect();
         let Some(points) = self.ask(span, point) else { return Value::Tensor(point) };
-        let points: Vec<(NodeId, NodeId)> =
-            leaves.iter().zip(points).map(|((leaf, value), point)| (*leaf, point.unwrap_or(*value))).collect();
+        let points: Vec<(NodeId, NodeId)> = leaves
+            .iter()
+            .zip(points)
+            .map(|((leaf, value), point)| (*leaf, point.unwrap_or(*value)))
+            .collect();
         let moved = self.moved(loss, &points);
         let mut gradients = Vec::new();
         for (_, point) in &points {

@@ -11,7 +11,7 @@ use crate::graph::NodeId;
 use gradc_dsl::ast::{Argument, ArgumentValue, Declaration, Expr, ExprKind, Name};
 use gradc_dsl::nearest::nearest;
 use gradc_dsl::{Diagnostic, Span};
-use smol_str::{SmolStr, format_smolstr};
+use smol_str::SmolStr;
 
 const INITIALISERS: [&str; 12] = [
     "zeros",
@@ -28,10 +28,27 @@ const INITIALISERS: [&str; 12] = [
     "orthogonal",
 ];
 
+/// What a declaration makes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Param,
+    State,
+    Shadow,
+}
+
+impl Kind {
+    fn word(self) -> &'static str {
+        match self {
+            Kind::Param => "param",
+            Kind::State => "state",
+            Kind::Shadow => "shadow",
+        }
+    }
+}
+
 impl<'a> Elaborator<'a> {
-    pub(super) fn declare(&mut self, declaration: &'a Declaration, trained: bool) {
+    pub(super) fn declare(&mut self, declaration: &'a Declaration, kind: Kind) {
         let name = &declaration.name;
-        let word = if trained { "param" } else { "state" };
         if let Some(first) = self.frame().declared.get(&name.text).copied()
             && first != name.span
         {
@@ -48,9 +65,9 @@ impl<'a> Elaborator<'a> {
             return;
         }
         self.frame().declared.insert(name.text.clone(), name.span);
-        let value = match self.declaration_leaf(declaration, trained, word) {
+        let value = match self.declaration_leaf(declaration, kind) {
             Some(leaf) => {
-                if !trained {
+                if kind != Kind::Param {
                     self.frame().states.insert(name.text.clone(), leaf);
                 }
                 Value::Tensor(leaf)
@@ -60,12 +77,8 @@ impl<'a> Elaborator<'a> {
         self.bind(&name.text, value, name.span);
     }
 
-    fn declaration_leaf(
-        &mut self,
-        declaration: &'a Declaration,
-        trained: bool,
-        word: &str,
-    ) -> Option<NodeId> {
+    fn declaration_leaf(&mut self, declaration: &'a Declaration, kind: Kind) -> Option<NodeId> {
+        let (trained, word) = (kind == Kind::Param, kind.word());
         let name = &declaration.name;
         let place = super::types::type_span(&declaration.ty);
         let ty = self.declared(&declaration.ty)?;
@@ -94,17 +107,22 @@ impl<'a> Elaborator<'a> {
             );
             return None;
         }
-        let initial = self.initial(&declaration.initial, &ty)?;
+        let (initial, begins_as) = match self.begins_as(&declaration.initial) {
+            Some(parameter) => {
+                let initial = self.leaves.get(&parameter).map(|leaf| leaf.variable.initial);
+                (initial.unwrap_or(Initial::Constant(0.0)), Some(parameter))
+            }
+            None => (self.initial(&declaration.initial, &ty)?, None),
+        };
         let frame_path = self.frame().path.clone();
         let path = if frame_path.is_empty() {
             name.text.clone()
-        } else if self.frame().optimized.is_some() {
-            // `adam.m/classifier.dense.0.w`: the frame's path ends with the parameter.
-            let (stage, parameter) = frame_path.split_once('/').unwrap_or((&frame_path, ""));
-            format_smolstr!("{stage}.{}/{parameter}", name.text)
         } else {
-            format_smolstr!("{frame_path}.{}", name.text)
+            super::paths::longer(&frame_path, &name.text)
         };
+        if kind == Kind::Shadow {
+            self.shadow(&path, &ty, name.span)?;
+        }
         if let Some(leaf) = self.leaves.get(&path) {
             let (first, known, node) = (leaf.variable.span, leaf.variable.ty.clone(), leaf.node);
             let other = if first == name.span { leaf.call } else { Some(first) };
@@ -134,9 +152,58 @@ impl<'a> Elaborator<'a> {
             true => self.graph.param(path.clone(), ty.clone()),
             false => self.graph.state(path.clone(), ty.clone()),
         };
-        let variable = Variable { path: path.clone(), ty, initial, trained, span: name.span };
+        let variable = Variable { path: path.clone(), ty, initial, begins_as, trained, span: name.span };
         self.leaves.insert(path, Leaf { variable, call: self.users_call(), node });
         Some(node)
+    }
+
+    /// `state slow: f32[..] = p`, in an optimizer: the parameter that the state begins as.
+    fn begins_as(&mut self, initial: &'a Expr) -> Option<SmolStr> {
+        let ExprKind::Name(name) = &initial.kind else { return None };
+        let generic = self.mode == Mode::Generic && self.is_optimizer_like(name);
+        let frame = self.frame();
+        let optimized = frame.optimized.as_ref().is_some_and(|(parameter, _)| parameter == name);
+        let parameter = frame.path.split_once('/').map_or("", |(_, parameter)| parameter).into();
+        let found = optimized || generic;
+        if found {
+            // Marks the name as used.
+            self.lookup(name);
+        }
+        found.then_some(parameter)
+    }
+
+    /// Lets the state `path` of an optimizer stand for its parameter in evaluation.
+    fn shadow(&mut self, path: &SmolStr, ty: &TensorType, at: Span) -> Option<()> {
+        if self.mode == Mode::Generic || self.calls_optimizers {
+            return Some(());
+        }
+        let Some((_, parameter)) = path.split_once('/') else {
+            self.report(
+                Diagnostic::error("E0421", "a `shadow` belongs to an optimizer", at, "not in an optimizer")
+                    .help("it stands for the parameter p of an optimizer's stage; elsewhere write `state`"),
+            );
+            return None;
+        };
+        let wanted = self.leaves.get(parameter).map(|leaf| leaf.variable.ty.clone());
+        if let Some(wanted) = wanted.filter(|wanted| wanted != ty) {
+            let text = format!("this is `{}`, the parameter `{}`", show(ty), show(&wanted));
+            self.report(
+                Diagnostic::error("E0421", "a shadow has its parameter's type", at, text)
+                    .help("declare it with the axes of the signature: `shadow mean_of: f32[..] = p`"),
+            );
+            return None;
+        }
+        match self.shadows.insert(parameter.into(), path.clone()) {
+            Some(other) if other != *path => {
+                let message = format!("`{parameter}` has two shadows, `{other}` and `{path}`");
+                self.report(
+                    Diagnostic::error("E0421", message, at, "the second")
+                        .help("only one value can stand for a parameter in evaluation: use one such stage"),
+                );
+                None
+            }
+            _ => Some(()),
+        }
     }
 
     /// `glorot_uniform()`, for a shape.

@@ -9,6 +9,14 @@ use gradc_dsl::ast::{ArgumentValue, Block, Expr, ExprKind, Index, Pattern, State
 use smol_str::{SmolStr, format_smolstr};
 use std::collections::HashMap;
 
+/// A path with one more name: behind its end, or in an optimizer's state, `adam.m/classifier.w`, behind the stage.
+pub(super) fn longer(path: &str, name: &str) -> SmolStr {
+    match path.split_once('/') {
+        Some((stage, parameter)) => format_smolstr!("{stage}.{name}/{parameter}"),
+        None => format_smolstr!("{path}.{name}"),
+    }
+}
+
 /// Segments by the call's span (of the callee's name, which is unique).
 #[derive(Default, Debug)]
 pub(super) struct Segments(HashMap<Span, SmolStr>);
@@ -57,9 +65,9 @@ fn walk_block(block: &Block, calls: &mut Calls) {
                 };
                 walk(&binding.value, name, calls);
             }
-            Statement::Param(declaration) | Statement::State(declaration) => {
-                walk(&declaration.initial, None, calls)
-            }
+            Statement::Param(declaration)
+            | Statement::State(declaration)
+            | Statement::Shadow(declaration) => walk(&declaration.initial, None, calls),
             Statement::Update { value, .. } => walk(value, None, calls),
             Statement::Expr(expr) => walk(expr, None, calls),
         }

@@ -14,7 +14,8 @@ use indexmap::IndexMap;
 use smol_str::SmolStr;
 
 /// Everything a train block can set.
-pub(super) const NAMES: [&str; 8] = ["data", "test", "valid", "batch", "epochs", "steps", "seed", "shuffle"];
+pub(super) const NAMES: [&str; 9] =
+    ["data", "test", "valid", "batch", "epochs", "steps", "seed", "shuffle", "accumulate"];
 
 /// `--set NAME=VALUE`, in order; later ones win.
 #[derive(Clone, Debug, Default)]
@@ -46,6 +47,7 @@ pub(super) struct TrainSettings {
     pub steps: Option<u64>,
     pub seed: u64,
     pub shuffle: bool,
+    pub accumulate: u64,
     /// `epochs * ceil(n / batch)`, or `steps`.
     pub total_steps: Option<u64>,
     /// `let`s of the block that the command line replaces.
@@ -100,6 +102,7 @@ impl<'a> Elaborator<'a> {
             steps: None,
             seed: 0,
             shuffle: true,
+            accumulate: 1,
             total_steps: None,
             lets: IndexMap::new(),
         };
@@ -132,7 +135,7 @@ impl<'a> Elaborator<'a> {
                 _ => {}
             }
         }
-        for name in ["batch", "epochs", "steps", "seed", "shuffle"] {
+        for name in ["batch", "epochs", "steps", "seed", "shuffle", "accumulate"] {
             if !seen.contains_key(name)
                 && let Some(value) = overrides.get(name)
             {
@@ -154,7 +157,7 @@ impl<'a> Elaborator<'a> {
             "data" => settings.data = self.data_call(value),
             "test" => settings.test = self.data_call(value),
             "valid" => settings.valid = self.data_call(value),
-            "batch" | "epochs" | "steps" | "seed" | "shuffle" => {
+            "batch" | "epochs" | "steps" | "seed" | "shuffle" | "accumulate" => {
                 let result = overrides.get(&name.text).unwrap_or_else(|| self.expr(value));
                 self.number_setting(settings, &name.text, result, value.span);
             }
@@ -199,6 +202,7 @@ impl<'a> Elaborator<'a> {
                 "batch" => settings.batch = n as u64,
                 "epochs" => settings.epochs = n as u64,
                 "steps" => settings.steps = Some(n as u64),
+                "accumulate" => settings.accumulate = n as u64,
                 _ => settings.seed = n as u64,
             },
             _ => {

@@ -14,8 +14,11 @@ use crate::graph::{Graph, NodeId, Op};
 use gradc_dsl::ast::{ArgumentValue, Expr, ExprKind, Name, Pattern, Train, TrainStatement};
 use gradc_dsl::nearest::nearest;
 use gradc_dsl::{Diagnostic, Span};
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 use smol_str::SmolStr;
+
+/// A loss, its place, the groups named, the optimizer, and the whole statement's place.
+type Minimized<'a> = (NodeId, Span, &'a Vec<Name>, &'a Expr, Span);
 
 /// What one elaboration of a train block gave.
 pub(super) struct Elaborated {
@@ -38,6 +41,7 @@ impl<'a> Elaborator<'a> {
         self.epochs = Some(settings.epochs);
         let mut found = Elaborated { losses: Vec::new(), reports: Vec::new(), predictions: Vec::new() };
         let mut minimized = Vec::new();
+        let mut frozen: Vec<&'a Name> = Vec::new();
         for statement in &train.statements {
             match statement {
                 TrainStatement::Let(binding) => {
@@ -58,6 +62,7 @@ impl<'a> Elaborator<'a> {
                         self.bind(&name.text, value, name.span);
                     }
                 }
+                TrainStatement::Freeze { paths, .. } => frozen.extend(paths),
                 TrainStatement::Minimize { loss, over, optimizer, span } => {
                     let value = self.expr(loss);
                     let Some(id) = self.scalar_loss(&value, loss) else { continue };
@@ -84,7 +89,7 @@ impl<'a> Elaborator<'a> {
         let is_loss = |s: &&TrainStatement| matches!(s, TrainStatement::Minimize { .. });
         let all_losses = minimized.len() == train.statements.iter().filter(is_loss).count();
         if self.mode == Mode::Train && self.n_errors() == 0 && all_losses {
-            self.minimize_all(minimized);
+            self.minimize_all(minimized, &frozen, settings.accumulate);
         }
         found
     }
@@ -151,35 +156,27 @@ impl<'a> Elaborator<'a> {
         (self.graph.dtype(id) == DType::F32).then(|| (name_of(None, first, "prediction"), id))
     }
 
-    fn minimize_all(&mut self, minimized: Vec<(NodeId, Span, &'a Vec<Name>, &'a Expr, Span)>) {
-        let parameters: Vec<(SmolStr, NodeId)> = self
+    fn minimize_all(&mut self, minimized: Vec<Minimized<'a>>, frozen: &[&'a Name], accumulate: u64) {
+        let all: Vec<(SmolStr, NodeId)> = self
             .leaves
             .iter()
             .filter(|(_, leaf)| leaf.variable.trained)
             .map(|(path, leaf)| (path.clone(), leaf.node))
+            .collect();
+        let named = minimized.iter().flat_map(|(_, _, over, ..)| over.iter());
+        for name in named.chain(frozen.iter().copied()) {
+            self.known_group(name, &all);
+        }
+        let parameters: Vec<(SmolStr, NodeId)> = all
+            .iter()
+            .filter(|(path, _)| !frozen.iter().any(|name| under(path, &name.text)))
+            .cloned()
             .collect();
         let mut trained_by: IndexMap<SmolStr, Span> = IndexMap::new();
         let mut reached_by_any: Vec<SmolStr> = Vec::new();
         let mut work = Vec::new();
         for (loss, at, over, optimizer, span) in minimized {
             let differentiable = differentiable_from(&self.graph, loss);
-            for name in over {
-                let known = parameters.iter().any(|(path, ..)| under(path, &name.text));
-                if !known {
-                    let heads: Vec<&str> =
-                        parameters.iter().map(|(p, ..)| p.split('.').next().unwrap_or(p)).collect();
-                    let error = Diagnostic::error(
-                        "E0511",
-                        format!("there are no parameters of `{}`", name.text),
-                        name.span,
-                        "not known",
-                    );
-                    self.report(match nearest(&name.text, heads.iter().copied()) {
-                        Some(near) => error.help(format!("did you mean `{near}`?")),
-                        None => error.help("name a function of this train block that has parameters"),
-                    });
-                }
-            }
             let mut chosen = Vec::new();
             for (path, leaf) in &parameters {
                 let named = over.is_empty() || over.iter().any(|n| under(path, &n.text));
@@ -201,8 +198,10 @@ impl<'a> Elaborator<'a> {
                 trained_by.insert(path.clone(), span);
             }
             if chosen.is_empty() && parameters.is_empty() {
+                let text =
+                    if all.is_empty() { "no `param` is used here" } else { "all parameters are frozen" };
                 self.report(
-                    Diagnostic::error("E0507", "there is nothing to train", at, "no `param` is used here")
+                    Diagnostic::error("E0507", "there is nothing to train", at, text)
                         .help("use a layer with parameters, such as `dense(10)`, or declare a `param`"),
                 );
             }
@@ -217,16 +216,47 @@ impl<'a> Elaborator<'a> {
         if self.n_errors() > 0 {
             return;
         }
+        let before = self.graph.updates.len();
+        let last = self.begin_accumulation(accumulate);
         for (loss, chosen, optimizer) in work {
             self.graph_origin(optimizer.span);
             let mut with_gradients = Vec::new();
             for (path, leaf) in chosen {
                 if let Ok(gradient) = self.graph.grad(loss, leaf) {
+                    let gradient = self.accumulated(&path, gradient);
                     with_gradients.push(Trained { path, leaf, value: leaf, gradient, updated: false });
                 }
             }
             self.optimize(optimizer, loss, with_gradients);
         }
+        self.end_accumulation(before, last);
+    }
+
+    /// Says so if no parameter lies under the path.
+    fn known_group(&mut self, name: &Name, parameters: &[(SmolStr, NodeId)]) {
+        if parameters.iter().any(|(path, _)| under(path, &name.text)) {
+            return;
+        }
+        let error = Diagnostic::error(
+            "E0511",
+            format!("there are no parameters of `{}`", name.text),
+            name.span,
+            "not known",
+        );
+        // Every path's beginnings, the shortest first.
+        let parts = |path: &str| path.matches('.').count();
+        let mut known: Vec<&str> = parameters
+            .iter()
+            .flat_map(|(path, _)| path.match_indices('.').map(|(end, _)| &path[..end]).chain([path.as_str()]))
+            .filter(|path| parts(path) <= parts(&name.text))
+            .collect();
+        known.sort_by_key(|path| parts(path));
+        self.report(match nearest(&name.text, known) {
+            Some(near) => error.help(format!("did you mean `{near}`?")),
+            None => error.help(
+                "name a function of this train block that has parameters, or a path that `gradc dump` shows",
+            ),
+        });
     }
 
     /// A parameter that no loss reaches; one of the standard library's is shown by the call that makes it.
@@ -256,7 +286,9 @@ impl<'a> Elaborator<'a> {
     /// Sets the graph's outputs: `loss` and the reports.
     pub(super) fn finish(&mut self, found: &Elaborated) {
         let mut total = None;
-        for (loss, _) in &found.losses {
+        // The same loss may be minimized over several groups.
+        let different: IndexSet<NodeId> = found.losses.iter().map(|(loss, _)| *loss).collect();
+        for loss in &different {
             total = match total {
                 None => Some(*loss),
                 Some(sum) => self.graph.map(crate::scalar::Func::Add, &[sum, *loss]).ok(),

@@ -228,6 +228,7 @@ mod tests {
             eval,
             predict,
             variables: vec![],
+            shadows: Vec::new(),
             metrics: vec![],
             settings,
         }

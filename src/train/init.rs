@@ -11,7 +11,7 @@ pub fn initial_value(variable: &Variable, seed: u64) -> Vec<f32> {
     let shape: Vec<usize> =
         variable.ty.shape.iter().map(|d| d.as_const().unwrap_or(0).max(0) as usize).collect();
     let n: usize = shape.iter().product();
-    let mut random = Philox::keyed(seed, &variable.path);
+    let mut random = Philox::keyed(seed, variable.begins_as.as_ref().unwrap_or(&variable.path));
     match variable.initial {
         Initial::Constant(value) => vec![value as f32; n],
         Initial::Uniform { low, high } => {
@@ -65,7 +65,7 @@ mod tests {
     fn variable(path: &str, shape: &[i64], initial: Initial) -> Variable {
         let shape: Vec<Dim> = shape.iter().map(|n| Dim::from(*n)).collect();
         let ty = TensorType::new(DType::F32, shape);
-        Variable { path: path.into(), ty, initial, trained: true, span: Span::default() }
+        Variable { path: path.into(), ty, initial, begins_as: None, trained: true, span: Span::default() }
     }
 
     #[test]

@@ -126,7 +126,8 @@ mod tests {
         let next = g.map(Func::Sub, &[w, change]).unwrap();
         g.updates.push((w, next));
         let (initial, span) = (Initial::Constant(0.0), Span::default());
-        let variables = vec![Variable { path: "w".into(), ty: scalar, initial, trained: true, span }];
+        let variables =
+            vec![Variable { path: "w".into(), ty: scalar, initial, begins_as: None, trained: true, span }];
         let data = DataCall { source: "memory".into(), arguments: Vec::new(), span };
         let settings = Settings {
             data,
@@ -145,6 +146,7 @@ mod tests {
             eval,
             predict,
             variables,
+            shadows: Vec::new(),
             metrics: vec!["loss".into()],
             settings,
         };

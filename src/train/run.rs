@@ -220,9 +220,15 @@ impl<'a, E: Engine> Trainer<'a, E> {
         self.shapes().into_iter().map(|(path, shape)| (path.clone(), tensor(&path, shape))).collect()
     }
 
-    /// Parameters and the model's own states: what evaluation needs.
+    /// Parameters and the model's own states: what evaluation needs. Where a shadow stands for a parameter, its value.
     pub fn weights(&self) -> Tensors {
-        self.variables().into_iter().filter(|(path, _)| !is_optimizer_state(path)).collect()
+        let all = self.variables();
+        let shadow = |path: &SmolStr| {
+            let (_, state) = self.model.shadows.iter().find(|(parameter, _)| parameter == path)?;
+            all.get(state).cloned()
+        };
+        let kept = all.iter().filter(|(path, _)| !is_optimizer_state(path));
+        kept.map(|(path, tensor)| (path.clone(), shadow(path).unwrap_or_else(|| tensor.clone()))).collect()
     }
 
     /// Replaces parameters and states by a file's.
@@ -235,6 +241,11 @@ impl<'a, E: Engine> Trainer<'a, E> {
         for (name, shape) in self.shapes() {
             if let Some(tensor) = tensors.get(&name).filter(|t| t.shape == shape) {
                 self.engine.set_variable(&name, &tensor.values);
+            }
+        }
+        for variable in &self.model.variables {
+            if let Some(tensor) = variable.begins_as.as_ref().and_then(|parameter| tensors.get(parameter)) {
+                self.engine.set_variable(&variable.path, &tensor.values);
             }
         }
         Ok(())

@@ -8,6 +8,7 @@ added up), and the variables after them (`after.PATH`). `tests/golden.rs` holds 
 Cases are made by `middle` (a function between two dense layers), `loss`, `optimizer`, and `network` (anything else); the
 files of `cases/` are lists of them.
 """
+import inspect
 from dataclasses import dataclass, field
 from typing import Any, Callable
 
@@ -49,8 +50,13 @@ label = whole(CLASSES)
 
 
 def optimizer_of(make):
-    """What PyTorch's optimizers are here: a function of the parameters that gives a function of no arguments, one step."""
-    return lambda ps: make(ps).step
+    """What PyTorch's optimizers are here: a function of the parameters that gives a function of no arguments, one step.
+    (One with an argument is given what computes the loss and the gradients anew.)"""
+    def build(ps):
+        optimizer = make(ps)
+        return lambda: optimizer.step()
+
+    return build
 
 
 LABELS = ("cross_entropy(guess, data.y)", F.cross_entropy)
@@ -136,14 +142,20 @@ def train(case, inputs, y, probe, before):
         inputs[0].requires_grad_()
     step = case.optimizer[1](list(ps.values()))
     losses, slopes = [], []
-    for _ in range(STEPS):
+
+    def evaluate():
+        """The loss; every gradient is brought up to date."""
         value = case.loss[1](case.forward(ps, *inputs), y)
         for p in [*ps.values(), inputs[0]]:
             p.grad = None
         value.backward()
+        return value
+
+    for _ in range(STEPS):
+        value = evaluate()
         if probe is not None:
             slopes.append(float((inputs[0].grad * torch.tensor(probe.astype(np.float64))).sum()))
-        step()
+        step(evaluate) if inspect.signature(step).parameters else step()
         losses.append(float(value.detach()))
     return np.array(losses), np.array(slopes), {path: p.detach().numpy() for path, p in ps.items()}
 
@@ -173,6 +185,8 @@ def write(case):
 
     given = [f"data.{name}" for name in inputs]
     lines = [f"let guess = net({', '.join(given)})", f"minimize {case.loss[0]} with {case.optimizer[0]}"]
+    if "error" in case.optimizer[0]:
+        lines[1:] = [f"let error = {case.loss[0]}", f"minimize error with {case.optimizer[0]}"]
     if probe is not None:
         given[0] = first
         lines = [f"let {first} = data.{first}", f"let guess = net({', '.join(given)})",

@@ -75,6 +75,14 @@ impl<'m> Ladder<'m> {
                 None => return Err(format!("there is no variable `{path}`")),
             }
         }
+        // A state that begins as a parameter follows it.
+        for variable in &model.variables {
+            if let Some(values) =
+                variable.begins_as.as_ref().and_then(|parameter| all.get(parameter.as_str()))
+            {
+                all.insert(variable.path.to_string(), values.clone());
+            }
+        }
         let n_steps = model.settings.steps.expect("the model says how many steps");
         Ok(Ladder { model, data, start: all, n_steps })
     }

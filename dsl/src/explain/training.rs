@@ -115,6 +115,17 @@ pub(super) static ROWS: &[Explanation] = &[
          \x20       }",
     ),
     row(
+        "E0421",
+        "A shadow that stands for no parameter",
+        "A `shadow` is a state of an optimizer that stands for its parameter in evaluation and prediction, such as a running\n\
+         mean. It has the parameter's shape, and a parameter has one at most.\n\n\
+         Wrong:  fn net(x: f32[batch, n]) -> f32[batch, n] { shadow m: f32[n] = zeros() ... }\n\
+         Right:  fn smoothed(p: f32[..], _g: f32[..]) {\n\
+         \x20           shadow mean_of: f32[..] = p\n\
+         \x20           mean_of <- 0.99 * mean_of + 0.01 * p\n\
+         \x20       }",
+    ),
+    row(
         "E0501",
         "No data",
         "A train block says what it learns from.\n\n\

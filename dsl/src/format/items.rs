@@ -122,6 +122,7 @@ impl Printer<'_> {
             Statement::Let(statement) => self.let_statement(statement),
             Statement::Param(declaration) => self.declaration("param", declaration),
             Statement::State(declaration) => self.declaration("state", declaration),
+            Statement::Shadow(declaration) => self.declaration("shadow", declaration),
             Statement::Update { target, value, .. } => {
                 Doc::from(vec![Doc::text(format!("{} <- ", target.text)), self.expr(value)])
             }
@@ -167,6 +168,7 @@ impl Printer<'_> {
             TrainStatement::Setting { name, value, .. } => {
                 Doc::from(vec![Doc::text(format!("{} = ", name.text)), self.expr(value)])
             }
+            TrainStatement::Freeze { paths, .. } => Doc::text(format!("freeze {}", names(paths))),
             TrainStatement::Minimize { loss, over, optimizer, .. } => {
                 let mut rest = Vec::new();
                 let loss = self.expr(loss);
@@ -298,9 +300,11 @@ impl Entry<'_> {
             Entry::Value(expr) => expr.span,
             Entry::Statement(Statement::Expr(expr)) => expr.span,
             Entry::Statement(Statement::Let(statement)) => statement.span,
-            Entry::Statement(Statement::Param(declaration) | Statement::State(declaration)) => {
-                declaration.span
-            }
+            Entry::Statement(
+                Statement::Param(declaration)
+                | Statement::State(declaration)
+                | Statement::Shadow(declaration),
+            ) => declaration.span,
             Entry::Statement(Statement::Update { span, .. }) => *span,
         }
     }
@@ -334,6 +338,7 @@ impl Lines<TrainStatement> for TrainStatements {
         match statement {
             TrainStatement::Let(statement) => statement.span,
             TrainStatement::Setting { span, .. }
+            | TrainStatement::Freeze { span, .. }
             | TrainStatement::Minimize { span, .. }
             | TrainStatement::Report { span, .. }
             | TrainStatement::Predict { span, .. } => *span,

@@ -137,6 +137,7 @@ impl Parser<'_> {
             "let" => return self.let_statement().map(Statement::Let),
             "param" if self.word_follows() => return self.declaration().map(Statement::Param),
             "state" if self.word_follows() => return self.declaration().map(Statement::State),
+            "shadow" if self.word_follows() => return self.declaration().map(Statement::Shadow),
             "fn" => {
                 let function = self.function()?;
                 let message = format!("the function `{}` stands inside another function", function.name.text);
@@ -188,7 +189,7 @@ impl Parser<'_> {
     fn meant_let(&mut self, word: &str) -> Parse<bool> {
         let token = self.token();
         let after = self.ahead(2).kind;
-        let meant = match nearest(word, ["let", "param", "state"]) {
+        let meant = match nearest(word, ["let", "param", "state", "shadow"]) {
             _ if LIKE_LET.contains(&word) => "let",
             _ if matches!(word, "parameter" | "weight") => "param",
             Some(meant) if matches!(after, Kind::Assign | Kind::Colon) => meant,
@@ -275,7 +276,7 @@ impl Parser<'_> {
         Ok(Pattern::Name(name))
     }
 
-    /// `param w: f32[n, m] = glorot_uniform()`; the current token is `param` or `state`.
+    /// `param w: f32[n, m] = glorot_uniform()`; the current token is `param`, `state` or `shadow`.
     fn declaration(&mut self) -> Parse<Declaration> {
         let start = self.here();
         let keyword = self.bump().span;

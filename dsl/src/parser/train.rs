@@ -10,7 +10,7 @@ use crate::diagnostic::Diagnostic;
 use crate::nearest::nearest;
 use crate::token::Kind;
 
-const TRAIN_WORDS: [&str; 4] = ["let", "minimize", "report", "predict"];
+const TRAIN_WORDS: [&str; 5] = ["let", "freeze", "minimize", "report", "predict"];
 
 impl Parser<'_> {
     /// The current token is `train`, or a word that was meant as it.
@@ -47,6 +47,14 @@ impl Parser<'_> {
         match self.word() {
             "let" => return self.let_statement().map(TrainStatement::Let),
             "minimize" if !is_setting => return self.minimize(),
+            "freeze" if !is_setting => {
+                self.bump();
+                let mut paths = vec![self.path()?];
+                while self.eat(Kind::Comma) {
+                    paths.push(self.path()?);
+                }
+                return Ok(TrainStatement::Freeze { paths, span: self.span_from(start) });
+            }
             "report" if !is_setting => {
                 let (name, value) = self.named_value()?;
                 return Ok(TrainStatement::Report { name, value, span: self.span_from(start) });
@@ -55,7 +63,7 @@ impl Parser<'_> {
                 let (name, value) = self.named_value()?;
                 return Ok(TrainStatement::Predict { name, value, span: self.span_from(start) });
             }
-            word @ ("param" | "state") if self.word_follows() => {
+            word @ ("param" | "state" | "shadow") if self.word_follows() => {
                 let message = format!("a `{word}` belongs to a function, not to a train block");
                 return self.fail(
                     Diagnostic::error("E0127", message, token.span, "")
@@ -124,7 +132,7 @@ impl Parser<'_> {
                 );
             }
             self.bump();
-            over = self.list(|parser| parser.name("the name of a function or a parameter"))?;
+            over = self.list(Self::path)?;
         }
         let optimizer = if self.eat_word("with") {
             self.expr()?
@@ -140,6 +148,20 @@ impl Parser<'_> {
             missing(place)
         };
         Ok(TrainStatement::Minimize { loss, over, optimizer, span: self.span_from(start) })
+    }
+
+    /// `gpt.block.3.head`: a function's name, and how its parameters' paths go on.
+    fn path(&mut self) -> Parse<Name> {
+        let start = self.here();
+        let first = self.name("the name of a function or a parameter")?;
+        let mut text = first.text.to_string();
+        while self.kind() == Kind::Dot && matches!(self.ahead(1).kind, Kind::Word | Kind::Number) {
+            self.bump();
+            let more = self.bump().span;
+            text.push('.');
+            text.push_str(self.slice(more));
+        }
+        Ok(Name { text: text.into(), span: self.span_from(start) })
     }
 
     /// After `report` or `predict`: `EXPR` or `name = EXPR`.
@@ -232,6 +254,6 @@ impl Parser<'_> {
 
 fn train_help(diagnostic: Diagnostic) -> Diagnostic {
     diagnostic.help(
-        "in a train block stand settings (`batch = 32`), `let`, `minimize … with …`, `report` and `predict`",
+        "in a train block stand settings (`batch = 32`), `let`, `freeze`, `minimize … with …`, `report` and `predict`",
     )
 }

@@ -12,7 +12,7 @@ const S: Span = Span { source: 0, start: 0, end: 0 };
 
 fn word() -> BoxedStrategy<SmolStr> {
     prop::sample::select(vec![
-        "x", "y", "weight_1", "data", "train", "test", "over", "at", "state", "param", "scan", "each",
+        "x", "y", "weight_1", "data", "train", "test", "over", "at", "state", "param", "shadow", "freeze", "scan", "each",
     ])
     .prop_map(SmolStr::new)
     .boxed()
@@ -208,7 +208,8 @@ fn block(value: BoxedStrategy<Expr>) -> BoxedStrategy<Block> {
     let statement = prop_oneof![
         binding(value.clone()).prop_map(Statement::Let),
         declaration.clone().prop_map(Statement::Param),
-        declaration.prop_map(Statement::State),
+        declaration.clone().prop_map(Statement::State),
+        declaration.prop_map(Statement::Shadow),
         (name(), value.clone()).prop_map(|(target, value)| Statement::Update { target, value, span: S }),
         value.clone().prop_map(Statement::Expr),
     ];
@@ -237,12 +238,21 @@ fn function() -> BoxedStrategy<Item> {
         .boxed()
 }
 
+/// `gpt.block.0.head`
+fn path() -> BoxedStrategy<Name> {
+    let more = prop_oneof![Just(".0"), Just(".12"), Just(".head"), Just(".1.w")];
+    (name(), prop::collection::vec(more, 0..3))
+        .prop_map(|(name, more)| Name { text: format!("{}{}", name.text, more.concat()).into(), span: S })
+        .boxed()
+}
+
 fn train() -> BoxedStrategy<Item> {
     let named = (prop::option::of(name()), expression());
     let statement = prop_oneof![
         binding(expression()).prop_map(TrainStatement::Let),
         (name(), expression()).prop_map(|(name, value)| TrainStatement::Setting { name, value, span: S }),
-        (expression(), prop::collection::vec(name(), 0..3), expression())
+        prop::collection::vec(path(), 1..3).prop_map(|paths| TrainStatement::Freeze { paths, span: S }),
+        (expression(), prop::collection::vec(path(), 0..3), expression())
             .prop_map(|(loss, over, optimizer)| TrainStatement::Minimize { loss, over, optimizer, span: S }),
         named.clone().prop_map(|(name, value)| TrainStatement::Report { name, value, span: S }),
         named.prop_map(|(name, value)| TrainStatement::Predict { name, value, span: S }),

@@ -62,6 +62,7 @@ fn model(epochs: u64, steps: Option<u64>) -> Model {
         path: path.into(),
         ty: TensorType::new(DType::F32, Vec::<Dim>::new()),
         initial,
+        begins_as: None,
         trained,
         span: Span::default(),
     };
@@ -75,6 +76,7 @@ fn model(epochs: u64, steps: Option<u64>) -> Model {
             variable("w", Initial::Normal { mean: 0.0, deviation: 1.0 }, true),
             variable("momentum/w", Initial::Constant(0.0), false),
         ],
+        shadows: Vec::new(),
         metrics: vec!["loss".into()],
         settings: Settings { data, test: None, valid: None, batch: 4, epochs, steps, seed: 5, shuffle: true },
     }

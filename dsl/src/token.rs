@@ -235,7 +235,9 @@ pub fn lex(source: u32, text: &str) -> Lexed {
                 push(Kind::OpenString, span);
             }
             Kind::Number => {
-                let end = number_end(text, span.end as usize);
+                // In a path, `gpt.block.0.head`, a number is a name's part.
+                let in_path = text[..span.start as usize].ends_with('.');
+                let end = if in_path { span.end as usize } else { number_end(text, span.end as usize) };
                 if end > span.end as usize {
                     lexer.bump(end - span.end as usize);
                     let whole = Span { end: end as u32, ..span };

@@ -60,7 +60,8 @@ impl<'a> Elaborator<'a> {
                     (None, value) if parameter.updated && looks_on(&value, parameter) => {}
                     _ => {
                         self.over = None;
-                        return self.no_update(function, stage.span);
+                        let late = parameter.updated;
+                        return self.no_update(function, late, stage.span);
                     }
                 }
             }
@@ -68,8 +69,17 @@ impl<'a> Elaborator<'a> {
         }
     }
 
-    fn no_update(&mut self, function: &Function, span: Span) {
+    fn no_update(&mut self, function: &Function, late: bool, span: Span) {
         let name = &function.name.text;
+        if late {
+            let message = format!("`{name}` changes a gradient that has been used already");
+            self.report(
+                Diagnostic::error("E0510", message, span, "after the update")
+                    .label(function.name.span, "defined here")
+                    .help(format!("put it before the optimizer: `with {name}(…) |> adam()`")),
+            );
+            return;
+        }
         self.report(
             Diagnostic::error(
                 "E0510",

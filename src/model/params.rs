@@ -377,6 +377,9 @@ impl<'a> Elaborator<'a> {
                 return;
             }
         };
+        if matches!(current, Value::Error) {
+            return;
+        }
         let generic_parameter = self.mode == Mode::Generic && self.is_optimizer_like(&target.text);
         let carried = self.frame().carried.last().is_some_and(|names| names.contains_key(&target.text));
         if leaf.is_none() && !optimized && !generic_parameter && !carried {

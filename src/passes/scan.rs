@@ -68,7 +68,8 @@ pub fn run(graph: &Graph) -> Graph {
 /// Which part of a scan's results a node is.
 fn part_read(user: &Node, parts: &[Part]) -> Option<usize> {
     let Op::View(View::Slice { start, step }) = &user.op else { return None };
-    let is = |part: &Part| part.offset == start[0] && step[0] == 1 && part.ty.n_elements() == user.ty.n_elements();
+    let is =
+        |part: &Part| part.offset == start[0] && step[0] == 1 && part.ty.n_elements() == user.ty.n_elements();
     parts.iter().position(is)
 }
 
@@ -200,8 +201,19 @@ impl<'a> Motion<'a> {
         }
         let (body, image, outside) = (Graph::new(), HashMap::new(), HashMap::new());
         let (slices, outer) = (Vec::new(), Vec::new());
-        let mut cx =
-            Motion { graph, scan, operands, of_slices, of_carried, of_leaves, body, image, outside, slices, outer };
+        let mut cx = Motion {
+            graph,
+            scan,
+            operands,
+            of_slices,
+            of_carried,
+            of_leaves,
+            body,
+            image,
+            outside,
+            slices,
+            outer,
+        };
         // Carried values first, for they are all there.
         for (i, (leaf, _)) in scan.body.updates.iter().enumerate() {
             let new = cx.body.state(Role::Carry(i).name(), scan.body.ty(*leaf).clone());
@@ -215,7 +227,13 @@ impl<'a> Motion<'a> {
         let node = self.scan.body.node(id);
         let has_work = !matches!(
             node.op,
-            Op::View(_) | Op::Const(_) | Op::Size(_) | Op::Iota { .. } | Op::Input(_) | Op::State(_) | Op::Detach
+            Op::View(_)
+                | Op::Const(_)
+                | Op::Size(_)
+                | Op::Iota { .. }
+                | Op::Input(_)
+                | Op::State(_)
+                | Op::Detach
         );
         let i = id.index();
         has_work

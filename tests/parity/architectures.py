@@ -49,8 +49,8 @@ def text(length):
 
 # Training
 
-def minimizes(loss, make):
-    """One loss, one optimizer."""
+def minimizes(loss, make, limit=None):
+    """One loss, one optimizer; `limit` is the greatest norm of all gradients together."""
 
     def trainer(module):
         optimizer = make(module.parameters())
@@ -59,6 +59,8 @@ def minimizes(loss, make):
             optimizer.zero_grad()
             value = loss(module, batch)
             value.backward()
+            if limit:
+                nn.utils.clip_grad_norm_(module.parameters(), limit)
             optimizer.step()
             return value.detach()
 
@@ -67,8 +69,12 @@ def minimizes(loss, make):
     return trainer
 
 
-def adam(ps):
-    return torch.optim.Adam(ps, lr=1e-3)
+def adam(ps, lr=1e-3):
+    return torch.optim.Adam(ps, lr)
+
+
+def faster(ps):
+    return adam(ps, 5e-3)
 
 
 def pixels(batch):
@@ -292,6 +298,46 @@ def next_letter(module, batch):
     return F.cross_entropy(module(letters[:, :-1]).flatten(0, 1), letters[:, 1:].flatten())
 
 
+class Lstm(nn.Module):
+    """Hochreiter and Schmidhuber 1997: two layers over the rows of a digit. PyTorch has two biases where one would do; the
+    second stays zero."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers, self.head = nn.LSTM(14, 24, 2, batch_first=True), nn.Linear(24, 10)
+        for name, p in self.layers.named_parameters():
+            if name.startswith("bias_hh"):
+                nn.init.zeros_(p).requires_grad_(False)
+
+    def forward(self, x):
+        return self.head(torch.tanh(self.layers(x)[0])[:, -1])
+
+    def weights(self):
+        found = dense("net.dense", self.head)
+        for i in range(2):
+            of = lambda name: getattr(self.layers, f"{name}_l{i}")
+            found |= {f"net.lstm.{i}.wx": of("weight_ih").T, f"net.lstm.{i}.wh": of("weight_hh").T,
+                      f"net.lstm.{i}.bias": of("bias_ih")}
+        return found
+
+
+class Gru(nn.Module):
+    """Cho et al. 2014, arXiv 1406.1078: a language model of letters."""
+
+    def __init__(self):
+        super().__init__()
+        self.letters, self.layer, self.head = nn.Embedding(64, 24), nn.GRU(24, 40, batch_first=True), nn.Linear(40, 64)
+
+    def forward(self, tokens):
+        return self.head(self.layer(self.letters(tokens))[0])
+
+    def weights(self):
+        layer = self.layer
+        return dense("net.dense", self.head) | {
+            "net.embedding.table": self.letters.weight, "net.gru.wx": layer.weight_ih_l0.T,
+            "net.gru.wh": layer.weight_hh_l0.T, "net.gru.bx": layer.bias_ih_l0, "net.gru.bh": layer.bias_hh_l0}
+
+
 def own(module):
     return module.weights()
 
@@ -308,4 +354,6 @@ ARCHITECTURES = {
     "transformer": Architecture(Encoder, own, digits, minimizes(classified, adam)),
     "gpt": Architecture(Gpt, own, text(Gpt.LENGTH),
                         minimizes(next_letter, lambda ps: torch.optim.AdamW(ps, lr=1e-3, weight_decay=0.1))),
+    "lstm": Architecture(Lstm, own, digits, minimizes(classified, faster)),
+    "gru": Architecture(Gru, own, text(32), minimizes(next_letter, faster, limit=0.5)),
 }

@@ -67,7 +67,7 @@ fn models_train_the_same_on_every_rung() {
 
 #[test]
 fn models_are_in_the_style() {
-    for folder in ["examples", "examples/bench", "tests/models", "tests/golden"] {
+    for folder in ["examples", "examples/bench", "tests/models", "tests/golden", "tests/parity"] {
         for path in models(folder) {
             let text = std::fs::read_to_string(&path).unwrap();
             let styled =

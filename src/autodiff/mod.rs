@@ -7,8 +7,9 @@
 //! One sweep serves all `Grad` nodes of one loss. It visits only nodes that lie between the loss and what is
 //! differentiated by, from the loss down, each with its whole cotangent (the gradient of the loss by that node's
 //! value, of that node's shape). What the loss does not depend on has gradient zero. Integers and bools carry no
-//! cotangent. The rules stand in `rules.rs`, a function a family. Not here: what a gradient is used for.
+//! cotangent. The rules stand in `rules.rs`, a function a family; a model's own in its graph (`marks.rs`). Not here: what a gradient is used for.
 
+mod marks;
 mod rules;
 mod scan;
 #[cfg(test)]
@@ -20,8 +21,13 @@ use crate::graph::{Graph, NodeId, Op, Scan, View};
 use crate::scalar::Func;
 use std::collections::HashMap;
 
-/// The graph without `Grad`.
+/// The graph without `Grad`, and without what says how to differentiate.
 pub fn differentiate(graph: &Graph) -> Graph {
+    marks::settle(&replace_gradients(graph))
+}
+
+/// The graph without `Grad`.
+fn replace_gradients(graph: &Graph) -> Graph {
     let mut wanted: HashMap<NodeId, Vec<NodeId>> = HashMap::new();
     for id in graph.ids().filter(|id| graph.node(*id).op == Op::Grad) {
         let operands = &graph.node(id).operands;
@@ -36,7 +42,7 @@ pub fn differentiate(graph: &Graph) -> Graph {
         match &graph.node(id).op {
             Op::Grad => {}
             Op::Scan(scan) => {
-                let body = differentiate(&scan.body);
+                let body = replace_gradients(&scan.body);
                 let scan = scan::traced(Scan { body, ..(**scan).clone() });
                 let operands = rewriter.operands(id);
                 let all = rewriter.new.apply_inferred(Op::Scan(Box::new(scan)), &operands);

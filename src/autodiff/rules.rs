@@ -4,7 +4,7 @@
 //! the operands that need one. Each rule uses primitives only, so the set is closed under differentiation. `dx`
 //! stands for the cotangent of operand `x`, `y` for the node's own value.
 
-use super::Sweep;
+use super::{Sweep, marks};
 use crate::base::{DType, Dim, ReduceOp};
 use crate::graph::{Contraction, Graph, Node, NodeId, Op, View};
 use crate::scalar::{Expr, Func};
@@ -21,7 +21,10 @@ pub fn differentiable(node: &Node) -> impl Iterator<Item = NodeId> + '_ {
         Op::Gather { .. } => i == 0,
         Op::ScatterAdd { .. } => i == 1,
         Op::Input(_) | Op::Param(_) | Op::State(_) | Op::Const(_) | Op::Iota { .. } | Op::Size(_) => false,
-        Op::ArgMax { .. } | Op::Sort { .. } | Op::Random { .. } | Op::Detach | Op::Grad => false,
+        Op::Rule { n } => (1..=n).contains(&i),
+        Op::Recompute => i > 0,
+        Op::After => i == 0,
+        Op::ArgMax { .. } | Op::Sort { .. } | Op::Random { .. } | Op::Detach | Op::Hole | Op::Grad => false,
     };
     node.operands.iter().enumerate().filter(move |(i, _)| through(*i)).map(|(_, id)| *id)
 }
@@ -41,7 +44,10 @@ pub fn pull_back(cx: &mut Sweep, id: NodeId, g: NodeId) {
         // A cast of f32 to f32 is not made; from other types there is nothing to differentiate by.
         Op::Cast => {}
         Op::Input(_) | Op::Param(_) | Op::State(_) | Op::Const(_) | Op::Iota { .. } | Op::Size(_) => {}
-        Op::ArgMax { .. } | Op::Sort { .. } | Op::Random { .. } | Op::Detach | Op::Grad => {}
+        Op::Rule { n } => marks::rule(cx, id, &node.operands, *n, g),
+        Op::Recompute => marks::recompute(cx, &node.operands, g),
+        Op::After => cx.add(node.operands[0], g),
+        Op::ArgMax { .. } | Op::Sort { .. } | Op::Random { .. } | Op::Detach | Op::Hole | Op::Grad => {}
     }
 }
 

@@ -233,3 +233,74 @@ fn what_the_loss_does_not_see_has_gradient_zero() {
     assert_eq!(value(&graph, &env, "du").data, [0.0, 0.0]);
     assert_eq!(value(&graph, &env, "dx").data, [3.0, 4.0]);
 }
+
+/// The rule gives twice the value's own gradient, in terms of its holes: the value `y = exp(x)` has `dx = 2 g y`. Then the loss
+/// `sum((dx)²)`, `dx` by `sum(y)` being `2 y`, has the gradient `8 y * (the rule again: 2 y)`.
+#[test]
+fn a_rule_of_its_own_and_the_gradient_of_its_gradient() {
+    let text = "graph {
+        %x = input @x : f32[2]
+        %e = map exp %x : f32[2]
+        %value = hole : f32[2]
+        %g = hole : f32[2]
+        %gy = map mul %g, %value : f32[2]
+        %dx = map add %gy, %gy : f32[2]
+        %y = rule 1 %e, %x, %value, %g, %dx : f32[2]
+        %sum = reduce sum [0] %y : f32[]
+        %d = grad %sum, %x : f32[2]
+        %dd = map mul %d, %d : f32[2]
+        %loss = reduce sum [0] %dd : f32[]
+        %second = grad %loss, %x : f32[2]
+        output y = %y
+        output first = %d
+        output second = %second
+    }";
+    let graph = differentiate(&parse(text).unwrap());
+    verify_compilable(&graph).unwrap();
+    let x = [0.3f64, -1.0];
+    let env = env(&[("x", &[2], &x)]);
+    for (i, x) in x.into_iter().enumerate() {
+        let y = x.exp();
+        for (output, expected) in [("y", y), ("first", 2.0 * y), ("second", 16.0 * y * y)] {
+            let found = value(&graph, &env, output).data[i];
+            assert!((found - expected).abs() < 1e-12, "{output} at {x}: {found}, not {expected}");
+        }
+    }
+}
+
+/// What is worked out again stands on `After` nodes, and no gradient changes.
+#[test]
+fn what_is_not_kept_has_the_same_gradients() {
+    let text = |mark: &str| {
+        format!(
+            "graph {{
+            %x = input @x : f32[3]
+            %w = param @w : f32[3]
+            %h = map mul %x, %w : f32[3]
+            %s = map sin %h : f32[3]
+            %t = map exp %s : f32[3]
+            %m = {mark} : f32[3]
+            %q = map mul %m, %h : f32[3]
+            %loss = reduce sum [0] %q : f32[]
+            %dx = grad %loss, %x : f32[3]
+            %p = map mul %dx, %dx : f32[3]
+            %norm = reduce sum [0] %p : f32[]
+            %second = grad %norm, %w : f32[3]
+            output dx = %dx
+            output second = %second
+        }}"
+        )
+    };
+    let env = env(&[("x", &[3], &[0.4, -1.0, 2.0]), ("w", &[3], &[1.5, 0.2, -0.7])]);
+    let [kept, again] = ["recompute %t", "recompute %t, %h"].map(|mark| {
+        let graph = differentiate(&parse(&text(mark)).unwrap());
+        verify_compilable(&graph).unwrap();
+        graph
+    });
+    let plain = differentiate(&parse(&text("map max %t, %t")).unwrap());
+    let n_after = again.ids().filter(|id| again.node(*id).op == Op::After).count();
+    assert!(n_after > 0 && kept.ids().all(|id| kept.node(id).op != Op::After));
+    for output in ["dx", "second"] {
+        assert_eq!(value(&again, &env, output), value(&plain, &env, output), "{output}");
+    }
+}

@@ -235,6 +235,27 @@ impl Graph {
         self.apply_inferred(Op::Detach, &[x])
     }
 
+    /// Stands for a value of this type in a `rule`.
+    pub fn hole(&mut self, ty: TensorType) -> NodeId {
+        self.leaf(Op::Hole, ty)
+    }
+
+    /// `value`, whose cotangent is pulled back to each of `by` as `gradients` say; see `Op::Rule`.
+    pub fn rule(&mut self, value: NodeId, by: &[NodeId], holes: [NodeId; 2], gradients: &[NodeId]) -> Built {
+        let operands = [&[value], by, &holes, gradients].concat();
+        self.apply_inferred(Op::Rule { n: by.len() }, &operands)
+    }
+
+    /// `value`, made of `made_of` once more where a gradient needs it; see `Op::Recompute`.
+    pub fn recompute(&mut self, value: NodeId, made_of: &[NodeId]) -> Built {
+        self.apply_inferred(Op::Recompute, &[&[value], made_of].concat())
+    }
+
+    /// `x`, not read before `first` is there.
+    pub fn after(&mut self, x: NodeId, first: NodeId) -> Built {
+        self.apply_inferred(Op::After, &[x, first])
+    }
+
     /// The gradient of the scalar `loss` with respect to `wrt`.
     pub fn grad(&mut self, loss: NodeId, wrt: NodeId) -> Built {
         self.apply_inferred(Op::Grad, &[loss, wrt])

@@ -39,8 +39,8 @@ impl Block {
         }
         for id in graph.ids().skip(self.from) {
             let node = graph.node(id);
-            let random = matches!(node.op, Op::Random { .. });
-            varies[id.index()] |= random || node.operands.iter().any(|x| varies[x.index()]);
+            let own = matches!(node.op, Op::Random { .. } | Op::Hole);
+            varies[id.index()] |= own || node.operands.iter().any(|x| varies[x.index()]);
         }
         varies
     }
@@ -223,7 +223,7 @@ impl Copy<'_> {
             }
             let node = self.graph.node(id);
             let free = match &node.op {
-                Op::Const(_) | Op::Size(_) | Op::Iota { .. } => true,
+                Op::Const(_) | Op::Size(_) | Op::Iota { .. } | Op::Hole => true,
                 Op::View(view) => !matches!(view, View::Pad { .. }),
                 _ => false,
             };

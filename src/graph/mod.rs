@@ -127,6 +127,17 @@ pub enum Op {
     Scan(Box<Scan>),
     /// The identity, through which no gradient flows.
     Detach,
+    /// The identity of the first operand, with a reverse rule of its own: operands are (value, `n` of type f32 by which it
+    /// is differentiated, two holes of the value's type, `n` gradients, made of anything and of the holes). In the
+    /// gradients the first hole stands for the value, the second for its cotangent. Gone after `autodiff`.
+    Rule { n: usize },
+    /// See `Rule`. Gone after `autodiff`.
+    Hole,
+    /// The identity of the first operand; all between it and the other operands is worked out again where a gradient
+    /// needs it, instead of being kept. Gone after `autodiff`.
+    Recompute,
+    /// The identity of the first operand, which is not read before the second is there.
+    After,
     /// The gradient of the scalar first operand with respect to the second operand. Only between `model` and
     /// `autodiff`, which replaces it.
     Grad,

@@ -2,7 +2,7 @@
 //!
 //! What enters: a node, and its operands, each either *lifted* (with the new axis in front) or the same for all. What
 //! leaves: the lifted node. Invariant: index i of the lifted node is the node on index i of its lifted operands. Rules use
-//! primitives only. Random numbers become as many for each element. A `Grad` whose target is lifted is the gradient
+//! primitives only. Random numbers become as many for each element, the holes of a rule as large as its value. A `Grad` whose target is lifted is the gradient
 //! of the sum of all losses, for each loss sees its own element of the target alone.
 //! Used where a model says `each`, and by the pass that moves work out of scans.
 
@@ -56,6 +56,13 @@ impl Lift<'_> {
             Op::Random { distribution, .. } => {
                 Ok(graph.random(*distribution, (self.new_site)(), whole.shape))
             }
+            Op::Hole => Ok(graph.hole(whole)),
+            // What it is made of is what its making reads, lifted or not.
+            Op::Recompute => {
+                let value = first(self, graph)?;
+                let made_of: Vec<NodeId> = operands[1..].iter().map(|x| x.0).collect();
+                graph.recompute(value, &made_of)
+            }
             Op::Contract(contraction) => self.contract(graph, contraction, operands),
             Op::Gather { axis, batch } => self.gather(graph, *axis, *batch, operands),
             Op::ScatterAdd { axis, batch } => self.scatter(graph, [*axis, *batch], &node.ty.shape, operands),
@@ -80,7 +87,7 @@ impl Lift<'_> {
             Op::Sort { axis, descending } => Op::Sort { axis: axis + 1, descending: *descending },
             Op::Concat { axis } => Op::Concat { axis: axis + 1 },
             Op::View(view) => Op::View(self.view(view)),
-            Op::Map(_) | Op::Cast | Op::Detach => op.clone(),
+            Op::Map(_) | Op::Cast | Op::Detach | Op::Rule { .. } | Op::After => op.clone(),
             Op::Input(_) | Op::Param(_) | Op::State(_) | Op::Const(_) | Op::Iota { .. } | Op::Size(_) => {
                 unreachable!("a leaf is the same for all")
             }
@@ -89,6 +96,8 @@ impl Lift<'_> {
             | Op::Gather { .. }
             | Op::ScatterAdd { .. }
             | Op::Scan(_)
+            | Op::Hole
+            | Op::Recompute
             | Op::Grad => unreachable!("has a rule of its own"),
         }
     }

@@ -100,7 +100,7 @@ fn verify_known(graph: &Graph, outermost: bool) -> Result<(), String> {
     for id in graph.ids() {
         let node = graph.node(id);
         let fail = |rule: u32, text: String| Err(format!("{id} = {}: rule {rule}: {text}", print_node(node)));
-        if node.op == Op::Grad {
+        if matches!(node.op, Op::Grad | Op::Rule { .. } | Op::Hole | Op::Recompute) {
             return fail(9, "a gradient that was not worked out".into());
         }
         let is_variable = outermost && matches!(node.op, Op::Param(_) | Op::State(_));

@@ -61,6 +61,14 @@ impl<'a> Elaborator<'a> {
             "given" => return self.given(arguments, span),
             _ => {}
         }
+        if matches!(name.as_str(), "custom_grad" | "recompute") {
+            let given = self.arguments(arguments, piped);
+            let segment = self.segment(callee.span, name);
+            return match name.as_str() {
+                "recompute" => self.recompute(given, span, segment),
+                _ => self.custom_grad(given, span, segment),
+            };
+        }
         if let Some(function) = self.functions.get(name).copied() {
             let given = self.arguments(arguments, piped);
             let segment = self.segment(callee.span, name);

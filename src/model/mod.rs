@@ -16,6 +16,7 @@ mod elaborate;
 pub mod examples;
 mod expr;
 mod fold;
+mod functions;
 mod gathers;
 mod index;
 mod intrinsics;

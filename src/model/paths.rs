@@ -5,7 +5,7 @@
 //! text, so a `repeat` counts its body once.
 
 use gradc_dsl::Span;
-use gradc_dsl::ast::{ArgumentValue, Block, Expr, ExprKind, Index, Pattern, Statement};
+use gradc_dsl::ast::{Argument, ArgumentValue, Block, Expr, ExprKind, Index, Pattern, Statement};
 use smol_str::{SmolStr, format_smolstr};
 use std::collections::HashMap;
 
@@ -77,12 +77,24 @@ fn walk_block(block: &Block, calls: &mut Calls) {
     }
 }
 
+/// What a call calls: where a mark is put on a call, parameters keep their names.
+fn called<'a>(function: &'a SmolStr, arguments: &'a [Argument]) -> &'a SmolStr {
+    let named = arguments.iter().find_map(|argument| match &argument.value {
+        ArgumentValue::Expr(Expr { kind: ExprKind::Name(name), .. }) => Some(name),
+        _ => None,
+    });
+    match named {
+        Some(named) if function == "recompute" => named,
+        _ => function,
+    }
+}
+
 fn walk(expr: &Expr, name: Option<SmolStr>, calls: &mut Calls) {
     let mut visit = |e: &Expr| walk(e, None, calls);
     match &expr.kind {
         ExprKind::Call { callee, arguments } => {
             if let ExprKind::Name(function) = &callee.kind {
-                calls.push((callee.span, function.clone(), name));
+                calls.push((callee.span, called(function, arguments).clone(), name));
             }
             for argument in arguments {
                 if let ArgumentValue::Expr(value) = &argument.value {

@@ -14,6 +14,7 @@ mod dce;
 mod fold;
 mod hoist;
 mod reduce;
+mod scan;
 mod simplify;
 mod views;
 
@@ -34,6 +35,7 @@ pub const PIPELINE: &[(&str, Pass)] = &[
     ("hoist", hoist::run),
     ("reduce", reduce::run),
     ("contract", contract::run),
+    ("scan", scan::run),
     ("cse", cse::run),
     ("dce", dce::run),
 ];

@@ -54,6 +54,27 @@ const CASES: &[(&str, &str, &str, &str)] = &[
         "%0 = const 2.0 : f32[]  %1 = broadcast [] %0 : f32[2]  %2 = pad [1] step [1] %1 : f32[4]  output y = %2",
     ),
     (
+        "scan",
+        "the input's product for all turns at once, the carried value's in each; what nobody reads falls away",
+        "%0 = input @x : f32[7, batch, 3]  %1 = param @w : f32[3, 4]  %2 = param @u : f32[4, 4]  %3 = input @h : f32[batch, 4]
+         %4 = scan [7] slices 1 {
+           %0 = state @carry.0 : f32[batch, 4]  %1 = input @slice.0 : f32[batch, 3]  %2 = input @outer.0 : f32[3, 4]
+           %3 = input @outer.1 : f32[4, 4]  %4 = contract ab,bc->ac %1, %2 : f32[batch, 4]
+           %5 = contract ab,bc->ac %0, %3 : f32[batch, 4]  %6 = map add %4, %5 : f32[batch, 4]  %7 = map tanh %6 : f32[batch, 4]
+           output yield.0 = %7  output trace.0 = %0  update %0 <- %7
+         } %3, %0, %1, %2 : f32[60 * batch]
+         %5 = slice [4 * batch] step [1] %4 : f32[28 * batch]  %6 = reshape %5 : f32[7, batch, 4]  output y = %6",
+        "%0 = input @x : f32[7, batch, 3]  %1 = param @w : f32[3, 4]  %2 = param @u : f32[4, 4]  %3 = input @h : f32[batch, 4]
+         %4 = contract dab,bc->dac %0, %1 : f32[7, batch, 4]
+         %5 = scan [7] slices 1 {
+           %0 = state @carry.0 : f32[batch, 4]  %1 = input @slice.0 : f32[batch, 4]  %2 = input @outer.0 : f32[4, 4]
+           %3 = contract ab,bc->ac %0, %2 : f32[batch, 4]  %4 = map add %1, %3 : f32[batch, 4]  %5 = map tanh %4 : f32[batch, 4]
+           output yield.0 = %5  update %0 <- %5
+         } %3, %4, %2 : f32[32 * batch]
+         %6 = slice [4 * batch] step [1] %5 : f32[28 * batch]  %7 = reshape %6 : f32[7, batch, 4]
+         %8 = reshape %7 : f32[28 * batch]  %9 = reshape %8 : f32[7, batch, 4]  output y = %9",
+    ),
+    (
         "simplify",
         "nothing added, times one",
         "%0 = input @x : f32[batch]  %1 = const 0.0 : f32[]  %2 = broadcast [] %1 : f32[batch]  %3 = const 1.0 : f32[]

@@ -85,14 +85,16 @@ impl Grouping {
         let rows = rows(graph.node(id), graph);
         let sources: Vec<(usize, &Read)> =
             reads.of(id).iter().filter_map(|r| Some((self.group_of[r.base.index()]?, r))).collect();
+        let waits_for: Vec<usize> =
+            reads.waits(id).iter().filter_map(|base| self.group_of[base.index()]).collect();
         let fits = |g: usize| {
             let aligned =
                 |(from, read): &(usize, &Read)| *from != g || rows.is_none() || is_row_aligned(graph, read);
-            let waits = |(from, _): &(usize, &Read)| *from != g && self.comes_after(*from, g);
+            let waits = |from: &usize| *from != g && self.comes_after(*from, g);
             !self.groups[g].closed
                 && self.groups[g].rows == rows
                 && sources.iter().all(aligned)
-                && !sources.iter().any(waits)
+                && !sources.iter().map(|(from, _)| from).chain(&waits_for).any(waits)
         };
         let mut candidates: Vec<usize> = sources.iter().map(|(g, _)| *g).collect();
         candidates.sort_unstable();
@@ -106,7 +108,7 @@ impl Grouping {
             self.groups.len() - 1
         });
         // Before any merging: a group that waits for one merged into this one would otherwise stand on both sides of it.
-        for from in &candidates {
+        for from in candidates.iter().chain(&waits_for) {
             self.comes_next(*from, g);
         }
         let joins =

@@ -39,7 +39,7 @@ pub fn layouts(graph: &Graph) -> Vec<Layout> {
         let node = graph.node(id);
         let layout = match &node.op {
             Op::View(view) => through_view(graph, id, view, &all[node.operands[0].index()]),
-            Op::Detach => Some(all[node.operands[0].index()].clone()),
+            Op::Detach | Op::After => Some(all[node.operands[0].index()].clone()),
             _ => None,
         };
         all.push(layout.unwrap_or_else(|| Layout::own(graph, id)));

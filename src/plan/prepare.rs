@@ -82,7 +82,7 @@ fn sort_last(graph: &Graph) -> Graph {
 fn is_virtual(op: &Op) -> bool {
     let is_view = matches!(op, Op::View(view) if !matches!(view, View::Pad { .. }));
     is_view
-        || matches!(op, Op::Detach | Op::Const(_) | Op::Iota { .. } | Op::Size(_))
+        || matches!(op, Op::Detach | Op::After | Op::Const(_) | Op::Iota { .. } | Op::Size(_))
         || matches!(op, Op::Input(_) | Op::Param(_) | Op::State(_))
 }
 

@@ -28,6 +28,8 @@ pub struct Reads {
     of: Vec<Vec<Read>>,
     /// By base: readers, and which of their operands.
     users: Vec<Vec<(NodeId, usize)>>,
+    /// By node: bases that must be there before it reads, though it does not read them.
+    waits: Vec<Vec<NodeId>>,
 }
 
 impl Reads {
@@ -45,7 +47,17 @@ impl Reads {
                 users[read.base.index()].push((id, i));
             }
         }
-        Reads { of, users }
+        let waits = |id: NodeId| match has_storage(graph, id) {
+            true => graph.node(id).operands.iter().flat_map(|x| waits_for(graph, layouts, *x)).collect(),
+            false => Vec::new(),
+        };
+        let waits = graph.ids().map(waits).collect();
+        Reads { of, users, waits }
+    }
+
+    /// What must be there before a node reads, though it does not read it.
+    pub fn waits(&self, id: NodeId) -> &[NodeId] {
+        &self.waits[id.index()]
     }
 
     /// How a node reads its operands; nothing for one without storage.
@@ -59,12 +71,29 @@ impl Reads {
     }
 }
 
+/// The bases that the `After`s between an operand and its base name.
+fn waits_for(graph: &Graph, layouts: &[Layout], operand: NodeId) -> Vec<NodeId> {
+    let mut found = Vec::new();
+    let mut at = operand;
+    while !has_storage(graph, at) {
+        let node = graph.node(at);
+        if node.op == Op::After {
+            found.push(layouts[node.operands[1].index()].base);
+        }
+        match node.operands.first() {
+            Some(next) => at = *next,
+            None => break,
+        }
+    }
+    found
+}
+
 /// Whether the node's elements lie in memory of their own.
 pub fn has_storage(graph: &Graph, id: NodeId) -> bool {
     match &graph.node(id).op {
         Op::View(view) => matches!(view, View::Pad { .. }),
         Op::Input(_) | Op::Param(_) | Op::State(_) => false,
-        Op::Const(_) | Op::Iota { .. } | Op::Size(_) | Op::Detach => false,
+        Op::Const(_) | Op::Iota { .. } | Op::Size(_) | Op::Detach | Op::After => false,
         _ => true,
     }
 }

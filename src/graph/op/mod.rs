@@ -83,7 +83,7 @@ pub fn family(op: &Op) -> &'static dyn Family {
         Op::Sort { .. } => &sort::Sort,
         Op::Random { .. } => &random::Random,
         Op::Scan(_) => &scan::Scans,
-        Op::Detach | Op::Grad => &gradient::Gradient,
+        Op::Detach | Op::Grad | Op::Rule { .. } | Op::Hole | Op::Recompute | Op::After => &gradient::Gradient,
     }
 }
 

@@ -12,7 +12,8 @@ const S: Span = Span { source: 0, start: 0, end: 0 };
 
 fn word() -> BoxedStrategy<SmolStr> {
     prop::sample::select(vec![
-        "x", "y", "weight_1", "data", "train", "test", "over", "at", "state", "param", "shadow", "freeze", "scan", "each",
+        "x", "y", "weight_1", "data", "train", "test", "over", "at", "state", "param", "shadow", "freeze",
+        "scan", "each",
     ])
     .prop_map(SmolStr::new)
     .boxed()

@@ -14,6 +14,7 @@ pub mod interpret;
 mod layout;
 mod lower;
 mod memory;
+mod pack;
 mod prepare;
 mod report;
 mod scan;

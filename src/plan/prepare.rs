@@ -9,6 +9,7 @@
 //! A copy is a `Cast` to the type that its operand has already.
 
 use super::layout::{is_copy, layouts};
+use super::pack::pack;
 use super::split::split_sums;
 use crate::graph::rewrite::{Rewriter, copy_node, reachable, rewrite};
 use crate::graph::{Graph, Node, NodeId, Op, View};
@@ -21,11 +22,12 @@ pub fn prepare(graph: &Graph, max_batch: i64) -> Graph {
 /// (8)
 fn prepare_bodies(graph: Graph, max_batch: i64) -> Graph {
     rewrite(&graph, |new, node, operands| {
-        let mut node = node.clone();
+        let (mut node, mut operands) = (node.clone(), operands.to_vec());
         if let Op::Scan(scan) = &mut node.op {
+            **scan = pack(new, scan, &mut operands);
             scan.body = prepare(&scan.body, max_batch);
         }
-        copy_node(new, &node, operands)
+        copy_node(new, &node, &operands)
     })
 }
 

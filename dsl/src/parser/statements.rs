@@ -146,9 +146,11 @@ impl Parser<'_> {
                         .help("move it to the top of the file; every function sees every other"),
                 );
             }
-            "return" if !next.starts_line && !next.kind.is_closer() => {
+            word @ "return" | word @ "yield"
+                if self.word_follows() || word == "return" && !next.starts_line && !next.kind.is_closer() =>
+            {
                 self.report(
-                    Diagnostic::error("E0115", "there is no `return`", token.span, "")
+                    Diagnostic::error("E0115", format!("there is no `{word}`"), token.span, "")
                         .help("leave the word out: the last expression of a block is its value"),
                 );
                 self.bump();

@@ -17,7 +17,7 @@ pub fn differentiable(node: &Node) -> impl Iterator<Item = NodeId> + '_ {
         Op::Map(func) => !func.derivative(i).is_const(0.0),
         Op::Reduce { .. } | Op::Contract(_) | Op::View(_) | Op::Concat { .. } => true,
         Op::Cast => node.ty.dtype.is_float(),
-        Op::Scan(_) => true,
+        Op::Scan(_) | Op::Fold(_) => true,
         Op::Gather { .. } => i == 0,
         Op::ScatterAdd { .. } => i == 1,
         Op::Input(_) | Op::Param(_) | Op::State(_) | Op::Const(_) | Op::Iota { .. } | Op::Size(_) => false,
@@ -40,6 +40,15 @@ pub fn pull_back(cx: &mut Sweep, id: NodeId, g: NodeId) {
         Op::Concat { axis } => concat(cx, &node, *axis, g),
         Op::Gather { axis, batch } => gather(cx, &node, *axis, *batch, g),
         Op::ScatterAdd { axis, batch } => scatter_add(cx, &node, *axis, *batch, g),
+        // A window on the sum gives each piece what it was added to.
+        Op::Fold(window) => {
+            if cx.needs(node.operands[0]) {
+                let shape = cx.graph.ty(node.operands[0]).shape.clone();
+                let [positions, taps] = [0, 1].map(|i| shape[window.axis + i].clone());
+                let dx = cx.graph.window(g, *window, positions, taps).expect(VALID);
+                cx.add(node.operands[0], dx);
+            }
+        }
         Op::Scan(scan) => super::scan::scan(cx, id, &node, scan, g),
         // A cast of f32 to f32 is not made; from other types there is nothing to differentiate by.
         Op::Cast => {}
@@ -202,6 +211,7 @@ fn view(cx: &mut Sweep, node: &Node, view: &View, g: NodeId) {
         View::Slice { start, step } => graph.pad(g, start.clone(), step, shape),
         View::Pad { start, step } => graph.slice(g, start.clone(), step, shape),
         View::Flip { axes } => graph.flip(g, axes),
+        View::Window(window) => graph.fold(g, *window, shape[window.axis].clone()),
     };
     cx.add(x, dx.expect(VALID));
 }

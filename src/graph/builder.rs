@@ -6,7 +6,7 @@
 //! operand back. Nothing else is simplified here.
 
 use super::op::{AxisSize, ShapeError, infer};
-use super::{Contraction, Graph, Node, NodeId, Op, View};
+use super::{Contraction, Graph, Node, NodeId, Op, View, Windowing};
 use crate::base::{DType, Dim, Distribution, ReduceOp, TensorType};
 use crate::scalar::Func;
 use smol_str::SmolStr;
@@ -188,6 +188,37 @@ impl Graph {
         let mut axes = axes.to_vec();
         axes.sort_unstable();
         self.apply_inferred(Op::View(View::Flip { axes }), &[x])
+    }
+
+    /// Axis `axis` as `positions` pieces of `taps` elements; see `Windowing`. Pieces that lie side by side are a reshape.
+    pub fn window(
+        &mut self,
+        x: NodeId,
+        window: Windowing,
+        positions: impl Into<Dim>,
+        taps: impl Into<Dim>,
+    ) -> Built {
+        let (positions, taps) = (positions.into(), taps.into());
+        let mut to = self.ty(x).clone();
+        if window.axis < to.rank() {
+            let side_by_side = window.dilation == 1
+                && taps.is_const(window.stride)
+                && to.shape[window.axis] == positions.clone() * taps.clone();
+            to.shape.splice(window.axis..=window.axis, [positions, taps]);
+            if side_by_side {
+                return self.reshape(x, to.shape);
+            }
+        }
+        self.apply(Op::View(View::Window(window)), &[x], &to)
+    }
+
+    /// The transpose of `window`: pieces added up to an axis of size `n`.
+    pub fn fold(&mut self, x: NodeId, window: Windowing, n: impl Into<Dim>) -> Built {
+        let mut to = self.ty(x).clone();
+        if window.axis + 1 < to.rank() {
+            to.shape.splice(window.axis..window.axis + 2, [n.into()]);
+        }
+        self.apply(Op::Fold(window), &[x], &to)
     }
 
     pub fn concat(&mut self, operands: &[NodeId], axis: usize) -> Built {

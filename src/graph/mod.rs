@@ -123,6 +123,8 @@ pub enum Op {
     Sort { axis: usize, descending: bool },
     /// Fresh numbers in every step, by (seed, step, site, element number): `base::philox`.
     Random { distribution: Distribution, site: u32 },
+    /// The transpose of a window: pieces added up where they overlap. The narrow size is in the output's type.
+    Fold(Windowing),
     /// A graph run once a turn, each turn beginning with what the last one left: `op/scan.rs`.
     Scan(Box<Scan>),
     /// The identity, through which no gradient flows.
@@ -169,6 +171,17 @@ pub enum View {
     Pad { start: Vec<Dim>, step: Vec<i64> },
     /// Each of `axes` read backwards.
     Flip { axes: Vec<usize> },
+    /// An axis as overlapping pieces: `op/window.rs`.
+    Window(Windowing),
+}
+
+/// `out[.., p, k, ..] = in[.., p * stride + k * dilation, ..]`: axis `axis` becomes positions p and taps k. `stride` and
+/// `dilation` are at least 1.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Windowing {
+    pub axis: usize,
+    pub stride: i64,
+    pub dilation: i64,
 }
 
 /// See the module's documentation.

@@ -391,7 +391,7 @@ fn random_graphs_have_every_primitive() {
             seen.insert(text.split(' ').next().expect("a primitive has a keyword").to_string());
         }
     }
-    let all = "argmax broadcast cast concat const contract detach flip gather input iota map pad param permute \
-               random reduce reshape scan scatter_add size slice sort state";
+    let all = "argmax broadcast cast concat const contract detach flip fold gather input iota map \
+               pad param permute random reduce reshape scan scatter_add size slice sort state window";
     assert_eq!(seen.into_iter().collect::<Vec<_>>().join(" "), all);
 }

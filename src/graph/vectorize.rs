@@ -7,7 +7,7 @@
 //! Used where a model says `each`, and by the pass that moves work out of scans.
 
 use super::op::scan::Role;
-use super::{Contraction, Graph, Node, NodeId, Op, Scan, ShapeError, View};
+use super::{Contraction, Graph, Node, NodeId, Op, Scan, ShapeError, View, Windowing};
 use crate::base::{Dim, TensorType};
 
 /// An operand: the node, and whether it has the new axis.
@@ -87,6 +87,7 @@ impl Lift<'_> {
             Op::Sort { axis, descending } => Op::Sort { axis: axis + 1, descending: *descending },
             Op::Concat { axis } => Op::Concat { axis: axis + 1 },
             Op::View(view) => Op::View(self.view(view)),
+            Op::Fold(window) => Op::Fold(Windowing { axis: window.axis + 1, ..*window }),
             Op::Map(_) | Op::Cast | Op::Detach | Op::Rule { .. } | Op::After => op.clone(),
             Op::Input(_) | Op::Param(_) | Op::State(_) | Op::Const(_) | Op::Iota { .. } | Op::Size(_) => {
                 unreachable!("a leaf is the same for all")
@@ -112,6 +113,7 @@ impl Lift<'_> {
             View::Slice { start, step } => View::Slice { start: zero(start), step: one(step) },
             View::Pad { start, step } => View::Pad { start: zero(start), step: one(step) },
             View::Flip { axes } => View::Flip { axes: up(axes) },
+            View::Window(window) => View::Window(Windowing { axis: window.axis + 1, ..*window }),
         }
     }
 

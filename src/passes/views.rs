@@ -38,6 +38,7 @@ fn is_identity(graph: &Graph, node: &Node, view: &View, operand: NodeId) -> bool
                 start.iter().all(|s| s.is_const(0)) && step.iter().all(|s| *s == 1)
             }
             View::Flip { axes } => axes.is_empty(),
+            View::Window(_) => false,
         }
 }
 

@@ -243,6 +243,7 @@ fn describe(graph: &Graph, clusters: &[Cluster]) -> String {
         Op::View(_) => "pad".into(),
         Op::Sort { .. } => "sort".into(),
         Op::Random { .. } => "random".into(),
+        Op::Fold(_) => "fold".into(),
         Op::Scan(scan) => format!("scan of {} nodes", scan.body.len()),
         op => unreachable!("{op:?} has no storage"),
     };

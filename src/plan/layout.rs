@@ -80,6 +80,13 @@ fn through_view(graph: &Graph, id: NodeId, view: &View, source: &Layout) -> Opti
             }
             strides
         }
+        View::Window(window) => {
+            let mut strides = source.strides.clone();
+            let along = strides.remove(window.axis);
+            let steps = [window.stride, window.dilation].map(|step| along.clone() * Dim::from(step));
+            strides.splice(window.axis..window.axis, steps);
+            strides
+        }
         View::Reshape => reshape(from, &source.strides, &node.ty.shape)?,
         View::Pad { .. } => return None,
     };

@@ -64,7 +64,7 @@ pub struct Lowered {
 }
 
 impl Lowered {
-    fn push(&mut self, op: TileOp) {
+    pub fn push(&mut self, op: TileOp) {
         self.ops.push(op);
         self.clock += 1;
     }
@@ -155,7 +155,7 @@ impl<'a> Lowerer<'a> {
         if self.tiled && axis == 0 { Dim::symbol("tile") } else { extent.clone() }
     }
 
-    fn axes(&self, extents: &[Dim], n_parallel: usize) -> Vec<Axis> {
+    pub fn axes(&self, extents: &[Dim], n_parallel: usize) -> Vec<Axis> {
         let axis = |(i, e): (usize, &Dim)| Axis { extent: self.extent(i, e), reduce: i >= n_parallel };
         extents.iter().enumerate().map(axis).collect()
     }
@@ -204,7 +204,7 @@ impl<'a> Lowerer<'a> {
     }
 
     /// An access of a base's storage.
-    fn access(&mut self, base: NodeId, offset: &Dim, strides: &[Dim], write: bool) -> Access {
+    pub fn access(&mut self, base: NodeId, offset: &Dim, strides: &[Dim], write: bool) -> Access {
         let placed = self.place(base);
         self.access_at(&placed, self.graph.dtype(base), offset, strides, write)
     }
@@ -288,7 +288,7 @@ impl<'a> Lowerer<'a> {
     }
 
     /// An operand's value at the loop's index.
-    fn value(&mut self, body: &mut Body, read: &Read) -> Value {
+    pub fn value(&mut self, body: &mut Body, read: &Read) -> Value {
         let base = self.graph.node(read.base);
         match &base.op {
             Op::Const(c) => body.push(Inst::Const { bits: c.to_bits(), dtype: base.ty.dtype }),
@@ -436,6 +436,7 @@ impl<'a> Lowerer<'a> {
                 let sort = Sort { axes, n, source, out, keys, descending: *descending };
                 self.out.push(TileOp::Sort(Box::new(sort)));
             }
+            Op::Fold(window) => self.lower_fold(id, window),
             Op::Scan(scan) => self.lower_scan(id, scan),
             op => unreachable!("{op:?} is computed in a loop"),
         }
@@ -450,7 +451,7 @@ impl<'a> Lowerer<'a> {
     }
 
     /// Zero everywhere.
-    fn zero(&mut self, id: NodeId) {
+    pub fn zero(&mut self, id: NodeId) {
         let ty = self.graph.ty(id).clone();
         let mut body = Body::default();
         let value = body.push(Inst::Const { bits: 0f64.to_bits(), dtype: ty.dtype });
@@ -491,14 +492,14 @@ impl<'a> Lowerer<'a> {
 
 /// A nest's body while it grows; equal instructions are one.
 #[derive(Default)]
-struct Body {
-    insts: Vec<Inst>,
+pub struct Body {
+    pub insts: Vec<Inst>,
     known: HashMap<Inst, Value>,
     of_node: HashMap<NodeId, Value>,
 }
 
 impl Body {
-    fn push(&mut self, inst: Inst) -> Value {
+    pub fn push(&mut self, inst: Inst) -> Value {
         if let Some(value) = self.known.get(&inst) {
             return *value;
         }

@@ -179,6 +179,7 @@ pub fn rows(node: &Node, graph: &Graph) -> Option<Dim> {
     let rows = node.ty.shape.first()?.clone();
     let by_row = match &node.op {
         Op::Scan(scan) => return super::scan::rows(scan),
+        Op::Fold(window) => window.axis > 0,
         Op::Concat { axis } | Op::Sort { axis, .. } | Op::ScatterAdd { axis, .. } => *axis > 0,
         Op::View(View::Pad { start, step }) => {
             start[0].is_const(0) && step[0] == 1 && graph.ty(node.operands[0]).shape[0] == rows

@@ -3,7 +3,7 @@
 
 use super::{LARGEST, Maker};
 use crate::base::{DType, Dim, ReduceOp, TensorType};
-use crate::graph::{Contraction, NodeId};
+use crate::graph::{Contraction, NodeId, Windowing};
 use crate::scalar::Func;
 
 impl Maker {
@@ -182,7 +182,9 @@ impl Maker {
         let shape = self.graph.ty(x).shape.clone();
         let rank = shape.len();
         let bound = self.bound(x);
-        let made = match self.below(6) {
+        let made = match self.below(8) {
+            6 if rank > 0 => return self.window(x),
+            7 if rank > 1 => return self.fold(x),
             0 => {
                 let turn = self.below(rank.max(1));
                 let mut permutation: Vec<usize> = (0..rank).collect();
@@ -237,6 +239,39 @@ impl Maker {
         };
         let id = made.expect("views are drawn by the rules");
         self.bounded(id, bound);
+    }
+
+    fn windowing(&mut self, axis: usize) -> Windowing {
+        let (stride, dilation) = (1 + self.below(3) as i64, 1 + self.below(2) as i64);
+        Windowing { axis, stride, dilation }
+    }
+
+    /// As many positions as fit, or one less.
+    fn window(&mut self, x: NodeId) {
+        let axis = self.below(self.graph.ty(x).rank());
+        let window = self.windowing(axis);
+        let taps = self.below(4) as i64;
+        let Some(n) = self.graph.ty(x).shape[axis].as_const() else { return };
+        let room = n - 1 - (taps - 1).max(0) * window.dilation;
+        let most = if room < 0 { 0 } else { room / window.stride + 1 };
+        let positions = (most - self.below(2) as i64).max(0);
+        let id = self.graph.window(x, window, positions, taps).expect("all positions fit");
+        self.bounded(id, self.bound(x));
+    }
+
+    fn fold(&mut self, x: NodeId) {
+        let ty = self.graph.ty(x).clone();
+        let axis = self.below(ty.rank() - 1);
+        let window = self.windowing(axis);
+        let sizes = [0, 1].map(|i| ty.shape[axis + i].as_const());
+        let [Some(positions), Some(taps)] = sizes else { return };
+        let last = (positions - 1).max(0) * window.stride + (taps - 1).max(0) * window.dilation;
+        let bound = self.bound(x) * positions.min(taps).max(1) as f64;
+        if bound < LARGEST {
+            let n = last + 1 + self.below(2) as i64;
+            let id = self.graph.fold(x, window, n).expect("all elements have a place");
+            self.bounded(id, bound);
+        }
     }
 
     pub(super) fn concat(&mut self) {

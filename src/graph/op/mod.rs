@@ -8,11 +8,7 @@
 //! A family's file holds its rules side by side: shapes, meaning (the interpreter), text form. Its gradient is
 //! in the file of the same name in `autodiff`, its lowering in `plan`. To add a primitive: one file here and one
 //! line in each of `FAMILIES` and `family`.
-//!
-//! Room is kept for two families. *Window and fold* are index changes whose axes multiply (`out[i, k] = in[i *
-//! stride + k * dilation]`), each the other's transpose, so convolution is a `Contract` and pooling a `Reduce`
-//! over a window; they are two more `View`s. *Scan* holds a `Graph` as its attribute, with the carried values
-//! and the slices of each turn as that graph's inputs; its gradient is a scan over the reversed axis.
+//
 
 pub mod concat;
 pub mod contract;
@@ -26,6 +22,7 @@ pub mod reduce;
 pub mod scan;
 pub mod sort;
 pub mod view;
+pub mod window;
 
 pub use error::{AxisSize, ShapeError};
 
@@ -54,7 +51,7 @@ pub trait Family: Sync {
     fn parse(&self, keyword: &str, cursor: &mut Cursor) -> Read<Option<Op>>;
 }
 
-const FAMILIES: [&dyn Family; 11] = [
+const FAMILIES: [&dyn Family; 12] = [
     &leaf::Leaf,
     &map::Map,
     &reduce::Reduce,
@@ -65,6 +62,7 @@ const FAMILIES: [&dyn Family; 11] = [
     &sort::Sort,
     &random::Random,
     &scan::Scans,
+    &window::Fold,
     &gradient::Gradient,
 ];
 
@@ -83,6 +81,7 @@ pub fn family(op: &Op) -> &'static dyn Family {
         Op::Sort { .. } => &sort::Sort,
         Op::Random { .. } => &random::Random,
         Op::Scan(_) => &scan::Scans,
+        Op::Fold(_) => &window::Fold,
         Op::Detach | Op::Grad | Op::Rule { .. } | Op::Hole | Op::Recompute | Op::After => &gradient::Gradient,
     }
 }

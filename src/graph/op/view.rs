@@ -6,7 +6,7 @@ use super::{AxisSize, Family, ShapeError, expect_axes, expect_axis, expect_opera
 use crate::base::{Dim, TensorType};
 use crate::graph::cursor::{Cursor, Read, write_list};
 use crate::graph::interpret::{Context, Tensor, offsets, row_major};
-use crate::graph::{Op, View};
+use crate::graph::{Op, View, Windowing};
 
 pub struct Views;
 
@@ -51,6 +51,10 @@ impl Family for Views {
                 expect_axes(axes, x.rank())?;
                 x.shape.clone()
             }
+            View::Window(window) => {
+                window.check(x, requested)?;
+                requested.shape.clone()
+            }
         };
         Ok(TensorType::new(x.dtype, shape))
     }
@@ -88,6 +92,7 @@ impl Family for Views {
                 let strides: Vec<i64> = (0..shape.len()).map(backwards).collect();
                 Ok(x.pick(shape, offsets(shape, &strides).into_iter().map(|at| first + at)))
             }
+            View::Window(window) => Ok(x.pick(shape, window.places(&x.shape, shape)?)),
         }
     }
 
@@ -100,6 +105,7 @@ impl Family for Views {
             View::Slice { start, step } => format!("slice {} step {}", write_list(start), write_list(step)),
             View::Pad { start, step } => format!("pad {} step {}", write_list(start), write_list(step)),
             View::Flip { axes } => format!("flip {}", write_list(axes)),
+            View::Window(window) => format!("window {}", window.print()),
         }
     }
 
@@ -122,6 +128,7 @@ impl Family for Views {
                 View::Pad { start, step }
             }
             "flip" => View::Flip { axes: cursor.list(Cursor::integer)? },
+            "window" => View::Window(Windowing::parse(cursor)?),
             _ => return Ok(None),
         })))
     }

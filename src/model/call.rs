@@ -59,6 +59,9 @@ impl<'a> Elaborator<'a> {
             "over_params" => return self.over_params(arguments, span),
             "gradient_at" => return self.gradient_at(arguments, span),
             "given" => return self.given(arguments, span),
+            "total" | "gathered" if !self.functions.contains_key(name) => {
+                return self.contribution(arguments, name == "gathered", span);
+            }
             _ => {}
         }
         if matches!(name.as_str(), "custom_grad" | "recompute") {

@@ -159,6 +159,8 @@ impl<'a> Parts<'a> {
         eval.graph.updates.clear();
         let shadows: Vec<(SmolStr, SmolStr)> = cx.shadows.clone().into_iter().collect();
         eval.graph = with_shadows(&eval.graph, &cx.shadows);
+        let aggregates =
+            evaluated.reports.into_iter().filter_map(|report| report.aggregate).map(|(all, _)| all).collect();
         let mut predict = eval.graph.clone();
         predict.outputs = evaluated.predictions.clone();
         if eval.diagnostics.iter().any(Diagnostic::is_error) {
@@ -177,6 +179,7 @@ impl<'a> Parts<'a> {
             predict: prune(&predict),
             variables: parameters.into_iter().chain(states).collect(),
             shadows,
+            aggregates,
             metrics: cx.graph.outputs.iter().map(|(name, _)| name.clone()).collect(),
             settings: run,
         };

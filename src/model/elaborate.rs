@@ -130,6 +130,8 @@ pub(super) struct Elaborator<'a> {
     pub over: Option<super::over::Over>,
     /// Parameters to the states that stand for them in evaluation, both by path.
     pub shadows: IndexMap<SmolStr, SmolStr>,
+    /// While a report is elaborated: what it takes of all batches.
+    pub contributions: Option<Vec<super::metrics::Contribution>>,
     /// How many steps share an update.
     pub accumulate: u64,
     /// Whether an optimizer may be called like any function, as in examples.
@@ -165,6 +167,7 @@ impl<'a> Elaborator<'a> {
             epochs: None,
             over: None,
             shadows: IndexMap::new(),
+            contributions: None,
             accumulate: 1,
             calls_optimizers: false,
             n_blocks: 0,

@@ -96,6 +96,7 @@ fn elaborate(program: &Program) -> Result<(Model, u64, Vec<Claim>), Vec<Diagnost
         predict: Graph::new(),
         variables: cx.leaves.into_values().map(|leaf| leaf.variable).collect(),
         shadows: Vec::new(),
+        aggregates: Vec::new(),
         metrics: Vec::new(),
         settings,
     };

@@ -22,6 +22,7 @@ mod index;
 mod intrinsics;
 mod literals;
 pub mod load;
+mod metrics;
 mod mismatch;
 mod notation;
 mod optimizer;
@@ -65,9 +66,33 @@ pub struct Model {
     pub variables: Vec<Variable>,
     /// Parameters to the states that stand for them in `eval` and `predict`, both by path.
     pub shadows: Vec<(SmolStr, SmolStr)>,
-    /// Outputs' names in order: `loss`, then the reports.
+    /// The training step's outputs in order: `loss`, then the reports that are one number.
     pub metrics: Vec<SmolStr>,
+    /// Reports whose value in an evaluation is not the examples' mean; `eval` has their parts as outputs.
+    pub aggregates: Vec<Aggregate>,
     pub settings: Settings,
+}
+
+/// A metric that is computed once, of what all batches of an evaluation contribute.
+#[derive(Clone)]
+pub struct Aggregate {
+    pub name: SmolStr,
+    /// Constant shape of at most two axes.
+    pub ty: TensorType,
+    pub parts: Vec<Part>,
+    /// From the parts, inputs by the names of their outputs, to the output of the metric's name. `batch` is the number
+    /// of all examples in it.
+    pub value: Graph,
+}
+
+/// What a batch contributes to a metric.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// An output of `eval`.
+    pub output: SmolStr,
+    pub ty: TensorType,
+    /// Rows of examples, one batch after the other; otherwise a sum.
+    pub gathered: bool,
 }
 
 /// A parameter or a state.

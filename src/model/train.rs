@@ -5,6 +5,7 @@
 //! depends on `training` differs by construction.
 
 use super::elaborate::{Elaborator, Mode, show};
+use super::metrics::Reported;
 use super::optimizer::Trained;
 use super::settings::TrainSettings;
 use super::value::Value;
@@ -23,7 +24,7 @@ type Minimized<'a> = (NodeId, Span, &'a Vec<Name>, &'a Expr, Span);
 /// What one elaboration of a train block gave.
 pub(super) struct Elaborated {
     pub losses: Vec<(NodeId, Span)>,
-    pub reports: Vec<(SmolStr, NodeId)>,
+    pub reports: Vec<Reported>,
     pub predictions: Vec<(SmolStr, NodeId)>,
 }
 
@@ -73,14 +74,15 @@ impl<'a> Elaborator<'a> {
                     }
                 }
                 TrainStatement::Report { name, value, .. } => {
-                    let Some(id) = self.report_value(value) else { continue };
-                    let name = self.unique(name_of(name.as_ref(), value, "metric"), &found.reports);
-                    found.reports.push((name, id));
+                    let taken: Vec<&SmolStr> = found.reports.iter().map(|report| &report.name).collect();
+                    let name = unique(name_of(name.as_ref(), value, "metric"), &taken);
+                    found.reports.extend(self.reported(name, value));
                 }
                 TrainStatement::Predict { name, value, .. } => {
                     let result = self.expr(value);
                     let Some(id) = self.tensor(&result, value.span) else { continue };
-                    let name = self.unique(name_of(name.as_ref(), value, "prediction"), &found.predictions);
+                    let taken: Vec<&SmolStr> = found.predictions.iter().map(|(name, _)| name).collect();
+                    let name = unique(name_of(name.as_ref(), value, "prediction"), &taken);
                     found.predictions.push((name, id));
                 }
             }
@@ -112,34 +114,6 @@ impl<'a> Elaborator<'a> {
             return None;
         }
         Some(id)
-    }
-
-    fn report_value(&mut self, value: &'a Expr) -> Option<NodeId> {
-        let result = self.expr(value);
-        let id = self.tensor(&result, value.span)?;
-        let ty = self.graph.ty(id).clone();
-        if ty.rank() != 0 {
-            self.report(
-                Diagnostic::error(
-                    "E0513",
-                    "what is reported is one number",
-                    value.span,
-                    format!("this is `{}`", show(&ty)),
-                )
-                .help("take the mean: `report mean(…)`"),
-            );
-            return None;
-        }
-        self.graph.cast(id, DType::F32).ok()
-    }
-
-    fn unique(&self, name: SmolStr, taken: &[(SmolStr, NodeId)]) -> SmolStr {
-        let used = |n: &str| n == "loss" || taken.iter().any(|(t, _)| t == n);
-        if !used(&name) {
-            return name;
-        }
-        let candidates = (2..).map(|i| SmolStr::from(format!("{name}{i}")));
-        candidates.into_iter().find(|n| !used(n)).unwrap_or(name)
     }
 
     /// Without `predict`: the loss's first argument, if it is a real tensor.
@@ -283,7 +257,7 @@ impl<'a> Elaborator<'a> {
         );
     }
 
-    /// Sets the graph's outputs: `loss` and the reports.
+    /// Sets the graph's outputs: `loss` and the reports. In evaluation, parts stand for metrics that are made of them.
     pub(super) fn finish(&mut self, found: &Elaborated) {
         let mut total = None;
         // The same loss may be minimized over several groups.
@@ -295,13 +269,37 @@ impl<'a> Elaborator<'a> {
             };
         }
         let outputs = total.map(|id| (SmolStr::new_static("loss"), id)).into_iter();
-        self.graph.outputs = outputs.chain(found.reports.iter().cloned()).collect();
+        let mut outputs: Vec<(SmolStr, NodeId)> = outputs.collect();
+        for report in &found.reports {
+            match &report.aggregate {
+                Some((aggregate, nodes)) if self.mode == Mode::Eval => {
+                    let names = aggregate.parts.iter().map(|part| part.output.clone());
+                    outputs.extend(names.zip(nodes.iter().copied()));
+                }
+                _ if self.graph.ty(report.node).rank() == 0 => {
+                    outputs.push((report.name.clone(), report.node));
+                }
+                // A table is for evaluations.
+                _ => {}
+            }
+        }
+        self.graph.outputs = outputs;
     }
 }
 
 /// Whether `path` is the parameter or group called `name`.
 fn under(path: &str, name: &str) -> bool {
     path == name || path.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'))
+}
+
+/// The name, with a number where it is taken.
+fn unique(name: SmolStr, taken: &[&SmolStr]) -> SmolStr {
+    let used = |n: &SmolStr| n == "loss" || taken.contains(&n);
+    if !used(&name) {
+        return name;
+    }
+    let candidates = (2..).map(|i| SmolStr::from(format!("{name}{i}")));
+    candidates.into_iter().find(|n| !used(n)).unwrap_or(name)
 }
 
 fn has_predict(train: &Train) -> bool {

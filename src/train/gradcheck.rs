@@ -229,6 +229,7 @@ mod tests {
             predict,
             variables: vec![],
             shadows: Vec::new(),
+            aggregates: Vec::new(),
             metrics: vec![],
             settings,
         }

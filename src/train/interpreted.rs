@@ -147,6 +147,7 @@ mod tests {
             predict,
             variables,
             shadows: Vec::new(),
+            aggregates: Vec::new(),
             metrics: vec!["loss".into()],
             settings,
         };

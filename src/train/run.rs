@@ -4,6 +4,7 @@
 //! events for whoever watches, checkpoints and metrics in a run folder. Invariants: every number depends on
 //! (model, data, seed, step) alone; a loss that is not finite stops the run before anything on disk is replaced.
 
+use super::aggregate::{Contributions, Evaluation};
 use super::batches::{Batches, Schedule, steps_per_epoch};
 use super::checkpoint::{self, Position, Sums};
 use super::data::{DataError, Dataset};
@@ -299,19 +300,24 @@ impl<'a, E: Engine> Trainer<'a, E> {
     /// # Errors
     /// The data lack a field the model reads.
     pub fn evaluate(&mut self, data: Arc<Dataset>) -> Result<Metrics, TrainError> {
-        let mut sums = Sums::new(&self.model.metrics);
-        let metrics = &self.model.metrics;
+        Ok(self.measure(data)?.metrics)
+    }
+
+    /// The same, with the tables that are reported.
+    ///
+    /// # Errors
+    /// The data lack a field the model reads.
+    pub fn measure(&mut self, data: Arc<Dataset>) -> Result<Evaluation, TrainError> {
+        let mut contributions = Contributions::new(self.model);
         sweep(
             &mut self.engine,
             Program::Eval,
             data,
             self.model.settings.batch,
             self.position.step,
-            |engine, n_rows| {
-                sums.add(n_rows, metrics.iter().map(|name| scalar(engine, Program::Eval, name)));
-            },
+            |engine, n_rows| contributions.add(engine, n_rows),
         )?;
-        Ok(sums.means())
+        Ok(contributions.finish())
     }
 
     /// The bytes of the output `name` of the predict program, for all examples in the file's order.

@@ -77,6 +77,7 @@ fn model(epochs: u64, steps: Option<u64>) -> Model {
             variable("momentum/w", Initial::Constant(0.0), false),
         ],
         shadows: Vec::new(),
+        aggregates: Vec::new(),
         metrics: vec!["loss".into()],
         settings: Settings { data, test: None, valid: None, batch: 4, epochs, steps, seed: 5, shuffle: true },
     }

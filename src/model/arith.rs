@@ -36,7 +36,7 @@ impl<'a> Elaborator<'a> {
             return value;
         }
         let scalar =
-            |v: &Value| matches!(v, Value::Opaque | Value::Number(_) | Value::Dim(_) | Value::Bool(_));
+            |v: &Value| matches!(v, Value::Opaque | Value::Number(_) | Value::Dim(_) | Value::Bool(_) | Value::Text(_));
         if scalar(&a) && scalar(&b) && (matches!(a, Value::Opaque) || matches!(b, Value::Opaque)) {
             return Value::Opaque;
         }

@@ -1,7 +1,6 @@
 //! Metrics of a whole evaluation: `total(e)` and `gathered(e)` inside of a `report`.
 //!
-//! What enters: a reported expression. What leaves: its value in one step, where `total(e)` and `gathered(e)` are e of
-//! the step's batch; and an `Aggregate`: what each batch contributes, and the small graph that makes the metric of the
+//! What enters: a reported expression. What leaves: its value in one step, where `total(e)` is e of the step's batch; and an `Aggregate`: what each batch contributes, and the small graph that makes the metric of the
 //! contributions of all. Invariant: that graph reads nothing but its parts, so batches of any sizes give one result.
 
 use super::elaborate::{Elaborator, Mode, show};

@@ -276,11 +276,9 @@ impl<'a> Elaborator<'a> {
                     let names = aggregate.parts.iter().map(|part| part.output.clone());
                     outputs.extend(names.zip(nodes.iter().copied()));
                 }
-                _ if self.graph.ty(report.node).rank() == 0 => {
-                    outputs.push((report.name.clone(), report.node));
-                }
-                // A table is for evaluations.
-                _ => {}
+                // Tables, and what is gathered, are for evaluations.
+                Some((all, _)) if all.ty.rank() > 0 || all.parts.iter().any(|part| part.gathered) => {}
+                _ => outputs.push((report.name.clone(), report.node)),
             }
         }
         self.graph.outputs = outputs;

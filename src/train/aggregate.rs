@@ -11,6 +11,7 @@ use super::run::Metrics;
 use crate::autodiff::differentiate;
 use crate::graph::interpret::{Env, Tensor, interpret_step};
 use crate::model::{Aggregate, Model};
+use indexmap::IndexSet;
 use smol_str::SmolStr;
 
 /// What an evaluation found.
@@ -69,7 +70,7 @@ impl<'m> Contributions<'m> {
         }
     }
 
-    /// The metrics, in the order of the model's, and the tables.
+    /// The metrics, those that a step has, too, first, and the tables.
     pub fn finish(self) -> Evaluation {
         let means = self.means.means();
         let mut made: Vec<(SmolStr, Tensor)> = Vec::new();
@@ -80,7 +81,9 @@ impl<'m> Contributions<'m> {
             let mean = means.iter().find(|(other, _)| other == name).map(|(_, value)| *value);
             mean.or_else(|| made.iter().find(|(other, _)| other == name).map(|(_, value)| value.data[0]))
         };
-        let metrics = self.model.metrics.iter().filter_map(|name| Some((name.clone(), of(name)?))).collect();
+        let numbers = made.iter().filter(|(_, value)| value.shape.is_empty()).map(|(name, _)| name);
+        let names: IndexSet<&SmolStr> = self.model.metrics.iter().chain(numbers).collect();
+        let metrics = names.into_iter().filter_map(|name| Some((name.clone(), of(name)?))).collect();
         let tables = made.into_iter().filter(|(_, value)| !value.shape.is_empty());
         let tables = tables.map(|(name, value)| Table { name, shape: value.shape, values: value.data.to_vec() });
         Evaluation { metrics, tables: tables.collect() }

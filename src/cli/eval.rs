@@ -4,7 +4,6 @@ use super::output::{Failure, say};
 use super::project::{ModelArguments, Project};
 use crate::train::run::Trainer;
 use clap::ValueEnum;
-use serde_json::{Map, json};
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
@@ -40,11 +39,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let (engine, _) = super::devices::engine(&arguments.device, &project.model, project.threads)?;
     let mut trainer = Trainer::new(&project.model, engine, data.clone(), None);
     trainer.load_weights(&project.weights(arguments.weights.as_deref())?)?;
-    let metrics = trainer.evaluate(data)?;
-    if arguments.model.json {
-        let object: Map<_, _> =
-            metrics.iter().map(|(name, value)| (name.to_string(), json!(value))).collect();
-        return say(serde_json::Value::Object(object).to_string());
+    let evaluation = trainer.measure(data)?;
+    match arguments.model.json {
+        true => say(super::progress::evaluation_json(&evaluation).to_string()),
+        false => say(super::progress::evaluation(&evaluation)),
     }
-    say(super::progress::metrics(&metrics))
 }

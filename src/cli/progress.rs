@@ -1,8 +1,10 @@
 //! What a person sees while a model trains: a bar on a terminal, a line an epoch in a pipe.
 
 use super::format;
+use crate::train::aggregate::Evaluation;
 use crate::train::run::{Event, Metrics};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::{Value, json};
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
@@ -89,4 +91,23 @@ pub fn metrics(metrics: &Metrics) -> String {
     let parts: Vec<String> =
         metrics.iter().map(|(name, value)| format!("{name} {}", format::metric(*value))).collect();
     parts.join("   ")
+}
+
+/// The metrics in a line, then the tables.
+pub fn evaluation(evaluation: &Evaluation) -> String {
+    let tables = evaluation.tables.iter().map(format::table);
+    std::iter::once(metrics(&evaluation.metrics)).chain(tables).collect::<Vec<_>>().join("\n")
+}
+
+/// Names to numbers, lists, or lists of rows.
+pub fn evaluation_json(evaluation: &Evaluation) -> Value {
+    let numbers = evaluation.metrics.iter().map(|(name, value)| (name.to_string(), json!(value)));
+    let tables = evaluation.tables.iter().map(|table| {
+        let rows: Vec<&[f64]> = match table.shape.as_slice() {
+            [_, n_columns] => table.values.chunks(*n_columns.max(&1)).collect(),
+            _ => return (table.name.to_string(), json!(table.values)),
+        };
+        (table.name.to_string(), json!(rows))
+    });
+    Value::Object(numbers.chain(tables).collect())
 }

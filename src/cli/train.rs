@@ -166,13 +166,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     let mut end = json!({ "folder": shown(&folder.path), "seconds": begun.elapsed().as_secs_f64() });
     if let Some(test) = test {
-        let metrics = trainer.evaluate(test)?;
-        progress.say(&format!("{:<12}{}", "test", super::progress::metrics(&metrics)));
-        end["test"] = metrics
-            .iter()
-            .map(|(name, value)| (name.to_string(), json!(value)))
-            .collect::<Map<_, _>>()
-            .into();
+        let evaluation = trainer.measure(test)?;
+        progress.say(&format!("{:<12}{}", "test", super::progress::evaluation(&evaluation)));
+        end["test"] = super::progress::evaluation_json(&evaluation);
     }
     events.write("end", end);
     progress.say(&format!(

@@ -35,8 +35,9 @@ impl<'a> Elaborator<'a> {
         if let Some(value) = self.fold(op, &a, &b, span) {
             return value;
         }
-        let scalar =
-            |v: &Value| matches!(v, Value::Opaque | Value::Number(_) | Value::Dim(_) | Value::Bool(_) | Value::Text(_));
+        let scalar = |v: &Value| {
+            matches!(v, Value::Opaque | Value::Number(_) | Value::Dim(_) | Value::Bool(_) | Value::Text(_))
+        };
         if scalar(&a) && scalar(&b) && (matches!(a, Value::Opaque) || matches!(b, Value::Opaque)) {
             return Value::Opaque;
         }

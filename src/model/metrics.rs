@@ -147,7 +147,9 @@ impl<'a> Elaborator<'a> {
                     "",
                 );
                 let error = parts.iter().take(1).fold(error, |e, part| e.label(part.span, "of all batches"));
-                self.report(error.help("put everything that depends on the data into `total(…)` or `gathered(…)`"));
+                self.report(
+                    error.help("put everything that depends on the data into `total(…)` or `gathered(…)`"),
+                );
                 return None;
             }
             waiting.extend(&self.graph.node(id).operands);
@@ -161,7 +163,8 @@ impl<'a> Elaborator<'a> {
                 Some(i) => graph.input(format_smolstr!("{name}/{i}"), self.graph.ty(id).clone()),
                 None => {
                     let node = self.graph.node(id);
-                    let operands: Vec<NodeId> = node.operands.iter().filter_map(|o| image[o.index()]).collect();
+                    let operands: Vec<NodeId> =
+                        node.operands.iter().filter_map(|o| image[o.index()]).collect();
                     copy_node(&mut graph, node, &operands)
                 }
             });

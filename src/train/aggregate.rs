@@ -45,7 +45,8 @@ impl<'m> Contributions<'m> {
     pub fn new(model: &'m Model) -> Contributions<'m> {
         let aggregated = |name: &SmolStr| model.aggregates.iter().any(|aggregate| aggregate.name == *name);
         let means: Vec<SmolStr> = model.metrics.iter().filter(|name| !aggregated(name)).cloned().collect();
-        let parts = model.aggregates.iter().map(|aggregate| vec![Vec::new(); aggregate.parts.len()]).collect();
+        let parts =
+            model.aggregates.iter().map(|aggregate| vec![Vec::new(); aggregate.parts.len()]).collect();
         Contributions { model, means: Sums::new(&means), parts, n_examples: 0 }
     }
 
@@ -85,7 +86,8 @@ impl<'m> Contributions<'m> {
         let names: IndexSet<&SmolStr> = self.model.metrics.iter().chain(numbers).collect();
         let metrics = names.into_iter().filter_map(|name| Some((name.clone(), of(name)?))).collect();
         let tables = made.into_iter().filter(|(_, value)| !value.shape.is_empty());
-        let tables = tables.map(|(name, value)| Table { name, shape: value.shape, values: value.data.to_vec() });
+        let tables =
+            tables.map(|(name, value)| Table { name, shape: value.shape, values: value.data.to_vec() });
         Evaluation { metrics, tables: tables.collect() }
     }
 }

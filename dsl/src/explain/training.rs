@@ -126,6 +126,14 @@ pub(super) static ROWS: &[Explanation] = &[
          \x20       }",
     ),
     row(
+        "E0422",
+        "A total of what is no total",
+        "In a `report`, `total(e)` is the sum of e over all batches of an evaluation, and `gathered(e)` has e's rows for all\n\
+         examples. All that depends on the data goes into them, for what stands around them is computed once, at the end.\n\n\
+         Wrong:  report total(sum(hits)) / sum(claims)\n\
+         Right:  report total(sum(hits)) / total(sum(claims))",
+    ),
+    row(
         "E0501",
         "No data",
         "A train block says what it learns from.\n\n\
@@ -221,7 +229,8 @@ pub(super) static ROWS: &[Explanation] = &[
     row(
         "E0513",
         "What is reported is not one number",
-        "A report is a number that is shown after each epoch. Take the mean of what you have.\n\n\
+        "A report is a number that is shown after each epoch, or a small table made of `total(…)`, which evaluations show.\n\
+         Take the mean of what you have.\n\n\
          Wrong:  report guess\n\
          Right:  report mean(guess)",
     ),

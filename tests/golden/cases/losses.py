@@ -1,8 +1,9 @@
 """Losses."""
+import numpy as np
 import torch
 import torch.nn.functional as F
 
-from twins import CLASSES, ROWS, distribution, label, loss, real, sign, unit
+from twins import CLASSES, ROWS, dense, distribution, label, loss, network, real, sign, unit
 
 WEIGHTS = torch.arange(CLASSES) * 0.5 + 1
 # The same in gradc.
@@ -103,6 +104,22 @@ LOG_COSH = lambda g, y: torch.log(torch.cosh(g - y)).mean()
 QUANTILE = lambda g, y: torch.maximum(0.2 * (y - g), -0.8 * (y - g)).mean()
 POSITIVE = torch.tensor(3.0)
 
+
+CTC = f"""fn net(x: f32[batch, 6, 3]) -> f32[batch, 6, {CLASSES}] {{ dense(x, {CLASSES}) }}"""
+
+
+def ctc_labels(rng):
+    """One to three of the classes from 1 on, with a repetition, then zeros."""
+    y = rng.integers(1, CLASSES, (ROWS, 3)).astype(np.int32)
+    y[0], y[1, 1:], y[2, 2] = (1, 1, 2), 0, 0
+    return y
+
+
+def ctc(g, y):
+    frames, labels = torch.full((ROWS,), 6), (y != 0).sum(1)
+    return F.ctc_loss(F.log_softmax(g, -1).transpose(0, 1), y, frames - torch.arange(ROWS) % 2, labels)
+
+
 CASES = [
     loss("cross_entropy_soft", "cross_entropy_soft(guess, data.y)", F.cross_entropy, distribution(CLASSES)),
     loss("cross_entropy_probs", "cross_entropy_probs(softmax(guess), data.y)", F.cross_entropy),
@@ -166,4 +183,7 @@ CASES = [
     loss("temporal_difference",
          f"temporal_difference(guess, data.y, {ADVANTAGE}, flip(guess), f32(iota([batch]) == 2), discount = 0.9)",
          temporal_difference),
+    network("ctc", CTC, lambda ps, x: dense(ps, "net.dense", x), real(6, 3),
+            {"net.dense.w": (3, CLASSES), "net.dense.b": (CLASSES,)}, y=ctc_labels,
+            loss=("ctc(guess, data.y, lengths = 6 - iota([batch]) % 2)", ctc)),
 ]

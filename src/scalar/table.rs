@@ -260,12 +260,12 @@ table! {
     };
     /// What `floor_div` leaves: it has the divisor's sign.
     Rem = Row {
-        name: "rem", eval: |x| x[0] - x[1] * (x[0] / x[1]).floor(), eval_whole: Some(whole::floor_rem),
+        name: "rem", eval: whole::floor_rem_of_floats, eval_whole: Some(whole::floor_rem),
         derivatives: &["1", "-floor_div(a, b)"], lower: whole::lower_floor_rem, cuda: "floor_rem($0, $1)", ..DIVISION
     };
     /// What `trunc_div` leaves: it has the dividend's sign.
     TruncRem = Row {
-        name: "trunc_rem", eval: |x| x[0] - x[1] * (x[0] / x[1]).trunc(), eval_whole: Some(whole::trunc_rem),
+        name: "trunc_rem", eval: |x| x[0] % x[1], eval_whole: Some(whole::trunc_rem),
         derivatives: &["1", "-trunc_div(a, b)"], lower: whole::lower_trunc_rem, cuda: "trunc_rem($0, $1)", ..DIVISION
     };
     Neg = Row {
@@ -454,13 +454,13 @@ table! {
         name: "bit_not", arity: 1, eval: |x| f64::from(!(x[0] as i32)), derivatives: &["0"], identities: &[("bit_not(bit_not(a))", "a")],
         lower: |s, x, _| s.push(Step::NotI(x[0])), cuda: "~$0", ..BITS
     };
-    /// By 0 to 31 bits; by any other number 0.
+    /// By 0 to 31 bits; by any other number nothing is left: 0.
     ShiftLeft = Row {
-        name: "shift_left", eval: |x| whole::shifted(x, |a, n| a << n), lower: |s, x, _| whole::lower_shift(s, x, Step::ShlBy), cuda: "shift_left($0, $1)", ..BITS
+        name: "shift_left", eval: |x| f64::from((x[0] as i32).checked_shl((x[1] as i32).cast_unsigned()).unwrap_or(0)), lower: |s, x, _| whole::lower_shift_left(s, x), cuda: "shift_left($0, $1)", ..BITS
     };
-    /// By 0 to 31 bits, the sign kept; by any other number 0.
+    /// By 0 to 31 bits, the sign kept; by any other number only the sign is left: 0 or -1.
     ShiftRight = Row {
-        name: "shift_right", eval: |x| whole::shifted(x, |a, n| a >> n), lower: |s, x, _| whole::lower_shift(s, x, Step::ShrBy), cuda: "shift_right($0, $1)", ..BITS
+        name: "shift_right", eval: |x| f64::from(x[0] as i32 >> whole::within(x[1])), lower: |s, x, _| whole::lower_shift_right(s, x), cuda: "shift_right($0, $1)", ..BITS
     };
     IsNan = Row {
         name: "is_nan", types: Types::Test, eval: |x| bit(x[0].is_nan()), lower: |s, x, _| s.compare(Compare::Ne, x[0], x[0]), cuda: "isnan($0)", ..STEPWISE

@@ -28,18 +28,36 @@ pub fn floor_rem(x: &[i32]) -> i32 {
     x[0].wrapping_sub(floor_div(x).wrapping_mul(x[1]))
 }
 
-/// A shift by 0 to 31 bits; 0 by any other number.
-pub fn shifted(x: &[f64], shift: fn(i32, u32) -> i32) -> f64 {
-    let (a, n) = (x[0] as i32, x[1] as i32);
-    if (0..32).contains(&n) { f64::from(shift(a, n.cast_unsigned())) } else { 0.0 }
+/// The sign of the divisor, of floats: what is left of a smaller number by an infinite one is that number.
+pub fn floor_rem_of_floats(x: &[f64]) -> f64 {
+    let rest = x[0] % x[1];
+    if rest != 0.0 && (rest < 0.0) != (x[1] < 0.0) { rest + x[1] } else { rest }
 }
 
-pub fn lower_shift(s: &mut Steps, x: &[StepId], shift: fn(StepId, StepId) -> Step) -> StepId {
-    let (bits, zero) = (s.i(31), s.i(0));
-    let by = s.push(Step::AndI(x[1], bits));
-    let inside = s.push(Step::CompareI(Compare::Eq, by, x[1]));
-    let y = s.push(shift(x[0], by));
+/// A number of bits to shift by; 31 where there are no so many.
+pub fn within(n: f64) -> i32 {
+    let n = n as i32;
+    if (0..32).contains(&n) { n } else { 31 }
+}
+
+/// The number of bits cut down to 0 to 31, and whether it was.
+fn bits(s: &mut Steps, n: StepId) -> (StepId, StepId) {
+    let most = s.i(31);
+    let by = s.push(Step::AndI(n, most));
+    (by, s.push(Step::CompareI(Compare::Eq, by, n)))
+}
+
+pub fn lower_shift_left(s: &mut Steps, x: &[StepId]) -> StepId {
+    let (by, inside) = bits(s, x[1]);
+    let (y, zero) = (s.push(Step::ShlBy(x[0], by)), s.i(0));
     s.select(inside, y, zero)
+}
+
+pub fn lower_shift_right(s: &mut Steps, x: &[StepId]) -> StepId {
+    let (by, inside) = bits(s, x[1]);
+    let most = s.i(31);
+    let by = s.select(inside, by, most);
+    s.push(Step::ShrBy(x[0], by))
 }
 
 /// The whole part of an f32.
@@ -95,27 +113,31 @@ pub fn lower_floor_div(s: &mut Steps, x: &[StepId], dtype: DType) -> StepId {
     s.push(Step::FloorF(quotient))
 }
 
-/// `a - q * b` for an f32 quotient.
-fn rest(s: &mut Steps, x: &[StepId], q: StepId) -> StepId {
-    let minus = s.push(Step::NegF(q));
-    s.fma(minus, x[1], x[0])
-}
-
 pub fn lower_trunc_rem(s: &mut Steps, x: &[StepId], dtype: DType) -> StepId {
     if dtype != DType::F32 {
         return divided(s, x[0], x[1]).1;
     }
     let q = lower_trunc_div(s, x, dtype);
-    rest(s, x, q)
+    let minus = s.push(Step::NegF(q));
+    let rest = s.fma(minus, x[1], x[0]);
+    // 0 times an infinite divisor is none.
+    let zero = s.f(0.0);
+    let is_smaller = s.compare(Compare::Eq, q, zero);
+    s.select(is_smaller, x[0], rest)
 }
 
 pub fn lower_floor_rem(s: &mut Steps, x: &[StepId], dtype: DType) -> StepId {
+    let r = lower_trunc_rem(s, x, dtype);
     if dtype != DType::F32 {
-        let (_, r) = divided(s, x[0], x[1]);
         let down = opposite(s, r, x[1]);
         let more = s.push(Step::AndI(down, x[1]));
         return s.push(Step::AddI(r, more));
     }
-    let q = lower_floor_div(s, x, dtype);
-    rest(s, x, q)
+    let zero = s.f(0.0);
+    let (r_below, b_below) = (s.compare(Compare::Lt, r, zero), s.compare(Compare::Lt, x[1], zero));
+    let differ = s.push(Step::XorI(r_below, b_below));
+    let rest = s.compare(Compare::Ne, r, zero);
+    let opposite = s.push(Step::AndI(differ, rest));
+    let moved = s.add(r, x[1]);
+    s.select(opposite, moved, r)
 }

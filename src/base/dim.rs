@@ -90,6 +90,15 @@ impl Dim {
         self.substitute(&|s| value(s).map(Dim::from)).as_const()
     }
 
+    /// `self / divisor` rounded down, for a positive divisor; a symbol of its own where that is not known.
+    pub fn floor_div(&self, divisor: &Dim) -> Dim {
+        match (self.as_const(), divisor.as_const(), self.exact_div(divisor)) {
+            (Some(n), Some(m), _) if m > 0 => Dim::from(n.div_euclid(m)),
+            (_, _, Some(exact)) => exact,
+            _ => Dim::symbol(format!("(floor_div({self}, {divisor}))")),
+        }
+    }
+
     /// `self / divisor` when it is exact for all values of the symbols.
     pub fn exact_div(&self, divisor: &Dim) -> Option<Dim> {
         if self == divisor && !divisor.is_const(0) {

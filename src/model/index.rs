@@ -82,7 +82,8 @@ impl<'a> Elaborator<'a> {
                 _ => Some(d),
             },
             Value::Error => None,
-            Value::Opaque => Some(Dim::from(0)),
+            // Not known yet, and not the same as another that is not.
+            Value::Opaque => Some(Dim::symbol(format!("(unknown at {})", expr.span.start))),
             other => {
                 let found = self.describe(&other);
                 self.error(

@@ -35,6 +35,8 @@ const INTRINSICS: &[(&str, &[&str])] = &[
     ("concat", &["items", "axis?"]),
     ("split", &["x", "n", "axis?"]),
     ("pad", &["x", "n"]),
+    ("window", &["x", "axis", "size", "stride?", "dilation?"]),
+    ("fold", &["x", "axis", "stride?", "dilation?"]),
     ("flip", &["x", "axis?"]),
     ("one_hot", &["labels", "n"]),
     ("iota", &["n"]),
@@ -103,6 +105,7 @@ impl<'a> Elaborator<'a> {
                 self.scatter_along(first, second, third, axis, span)
             }
             "scatter_add" => self.scatter_add(first, second, third, span),
+            "window" | "fold" => self.windowed(name, slots, span),
             "flip" => self.with_axis(&value, at, second, |e, x, axis| e.graph.flip(x, &[axis]), span),
             "reshape" | "broadcast" => {
                 let Some(x) = self.tensor(&value, at) else { return Value::Error };

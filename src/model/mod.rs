@@ -39,6 +39,7 @@ mod turns;
 mod types;
 mod value;
 mod views;
+mod windows;
 
 pub use check::{Checked, check};
 pub use load::{Disk, Loader, NoFiles, Program, load};

@@ -48,6 +48,12 @@ impl<'a> Elaborator<'a> {
             return Value::Opaque;
         }
         let values: Vec<&Value> = operands.iter().map(|(value, _)| value).collect();
+        // Sizes stay sizes.
+        if let (Func::FloorDiv, [Value::Dim(a), Value::Dim(b)]) = (func, &values[..])
+            && b.as_const().is_none_or(|b| b > 0)
+        {
+            return Value::Dim(a.floor_div(b));
+        }
         if let Some(value) = folded(func, &values) {
             return value;
         }

@@ -153,10 +153,11 @@ impl<'a> Elaborator<'a> {
         let ty = self.graph.ty(x).clone();
         let place = n.map_or(span, |g| g.span);
         let amount = |v: &Value| match v {
-            Value::Dim(d) => d.as_const().filter(|n| (0..=1 << 20).contains(n)),
+            Value::Dim(d) if d.as_const().is_none_or(|n| (0..=1 << 20).contains(&n)) => Some(d.clone()),
+            Value::Opaque => Some(Dim::symbol("(unknown)")),
             _ => None,
         };
-        let pairs: Option<Vec<(i64, i64)>> = match n.map(|g| &g.value) {
+        let pairs: Option<Vec<(Dim, Dim)>> = match n.map(|g| &g.value) {
             Some(Value::List(items)) => items
                 .iter()
                 .map(|item| match item {
@@ -164,7 +165,7 @@ impl<'a> Elaborator<'a> {
                     _ => None,
                 })
                 .collect(),
-            Some(one) => amount(one).map(|n| vec![(n, n); ty.rank()]),
+            Some(one) => amount(one).map(|n| vec![(n.clone(), n); ty.rank()]),
             None => None,
         };
         let Some(pairs) = pairs.filter(|p| p.len() == ty.rank()) else {
@@ -178,9 +179,9 @@ impl<'a> Elaborator<'a> {
                 .help("write `pad(x, 1)` or `pad(x, [[0, 0], [1, 1]])`"),
             );
         };
-        let start: Vec<Dim> = pairs.iter().map(|(low, _)| Dim::from(*low)).collect();
+        let start: Vec<Dim> = pairs.iter().map(|(low, _)| low.clone()).collect();
         let shape: Vec<Dim> =
-            ty.shape.iter().zip(&pairs).map(|(d, (low, high))| d.clone() + Dim::from(low + high)).collect();
+            ty.shape.iter().zip(pairs).map(|(d, (low, high))| d.clone() + low + high).collect();
         let built = self.graph.pad(x, start, &vec![1; ty.rank()], shape);
         self.built(built, span)
     }

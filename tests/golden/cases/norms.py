@@ -20,9 +20,8 @@ running = {"net.batch_norm.average": ZEROS.astype(float), "net.batch_norm.spread
 
 
 def batch_norm(ps, x):
-    # gradc keeps the batch's own variance; PyTorch's running variance is the unbiased one.
     now = x.detach().numpy()
-    for key, value in (("average", now.mean(axis=0)), ("spread", now.var(axis=0))):
+    for key, value in (("average", now.mean(axis=0)), ("spread", now.var(axis=0, ddof=1))):
         running[f"net.batch_norm.{key}"] = 0.9 * running[f"net.batch_norm.{key}"] + 0.1 * value
     return affine(ps, "batch_norm", F.batch_norm(x, None, None, training=True))
 

@@ -22,8 +22,13 @@ impl<'a> Elaborator<'a> {
         let mut ty = self.graph.ty(node).clone();
         let one = Dim::from(1);
         if !is_window && axis + 1 >= ty.rank() {
-            let error = Diagnostic::error("E0306", "`fold` adds up two axes, pieces and places in a piece", x.span, "")
-                .label(x.span, format!("this is `{}`", show(&ty)));
+            let error = Diagnostic::error(
+                "E0306",
+                "`fold` adds up two axes, pieces and places in a piece",
+                x.span,
+                "",
+            )
+            .label(x.span, format!("this is `{}`", show(&ty)));
             return self.report(error.help("name the first of two axes that follow one another"));
         }
         let (positions, taps) = if is_window {
@@ -31,13 +36,26 @@ impl<'a> Elaborator<'a> {
             let reach = dilation.clone() * (size.clone() - one.clone()) + one.clone();
             let room = ty.shape[axis].clone() - reach.clone();
             if room.as_const().is_some_and(|room| room < 0) {
-                let text = format!("a window over {reach} elements does not fit an axis of {}", ty.shape[axis]);
-                return self.error("E0309", text, span, format!("of `{}`", show(&ty)), "take a smaller one, or `pad` first");
+                let text =
+                    format!("a window over {reach} elements does not fit an axis of {}", ty.shape[axis]);
+                return self.error(
+                    "E0309",
+                    text,
+                    span,
+                    format!("of `{}`", show(&ty)),
+                    "take a smaller one, or `pad` first",
+                );
             }
             (room.floor_div(&stride) + one, size)
         } else {
             if ty.dtype != DType::F32 {
-                return self.error("E0305", "`fold` adds real numbers (f32)", x.span, "", "convert first: `f32(x)`");
+                return self.error(
+                    "E0305",
+                    "`fold` adds real numbers (f32)",
+                    x.span,
+                    "",
+                    "convert first: `f32(x)`",
+                );
             }
             (ty.shape[axis].clone(), ty.shape[axis + 1].clone())
         };

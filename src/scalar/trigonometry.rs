@@ -30,7 +30,7 @@ fn odd(s: &mut Steps, x: StepId, z: StepId, coefficients: &[f32]) -> StepId {
     s.fma(xz, p, x)
 }
 
-const ASIN: [f32; 5] = [4.216_32e-2, 2.418_131_1e-2, 4.547_002_6e-2, 7.495_300_3e-2, 1.666_675_2e-1];
+const ASIN: [f32; 5] = [4.216_32e-2, 2.418_131e-2, 4.547_002_6e-2, 7.495_300_3e-2, 1.666_675_2e-1];
 
 /// `asin(x)` for `0 <= x <= 1/2`, given `z = x²`.
 fn asin_reduced(s: &mut Steps, x: StepId, z: StepId) -> StepId {
@@ -77,7 +77,7 @@ pub fn acos(s: &mut Steps, a: StepId) -> StepId {
     s.select(far, outer, inner)
 }
 
-const ATAN: [f32; 4] = [8.053_744_5e-2, -1.387_768_6e-1, 1.997_771_1e-1, -3.333_294_9e-1];
+const ATAN: [f32; 4] = [8.053_744_5e-2, -1.387_768_6e-1, 1.997_771_1e-1, -3.333_295e-1];
 
 /// Of a number that is not negative: beyond `tan(3 pi / 8)` by `pi / 2 - atan(1 / x)`, beyond `tan(pi / 8)` by
 /// `pi / 4 + atan((x - 1) / (x + 1))`.

@@ -204,8 +204,9 @@ impl Graph {
             let side_by_side = window.dilation == 1
                 && taps.is_const(window.stride)
                 && to.shape[window.axis] == positions.clone() * taps.clone();
+            let single = taps.is_const(1) && window.stride == 1 && to.shape[window.axis] == positions;
             to.shape.splice(window.axis..=window.axis, [positions, taps]);
-            if side_by_side {
+            if side_by_side || single {
                 return self.reshape(x, to.shape);
             }
         }

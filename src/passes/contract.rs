@@ -1,3 +1,4 @@
+//! Contractions in their plainest form. An axis of size 1 is no label: the operand is reshaped to lack it.
 //! Transposes sink into contractions: a permuted operand is the operand under other labels, and a permuted result (that
 //! nobody else reads) is the result under other labels.
 
@@ -32,10 +33,9 @@ pub fn run(graph: &Graph) -> Graph {
         };
         match image {
             Some((contraction, [lhs, rhs])) => {
-                let new = rewriter
-                    .new
-                    .contract(lhs, rhs, contraction)
-                    .expect("the same sizes under the same labels");
+                let new = without_units(&mut rewriter.new, [lhs, rhs], contraction);
+                let shape = node.ty.shape.clone();
+                let new = rewriter.new.reshape(new, shape).expect("but for axes of size 1 the same shape");
                 rewriter.set(id, new);
             }
             None => {
@@ -44,6 +44,25 @@ pub fn run(graph: &Graph) -> Graph {
         }
     }
     rewriter.finish()
+}
+
+/// The contraction over labels of other sizes than 1.
+fn without_units(graph: &mut Graph, operands: [NodeId; 2], contraction: Contraction) -> NodeId {
+    let Contraction { lhs, rhs, out } = contraction;
+    let mut units: Vec<u8> = Vec::new();
+    for (operand, labels) in operands.iter().zip([&lhs, &rhs]) {
+        let sizes = graph.ty(*operand).shape.iter().zip(labels);
+        units.extend(sizes.filter(|(size, _)| size.is_const(1)).map(|(_, label)| *label));
+    }
+    let kept = |labels: &[u8]| labels.iter().copied().filter(|l| !units.contains(l)).collect::<Vec<u8>>();
+    let mut narrow = |operand: NodeId| {
+        let shape = graph.ty(operand).shape.iter().filter(|size| !size.is_const(1)).cloned();
+        let shape: Vec<_> = shape.collect();
+        graph.reshape(operand, shape).expect("axes of size 1 hold nothing")
+    };
+    let [left, right] = operands.map(&mut narrow);
+    let contraction = Contraction { lhs: kept(&lhs), rhs: kept(&rhs), out: kept(&out) };
+    graph.contract(left, right, contraction).expect("the same sizes under the same labels")
 }
 
 /// What an operand is a permutation of, if it is one, and its labels there.

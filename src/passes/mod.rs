@@ -17,6 +17,7 @@ mod reduce;
 mod scan;
 mod simplify;
 mod views;
+mod window;
 
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,7 @@ pub const PIPELINE: &[(&str, Pass)] = &[
     ("hoist", hoist::run),
     ("reduce", reduce::run),
     ("contract", contract::run),
+    ("window", window::run),
     ("scan", scan::run),
     ("cse", cse::run),
     ("dce", dce::run),

@@ -54,6 +54,30 @@ const CASES: &[(&str, &str, &str, &str)] = &[
         "%0 = const 2.0 : f32[]  %1 = broadcast [] %0 : f32[2]  %2 = pad [1] step [1] %1 : f32[4]  output y = %2",
     ),
     (
+        "window",
+        "the input's gradient of a convolution",
+        "%0 = input @g : f32[batch, 6, 4]  %1 = param @w : f32[3, 2, 4]  %2 = contract npo,tko->nptk %0, %1 : f32[batch, 6, 3, 2]
+         %3 = fold 1 stride 1 dilation 1 %2 : f32[batch, 8, 2]  output dx = %3",
+        "%0 = input @g : f32[batch, 6, 4]  %1 = param @w : f32[3, 2, 4]  %2 = pad [0, 2, 0] step [1, 1, 1] %0 : f32[batch, 10, 4]
+         %3 = window 1 stride 1 dilation 1 %2 : f32[batch, 8, 3, 4]  %4 = flip [0] %1 : f32[3, 2, 4]
+         %5 = contract npto,tko->npk %3, %4 : f32[batch, 8, 2]  output dx = %5",
+    ),
+    (
+        "window",
+        "at another stride the pieces are added up",
+        "%0 = input @g : f32[batch, 3, 4]  %1 = param @w : f32[3, 2, 4]  %2 = contract npo,tko->nptk %0, %1 : f32[batch, 3, 3, 2]
+         %3 = fold 1 stride 2 dilation 1 %2 : f32[batch, 8, 2]  output dx = %3",
+        "%0 = input @g : f32[batch, 3, 4]  %1 = param @w : f32[3, 2, 4]  %2 = contract npo,tko->nptk %0, %1 : f32[batch, 3, 3, 2]
+         %3 = fold 1 stride 2 dilation 1 %2 : f32[batch, 8, 2]  output dx = %3",
+    ),
+    (
+        "contract",
+        "an axis of size 1 is no label",
+        "%0 = input @x : f32[batch, 1, 3]  %1 = param @w : f32[3, 1, 5]  %2 = contract aub,buc->auc %0, %1 : f32[batch, 1, 5]  output y = %2",
+        "%0 = input @x : f32[batch, 1, 3]  %1 = param @w : f32[3, 1, 5]  %2 = reshape %0 : f32[batch, 3]  %3 = reshape %1 : f32[3, 5]
+         %4 = contract ab,bc->ac %2, %3 : f32[batch, 5]  %5 = reshape %4 : f32[batch, 1, 5]  output y = %5",
+    ),
+    (
         "scan",
         "the input's product for all turns at once, the carried value's in each; what nobody reads falls away",
         "%0 = input @x : f32[7, batch, 3]  %1 = param @w : f32[3, 4]  %2 = param @u : f32[4, 4]  %3 = input @h : f32[batch, 4]

@@ -33,7 +33,8 @@ fn convolution(graph: &mut Graph, window: Windowing, product: NodeId, n: &Dim) -
     let only = |label: u8, side: usize| sides[side].contains(&label) && !sides[1 - side].contains(&label);
     // Which side has the positions; the other one is the kernel.
     let side = (0..2).find(|side| only(position, *side) && only(tap, 1 - side))?;
-    let place = |label: u8, side: usize| sides[side].iter().position(|l| *l == label).expect("a label of that side");
+    let place =
+        |label: u8, side: usize| sides[side].iter().position(|l| *l == label).expect("a label of that side");
     let (axis, tap_axis) = (place(position, side), place(tap, 1 - side));
     let [a, kernel] = [node.operands[side], node.operands[1 - side]];
     let taps = graph.ty(kernel).shape[tap_axis].clone();

@@ -94,10 +94,28 @@ impl<'a> Elaborator<'a> {
             "sum" | "mean" | "max" | "min" | "prod" | "any" | "all" => {
                 self.reduction(name, &value, at, second, third, span)
             }
-            "argmax" => self.with_axis(&value, at, second, |e, x, axis| e.graph.argmax(x, axis), span),
+            "argmax" => self.with_axis(
+                &value,
+                at,
+                second,
+                |e, x, axis| {
+                    let x = e.ordered(x)?;
+                    e.graph.argmax(x, axis)
+                },
+                span,
+            ),
             "argsort" => {
                 let descending = third.is_some_and(|g| matches!(g.value, Value::Bool(true)));
-                self.with_axis(&value, at, second, |e, x, axis| e.graph.sort(x, axis, descending), span)
+                self.with_axis(
+                    &value,
+                    at,
+                    second,
+                    |e, x, axis| {
+                        let x = e.ordered(x)?;
+                        e.graph.sort(x, axis, descending)
+                    },
+                    span,
+                )
             }
             "take_along" => self.take_along(first, second, third, span),
             "scatter_along" => {
@@ -331,6 +349,12 @@ impl<'a> Elaborator<'a> {
             }
             other => self.built(other, span),
         }
+    }
+
+    /// Bytes and truth values as whole numbers, which have an order.
+    fn ordered(&mut self, x: NodeId) -> Built {
+        let dtype = self.graph.dtype(x);
+        if matches!(dtype, DType::U8 | DType::Bool) { self.graph.cast(x, DType::I32) } else { Ok(x) }
     }
 
     fn with_axis(

@@ -4,9 +4,11 @@ use super::differentiate;
 use crate::base::DType;
 use crate::graph::arbitrary::{Wish, random_graph};
 use crate::graph::interpret::{Env, Tensor, interpret_step};
+use crate::graph::rewrite::Rewriter;
 use crate::graph::text::parse;
 use crate::graph::verify::{verify, verify_compilable};
 use crate::graph::{Graph, NodeId, Op};
+use std::collections::BTreeSet;
 
 /// The float leaves that are read from outside.
 fn float_leaves(graph: &Graph) -> Vec<NodeId> {
@@ -303,4 +305,43 @@ fn what_is_not_kept_has_the_same_gradients() {
     for output in ["dx", "second"] {
         assert_eq!(value(&again, &env, output), value(&plain, &env, output), "{output}");
     }
+}
+
+/// Random graphs, every four and every eight nodes of which are worked out again together: regions in regions.
+#[test]
+fn random_marks_change_no_gradient() {
+    let mut n_marks = 0;
+    for seed in 0..60 {
+        let (graph, env) = random_graph(seed, Wish { n_steps: 12, smooth: true, empty: seed % 4 == 0 });
+        let is_leaf = |id: NodeId| graph.node(id).op.leaf_name().is_some();
+        let mut rewriter = Rewriter::new(&graph);
+        for id in graph.ids() {
+            let mut image = rewriter.copy(id);
+            for n in [4, 8] {
+                if id.index() % n != n - 1 || !graph.dtype(id).is_float() || is_leaf(id) {
+                    continue;
+                }
+                let first = id.index() + 1 - n;
+                let region = (first..=id.index()).map(|i| NodeId(i as u32)).filter(|i| !is_leaf(*i));
+                let read = region.flat_map(|i| graph.node(i).operands.clone());
+                let outside = read.filter(|x| is_leaf(*x) || x.index() < first);
+                let made_of: BTreeSet<NodeId> =
+                    outside.map(|x| rewriter.image(x).expect("operands come first")).collect();
+                image = rewriter.new.recompute(image, &Vec::from_iter(made_of)).unwrap();
+                rewriter.set(id, image);
+                n_marks += 1;
+            }
+        }
+        let marked = differentiate(&with_gradients(&rewriter.finish()));
+        verify_compilable(&marked).unwrap_or_else(|e| panic!("seed {seed}: {e}\n{marked}"));
+        let plain = differentiate(&with_gradients(&graph));
+        let (found, _) =
+            interpret_step(&marked, &env).unwrap_or_else(|e| panic!("seed {seed}: {e}\n{marked}"));
+        for (name, expected) in interpret_step(&plain, &env).unwrap().0 {
+            let same = |(a, b): (&f64, &f64)| (a - b).abs() <= 1e-9 * (1.0 + b.abs());
+            let all = found[&name].data.iter().zip(&expected.data).all(same);
+            assert!(all, "seed {seed}, {name}: {:?}, not {:?}", found[&name].data, expected.data);
+        }
+    }
+    assert!(n_marks > 300, "{n_marks} marks");
 }

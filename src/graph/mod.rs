@@ -136,7 +136,8 @@ pub enum Op {
     /// See `Rule`. Gone after `autodiff`.
     Hole,
     /// The identity of the first operand; all between it and the other operands is worked out again where a gradient
-    /// needs it, instead of being kept. Gone after `autodiff`.
+    /// needs it, instead of being kept. Every way from a leaf to the first operand passes another one; what two marks work
+    /// out again lies apart, or one in the other. Gone after `autodiff`.
     Recompute,
     /// The identity of the first operand, which is not read before the second is there.
     After,

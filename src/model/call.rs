@@ -57,6 +57,7 @@ impl<'a> Elaborator<'a> {
         }
         match name.as_str() {
             "over_params" => return self.over_params(arguments, span),
+            "example_gradients" => return self.example_gradients(arguments, span),
             "gradient_at" => return self.gradient_at(arguments, span),
             "given" => return self.given(arguments, span),
             "total" | "gathered" if !self.functions.contains_key(name) => {

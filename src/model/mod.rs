@@ -29,6 +29,7 @@ mod optimizer;
 mod over;
 mod params;
 mod paths;
+mod per_example;
 mod scalars;
 mod settings;
 mod slots;

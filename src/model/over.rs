@@ -7,6 +7,7 @@
 use super::elaborate::{Elaborator, Mode, show};
 use super::optimizer::Trained;
 use super::value::{Given, Value};
+use crate::base::Dim;
 use crate::graph::NodeId;
 use crate::graph::rewrite::{copy_node, reachable};
 use crate::scalar::Func;
@@ -28,6 +29,8 @@ pub(super) struct Over {
     totals: HashMap<Span, NodeId>,
     /// A gradient for each parameter, by the place of the `gradient_at`.
     gradients: HashMap<Span, Vec<NodeId>>,
+    /// A gradient with a row for each example, for each parameter.
+    pub per_example: Option<Vec<NodeId>>,
     asked: Vec<Question>,
 }
 
@@ -43,7 +46,17 @@ struct Question {
 impl Over {
     pub fn new(function: SmolStr, given: Vec<Given>, loss: NodeId, parameters: Vec<Trained>) -> Over {
         let (totals, gradients) = (HashMap::new(), HashMap::new());
-        Over { function, given, loss, parameters, current: 0, totals, gradients, asked: Vec::new() }
+        Over {
+            function,
+            given,
+            loss,
+            parameters,
+            current: 0,
+            totals,
+            gradients,
+            per_example: None,
+            asked: Vec::new(),
+        }
     }
 }
 
@@ -53,8 +66,11 @@ impl<'a> Elaborator<'a> {
         let Some((term, at)) = self.asked_value(arguments, "over_params(sum(g * g))", span) else {
             return Value::Error;
         };
-        if self.graph.ty(term).rank() > 0 {
-            let found = show(self.graph.ty(term));
+        let Some(over) = &self.over else { return self.outside("over_params", term, span) };
+        // The same for each parameter: one number, or one for each example.
+        let ty = self.graph.ty(term);
+        if ty.rank() > 1 || ty.shape.first().is_some_and(|size| *size != Dim::symbol("batch")) {
+            let found = show(ty);
             return self.report(
                 Diagnostic::error(
                     "E0505",
@@ -62,10 +78,9 @@ impl<'a> Elaborator<'a> {
                     at,
                     format!("this is `{found}`"),
                 )
-                .help("make one number of it: `over_params(sum(…))`"),
+                .help("make one number of it, or one for each example: `over_params(sum(…))`"),
             );
         }
-        let Some(over) = &self.over else { return self.outside("over_params", term, span) };
         if let Some(total) = over.totals.get(&span) {
             return Value::Tensor(*total);
         }
@@ -127,7 +142,7 @@ impl<'a> Elaborator<'a> {
         Value::Tensor(gradient)
     }
 
-    fn asked_value(
+    pub(super) fn asked_value(
         &mut self,
         arguments: &'a [Argument],
         example: &str,
@@ -145,7 +160,7 @@ impl<'a> Elaborator<'a> {
     }
 
     /// Outside of a stage: fine while a function is checked by itself.
-    fn outside(&mut self, name: &str, value: NodeId, span: Span) -> Value {
+    pub(super) fn outside(&mut self, name: &str, value: NodeId, span: Span) -> Value {
         if self.mode == Mode::Generic || self.calls_optimizers {
             return Value::Tensor(value);
         }

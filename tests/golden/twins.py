@@ -143,8 +143,11 @@ def train(case, inputs, y, probe, before):
     step = case.optimizer[1](list(ps.values()))
     losses, slopes = [], []
 
-    def evaluate():
-        """The loss; every gradient is brought up to date."""
+    def evaluate(each=False):
+        """The loss, every gradient brought up to date; or the losses of the examples by themselves."""
+        if each:
+            rows = [slice(i, i + 1) for i in range(ROWS)]
+            return [case.loss[1](case.forward(ps, *[x[row] for x in inputs]), y[row]) for row in rows]
         value = case.loss[1](case.forward(ps, *inputs), y)
         for p in [*ps.values(), inputs[0]]:
             p.grad = None

@@ -1,7 +1,7 @@
 """Optimizers, and what stands before them."""
 import torch
 
-from twins import optimizer, optimizer_of
+from twins import ROWS, optimizer, optimizer_of
 
 
 def lion(parameters, lr, betas, weight_decay):
@@ -113,6 +113,27 @@ def sam(make, rho):
     return build
 
 
+def private(make, clip):
+    """The clipping of Abadi et al. 2016 (arXiv 1607.00133, algorithm 1), without noise: example after example."""
+    def build(ps):
+        opt = make(ps)
+
+        def step(evaluate):
+            sums = [torch.zeros_like(p) for p in ps]
+            for losses in evaluate(each=True):
+                gradients = torch.autograd.grad(losses, ps, retain_graph=True)
+                norm = torch.cat([g.flatten() for g in gradients]).norm()
+                for total, g in zip(sums, gradients):
+                    total += g * min(1.0, clip / float(norm))
+            for p, total in zip(ps, sums):
+                p.grad = total / ROWS
+            opt.step()
+
+        return step
+
+    return build
+
+
 def torchs(name, text, make):
     return optimizer(name, text, optimizer_of(make))
 
@@ -151,6 +172,8 @@ CASES = [
     optimizer("lamb", "lamb(lr = 0.01, weight_decay = 0.1)", lambda ps: lamb(ps, 0.01, 0.1)),
     optimizer("muon", "muon(lr = 0.02, vectors = 0.01)", lambda ps: muon(ps, 0.02, 0.01)),
     optimizer("sam", "sam(rho = 0.2) |> adam(lr = 0.01)", sam(lambda ps: torch.optim.Adam(ps, lr=0.01), 0.2)),
+    optimizer("private", "private(clip = 0.5, noise = 0) |> adam(lr = 0.01)",
+              private(lambda ps: torch.optim.Adam(ps, lr=0.01), 0.5)),
     optimizer("lookahead", "adam(lr = 0.01) |> lookahead(every = 3)",
               lookahead(lambda ps: torch.optim.Adam(ps, lr=0.01), 3, 0.5)),
 ]

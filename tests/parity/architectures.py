@@ -91,6 +91,12 @@ def dense(path, linear):
     return {f"{path}.w": linear.weight.T} | ({f"{path}.b": linear.bias} if linear.bias is not None else {})
 
 
+def conv(path, layer):
+    """gradc's kernels are [places…, inputs, outputs]."""
+    bias = {f"{path}.b": layer.bias} if layer.bias is not None else {}
+    return {f"{path}.w": layer.weight.permute(2, 3, 1, 0)} | bias
+
+
 def norm(path, layer):
     return {f"{path}.scale": layer.weight, f"{path}.shift": layer.bias}
 
@@ -338,6 +344,104 @@ class Gru(nn.Module):
             "net.gru.wh": layer.weight_hh_l0.T, "net.gru.bx": layer.bias_ih_l0, "net.gru.bh": layer.bias_hh_l0}
 
 
+class Residual(nn.Module):
+    """Two convolutions beside the input, or beside a 1x1 convolution of it."""
+
+    def __init__(self, c, channels, stride=1):
+        super().__init__()
+        self.convs = nn.ModuleList([nn.Conv2d(c, channels, 3, stride, 1, bias=False),
+                                    nn.Conv2d(channels, channels, 3, 1, 1, bias=False)])
+        self.norms = nn.ModuleList([nn.BatchNorm2d(channels), nn.BatchNorm2d(channels)])
+        self.skip = None
+        if c != channels or stride != 1:
+            self.skip = nn.Sequential(nn.Conv2d(c, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
+
+    def forward(self, x):
+        y = self.norms[1](self.convs[1](torch.relu(self.norms[0](self.convs[0](x)))))
+        return torch.relu(y + (self.skip(x) if self.skip else x))
+
+    def weights(self, path):
+        found = conv(f"{path}.conv.0", self.convs[0]) | conv(f"{path}.conv.1", self.convs[1])
+        found |= norm(f"{path}.batch_norm.0", self.norms[0]) | norm(f"{path}.y", self.norms[1])
+        if self.skip:
+            found |= conv(f"{path}.conv.2", self.skip[0]) | norm(f"{path}.batch_norm.1", self.skip[1])
+        return found
+
+
+class ResNet(nn.Module):
+    """He et al. 2015, arXiv 1512.03385."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(1, 8, 3, 1, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU())
+        self.blocks, self.head = nn.Sequential(Residual(8, 8), Residual(8, 16, 2)), nn.Linear(16, 10)
+
+    def forward(self, x):
+        return self.head(self.blocks(self.stem(x[:, None])).mean((2, 3)))
+
+    def weights(self):
+        found = conv("net.conv", self.stem[0]) | norm("net.batch_norm", self.stem[1]) | dense("net.dense", self.head)
+        for i, block in enumerate(self.blocks):
+            found |= block.weights(f"net.residual.{i}")
+        return found
+
+
+def unet_stage(c, channels):
+    layers = [nn.Conv2d(c, channels, 3, 1, 1), nn.BatchNorm2d(channels), nn.ReLU(),
+              nn.Conv2d(channels, channels, 3, 1, 1), nn.BatchNorm2d(channels), nn.ReLU()]
+    return nn.Sequential(*layers)
+
+
+def unet_weights(path, stage):
+    return (conv(f"{path}.conv.0", stage[0]) | norm(f"{path}.batch_norm.0", stage[1])
+            | conv(f"{path}.conv.1", stage[3]) | norm(f"{path}.batch_norm.1", stage[4]))
+
+
+class UNet(nn.Module):
+    """Ronneberger et al. 2015, arXiv 1505.04597: the right half of a digit from the left."""
+
+    def __init__(self):
+        super().__init__()
+        self.wide, self.narrow, self.last = unet_stage(1, 8), unet_stage(8, 16), unet_stage(16, 8)
+        self.up, self.head = nn.ConvTranspose2d(16, 8, 2, 2), nn.Conv2d(8, 1, 1)
+
+    def forward(self, x):
+        wide = self.wide(x)
+        y = self.up(self.narrow(F.max_pool2d(wide, 2)))
+        return self.head(self.last(torch.cat([y, wide], 1)))
+
+    def weights(self):
+        return (unet_weights("net.wide", self.wide) | unet_weights("net.unet_stage", self.narrow)
+                | unet_weights("net.unet_up.unet_stage", self.last) | conv("net.conv", self.head)
+                | {"net.unet_up.conv_transpose.w": self.up.weight.permute(2, 3, 0, 1),
+                   "net.unet_up.conv_transpose.b": self.up.bias})
+
+
+def completed(module, batch):
+    x = pixels(batch)[:, None]
+    left = (torch.arange(14) < 7).float()
+    return F.binary_cross_entropy_with_logits(module(x * left), x)
+
+
+class Cnn(nn.Module):
+    """LeCun et al. 1998."""
+
+    def __init__(self):
+        super().__init__()
+        self.convs = nn.ModuleList([nn.Conv2d(1, 8, 5, padding=2), nn.Conv2d(8, 16, 3)])
+        self.hidden, self.head = nn.Linear(256, 32), nn.Linear(32, 10)
+
+    def forward(self, x):
+        y = F.max_pool2d(torch.tanh(self.convs[0](x[:, None])), 2)
+        y = F.avg_pool2d(torch.relu(self.convs[1](y)), 2, 1)
+        # gradc's channels come last.
+        return self.head(torch.relu(self.hidden(y.movedim(1, -1).flatten(1))))
+
+    def weights(self):
+        return (conv("net.conv.0", self.convs[0]) | conv("net.conv.1", self.convs[1])
+                | dense("net.dense.0", self.hidden) | dense("net.dense.1", self.head))
+
+
 def own(module):
     return module.weights()
 
@@ -356,4 +460,11 @@ ARCHITECTURES = {
                         minimizes(next_letter, lambda ps: torch.optim.AdamW(ps, lr=1e-3, weight_decay=0.1))),
     "lstm": Architecture(Lstm, own, digits, minimizes(classified, faster)),
     "gru": Architecture(Gru, own, text(32), minimizes(next_letter, faster, limit=0.5)),
+    "cnn": Architecture(Cnn, own, digits, minimizes(classified, lambda ps: torch.optim.RMSprop(ps, lr=1e-3))),
+    "resnet": Architecture(
+        ResNet, own, digits,
+        # Slow: an element of a norm's output within rounding of relu's kink falls on one side or the other, and fast
+        # training makes that one gradient into another network.
+        minimizes(classified, lambda ps: torch.optim.SGD(ps, lr=0.005, momentum=0.5, nesterov=True))),
+    "unet": Architecture(UNet, own, digits, minimizes(completed, adam)),
 }

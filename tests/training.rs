@@ -189,3 +189,25 @@ fn evaluation_takes_the_average() {
     let last = trainer.evaluate(examples).unwrap()[0].1;
     assert!((last - losses[0]).abs() > 1e-4, "the average differs from the last values");
 }
+
+#[test]
+fn parts_of_other_weights_can_be_taken() {
+    let first = model("minimize mse(net(data.x), data.y) with sgd(lr = 0.3)\n epochs = 2");
+    let second =
+        model("freeze net.encoder\n minimize mse(net(data.x), data.y) with sgd(lr = 0.3)\n epochs = 1");
+    let examples = data().load(&first.settings.data).unwrap();
+    let mut trained = Trainer::new(&first, Interpreted::new(&first), examples.clone(), None);
+    trained.train(None, Duration::MAX, &mut |_| Flow::Continue).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.safetensors");
+    gradc::train::weights::write(&path, &trained.weights(), None).unwrap();
+    let mut fresh = Trainer::new(&second, Interpreted::new(&second), examples, None);
+    let (before, there) = (fresh.weights(), trained.weights());
+    let error = fresh.load_parts(&path, &["net.encode".to_string()]).unwrap_err();
+    assert!(error.to_string().contains("no variables under `net.encode`"), "{error}");
+    fresh.load_parts(&path, &["net.encoder".to_string()]).unwrap();
+    for (name, tensor) in fresh.weights() {
+        let from = if name.starts_with("net.encoder") { &there } else { &before };
+        assert_eq!(tensor.values, from[&name].values, "{name}");
+    }
+}

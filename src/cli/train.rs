@@ -19,6 +19,9 @@ pub struct Arguments {
     /// Start from these weights instead of random ones
     #[arg(long, value_name = "FILE.safetensors")]
     weights: Option<PathBuf>,
+    /// Take only what lies under these paths from the weights, such as `net.encoder`
+    #[arg(long, value_name = "PATH", value_delimiter = ',', requires = "weights")]
+    only: Vec<String>,
     /// Where the run's files go [default: runs/NAME-N]
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     out: Option<PathBuf>,
@@ -93,7 +96,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let (n_threads, memory) = (project.threads, cost.peak_bytes);
     let mut trainer = Trainer::new(model, engine, data, valid);
     if let Some(weights) = &arguments.weights {
-        trainer.load_weights(weights)?;
+        trainer.load_parts(weights, &arguments.only)?;
     }
     let mut folder = match resumed {
         Some(folder) => {

@@ -237,9 +237,29 @@ impl<'a, E: Engine> Trainer<'a, E> {
     /// # Errors
     /// The file cannot be read or does not fit the model.
     pub fn load_weights(&mut self, path: &Path) -> Result<(), TrainError> {
-        let (tensors, _) = weights::read(path, "")?;
-        weights::match_names(path, &tensors, &self.shapes(), &is_optimizer_state)?;
-        for (name, shape) in self.shapes() {
+        self.load_parts(path, &[])
+    }
+
+    /// The same for the variables under these paths, such as `net.encoder`; the others stay as they are. No path means
+    /// all of them.
+    ///
+    /// # Errors
+    /// The file cannot be read, lacks one of them or has it in another shape; a path under which there is none.
+    pub fn load_parts(&mut self, path: &Path, parts: &[String]) -> Result<(), TrainError> {
+        let under = |name: &str, part: &str| {
+            name.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        let wanted = |name: &str| parts.is_empty() || parts.iter().any(|part| under(name, part));
+        let (mut tensors, _) = weights::read(path, "")?;
+        tensors.retain(|name, _| wanted(name));
+        let mut shapes = self.shapes();
+        if let Some(part) = parts.iter().find(|part| !shapes.iter().any(|(name, _)| under(name, part))) {
+            let text = format!("nothing of it is taken: the model has no variables under `{part}`");
+            return Err(WeightsError::at(path, text).into());
+        }
+        shapes.retain(|(name, _)| wanted(name));
+        weights::match_names(path, &tensors, &shapes, &is_optimizer_state)?;
+        for (name, shape) in shapes {
             if let Some(tensor) = tensors.get(&name).filter(|t| t.shape == shape) {
                 self.engine.set_variable(&name, &tensor.values);
             }

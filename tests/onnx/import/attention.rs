@@ -86,29 +86,39 @@ fn attention(cx: &mut Import, call: &Call) -> Results {
     }
     let (row, column) = (cx.iota(&[t, s], 0)?, cx.iota(&[t, s], 1)?);
     let length = call.optional(6).map(|v| v.id);
+    // The place of each query among the keys.
+    let place = match length {
+        Some(length) => {
+            let t = cx.i(-(t as i64));
+            let offset = cx.add(length, t)?;
+            let offset = cx.reshape(offset, &[sq[0], 1, 1, 1])?;
+            cx.add(row, offset)?
+        }
+        None => {
+            let past = cx.i(n_past as i64);
+            cx.add(row, past)?
+        }
+    };
+    let mut bounds = Vec::new();
     if call.int("is_causal", 0) == 1 {
-        let diagonal = match length {
-            Some(length) => {
-                let t = cx.i(-(t as i64));
-                let offset = cx.add(length, t)?;
-                let offset = cx.reshape(offset, &[sq[0], 1, 1, 1])?;
-                cx.add(row, offset)?
-            }
-            None => {
-                let past = cx.i(n_past as i64);
-                cx.add(row, past)?
-            }
-        };
-        let seen = cx.map(Func::Le, &[column, diagonal])?;
+        bounds.push((Func::Le, 0));
+    }
+    for (name, func, sign) in [("left_window_size", Func::Ge, -1), ("right_window_size", Func::Le, 1)] {
+        let size = call.int(name, -1);
+        if size >= 0 {
+            bounds.push((func, sign * size));
+        }
+    }
+    for (func, by) in bounds {
+        let by = cx.i(by);
+        let bound = cx.add(place, by)?;
+        let seen = cx.map(func, &[column, bound])?;
         biased = cx.map(Func::Select, &[seen, biased, lowest])?;
     }
     if let Some(length) = length {
         let length = cx.reshape(length, &[sq[0], 1, 1, 1])?;
         let seen = cx.map(Func::Lt, &[column, length])?;
         biased = cx.map(Func::Select, &[seen, biased, lowest])?;
-    }
-    if call.attribute("left_window_size").is_some() || call.attribute("window_size").is_some() {
-        return Err("no composition: Attention, local windows".into());
     }
     let weights = softmax(cx, biased, 3)?;
     // A row that sees nothing gives nothing.

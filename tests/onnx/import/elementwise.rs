@@ -270,7 +270,12 @@ pub fn activation(cx: &mut Import, call: &Call, x: NodeId) -> Said<Option<NodeId
             let (one, zero) = (cx.f(1.0), cx.f(0.0));
             above(cx, x, call.float("threshold", 0.0), one, zero)?
         }
-        "SwiGLU" => return Ok(None),
+        "SwiGLU" => {
+            let y = cx.scale(x, call.float("alpha", 1.0))?;
+            let y = cx.map(Func::Sigmoid, &[y])?;
+            let y = cx.mul(x, y)?;
+            cx.mul(y, call.input(1)?.id)?
+        }
         _ => return Ok(None),
     }))
 }

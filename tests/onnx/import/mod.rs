@@ -14,6 +14,7 @@ mod order;
 mod recurrent;
 mod reduce;
 mod resize;
+mod sample;
 mod shape;
 mod window;
 
@@ -365,6 +366,7 @@ impl Import {
             norm::import,
             window::import,
             resize::import,
+            sample::import,
             recurrent::import,
             attention::import,
             control::import,

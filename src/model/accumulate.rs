@@ -26,12 +26,13 @@ impl<'a> Elaborator<'a> {
     pub(super) fn end_accumulation(&mut self, before: usize, last: Option<NodeId>) {
         self.accumulate = 1;
         let Some(last) = last else { return };
-        for (leaf, next) in self.graph.updates[before..].to_vec() {
+        for (leaf, next) in self.graph.updates.split_off(before) {
             let own = self.graph.node(leaf).op.leaf_name().is_some_and(|name| name.starts_with(STAGE));
-            if !own && let Ok(held) = self.graph.map_broadcast(Func::Select, &[last, next, leaf]) {
-                self.graph.updates.retain(|(other, _)| *other != leaf);
-                self.graph.updates.push((leaf, held));
-            }
+            let held = match own {
+                true => next,
+                false => self.graph.map_broadcast(Func::Select, &[last, next, leaf]).unwrap_or(next),
+            };
+            self.graph.updates.push((leaf, held));
         }
     }
 

@@ -3,11 +3,14 @@
 //! What enters: labels, their extents, and for each of left, right and output a stride a label. What leaves: a `Gemm`.
 //! Labels in all three are loops; those in the left and the output are rows, in the right and the output columns,
 //! in left and right the sum. Labels of one kind whose strides follow one another evenly become one axis; of several
-//! axes left, the longest is the product's and the others are loops.
+//! axes left, the longest of those inside of an example is the product's and the others are loops.
 
 use crate::base::Dim;
 use crate::graph::Contraction;
 use crate::nest::{Gemm, GemmAxis, Matrix};
+
+/// An axis of a product that is worth one.
+const SHORT: i64 = 8;
 
 /// One label, or several that became one: strides in left, right and output.
 #[derive(Clone)]
@@ -77,9 +80,14 @@ fn merge(labels: Vec<Label>) -> Vec<Label> {
     merged
 }
 
-/// The longest for the product (of those not known, the last); the others become loops.
+/// The longest for the product, the last of equals; the others become loops. One that is not known (examples, and tiles of
+/// them) lies further apart than those inside of an example, and is taken only where these are short.
 fn product_axis(mut labels: Vec<Label>, reduce: bool, loops: &mut Vec<GemmAxis>) -> Label {
-    let length = |label: &Label| label.extent.as_const().unwrap_or(i64::MAX);
+    let length = |label: &Label| match label.extent.as_const() {
+        Some(n) if n < SHORT => n,
+        Some(n) => n.saturating_add(SHORT),
+        None => SHORT,
+    };
     let Some(longest) = (0..labels.len()).max_by_key(|i| length(&labels[*i])) else {
         let zero = Dim::from(0);
         return Label { extent: Dim::from(1), strides: [zero.clone(), zero.clone(), zero] };

@@ -12,7 +12,7 @@ use super::layout::{is_copy, layouts};
 use super::pack::pack;
 use super::split::split_sums;
 use crate::graph::rewrite::{Rewriter, copy_node, reachable, rewrite};
-use crate::graph::{Graph, Node, NodeId, Op, View};
+use crate::graph::{Contraction, Graph, Node, NodeId, Op, View};
 
 pub fn prepare(graph: &Graph, max_batch: i64) -> Graph {
     let graph = split_sums(&sort_last(&split_reductions(&live(graph))), max_batch);
@@ -94,6 +94,22 @@ fn copy(graph: &mut Graph, x: NodeId) -> NodeId {
     graph.push(Node { op: Op::Cast, ty, operands: vec![x], origin })
 }
 
+/// A small right side whose last axis is summed, in a product with loops around it, is laid out anew with its columns last:
+/// the axes in their new order, and the labels. Each of many products would else turn it about for itself.
+fn turned(graph: &Graph, node: &Node, contraction: &Contraction) -> Option<(Vec<usize>, Contraction)> {
+    let labels = &contraction.rhs;
+    let is_summed = |label: &u8| contraction.lhs.contains(label) && !contraction.out.contains(label);
+    let is_small = graph.ty(node.operands[1]).shape.iter().all(|size| size.as_const().is_some());
+    let first = graph.ty(node.operands[0]).rank();
+    if labels.len() < 3 || first < labels.len() || !is_small || !is_summed(labels.last()?) {
+        return None;
+    }
+    let column = (0..labels.len()).rfind(|axis| !contraction.lhs.contains(&labels[*axis]))?;
+    let order: Vec<usize> = (0..labels.len()).filter(|axis| *axis != column).chain([column]).collect();
+    let rhs = order.iter().map(|axis| labels[*axis]).collect();
+    Some((order, Contraction { rhs, ..contraction.clone() }))
+}
+
 /// (2), (3) and (4)
 fn copy_where_needed(graph: &Graph) -> Graph {
     let old_layouts = layouts(graph);
@@ -111,6 +127,18 @@ fn copy_where_needed(graph: &Graph) -> Graph {
             Op::Gather { .. } | Op::Sort { .. } => &[0],
             _ => &[],
         };
+        let turned = match &node.op {
+            Op::Contract(contraction) => turned(graph, node, contraction),
+            _ => None,
+        };
+        if let Some((permutation, contraction)) = turned {
+            let rhs = rewriter.new.permute(operands[1], &permutation).expect("each axis once");
+            operands[1] = copy(&mut rewriter.new, rhs);
+            let op = Op::Contract(contraction);
+            let image = rewriter.new.push(Node { op, operands, ..node.clone() });
+            rewriter.set(id, image);
+            continue;
+        }
         if let Op::Scan(_) = node.op {
             // A turn finds its slice of a tensor at the turn's number of slices from its start.
             for (operand, old) in operands.iter_mut().zip(&node.operands) {

@@ -6,6 +6,7 @@
 //! its update do. The price is that partial results are written and read, so it is done only where they are few beside the
 //! weights. Measured on two cores with `mlp-seed` (784 x 64 weights, batch 32): a step takes 0.08 ms with it and 0.105 ms
 //! without (`gradc bench examples/bench/mlp-seed.model`).
+//! So are sums whose result has too few rows to be dealt out: the gradient of a 3x3 kernel has three.
 
 use crate::base::{Dim, ReduceOp};
 use crate::graph::rewrite::Rewriter;
@@ -20,6 +21,12 @@ pub fn split_sums(graph: &Graph, max_batch: i64) -> Graph {
     let mut rewriter = Rewriter::new(graph);
     for id in graph.ids() {
         rewriter.enter(id);
+        if let Some((label, parts)) = few_rows(graph, id) {
+            let operands = rewriter.operands(id);
+            let sum = over_parts(&mut rewriter.new, [operands[0], operands[1]], &graph.node(id).op, label, parts);
+            rewriter.set(id, sum);
+            continue;
+        }
         match parts(graph, id, max_batch) {
             Some(k) => {
                 let operands = rewriter.operands(id);
@@ -32,6 +39,53 @@ pub fn split_sums(graph: &Graph, max_batch: i64) -> Graph {
         }
     }
     rewriter.finish()
+}
+
+/// Rows of a result below which there are not enough tiles for several cores.
+const FEW_ROWS: i64 = 8;
+/// Multiply-adds of a product that is worth several cores.
+const LARGE: i64 = 1 << 20;
+
+/// A long sum with few rows, such as the gradient of a convolution's kernel: a summed label, and in how many parts.
+fn few_rows(graph: &Graph, id: NodeId) -> Option<(u8, i64)> {
+    let node = graph.node(id);
+    let Op::Contract(contraction) = &node.op else { return None };
+    let rows = node.ty.shape.first()?.as_const().filter(|rows| *rows < FEW_ROWS)?;
+    let shape = &graph.ty(node.operands[0]).shape;
+    let size = |label: &u8| {
+        let axis = contraction.lhs.iter().position(|l| l == label).expect("a summed label is in both operands");
+        shape[axis].as_const()
+    };
+    let summed = contraction.summed();
+    let known: i64 = summed.iter().filter_map(size).fold(1, i64::saturating_mul);
+    let result = node.ty.shape.iter().filter_map(Dim::as_const).fold(1, i64::saturating_mul);
+    // Partial results are written and read; they must be few beside the work.
+    if known.saturating_mul(result) < LARGE || known < 8 * PARTS || rows == 0 {
+        return None;
+    }
+    let parts = |label: &u8| (2..=PARTS).rev().find(|n| size(label).is_some_and(|size| size % n == 0 && size > *n));
+    let best = summed.iter().filter_map(|label| Some((*label, parts(label)?)));
+    best.max_by_key(|(label, parts)| (*parts, std::cmp::Reverse(summed.iter().position(|l| l == label))))
+}
+
+/// The sum of `parts` contractions, each over its own part of a label.
+fn over_parts(graph: &mut Graph, operands: [NodeId; 2], op: &Op, label: u8, parts: i64) -> NodeId {
+    let Op::Contract(Contraction { lhs, rhs, out }) = op else { unreachable!("only contractions are split") };
+    let used = |l: &u8| lhs.contains(l) || rhs.contains(l);
+    let part = (b'a'..=b'z').chain(b'A'..=b'Z').find(|l| !used(l)).expect("fewer than 52 axes");
+    let mut split = |x: NodeId, labels: &[u8]| {
+        let axis = labels.iter().position(|l| *l == label).expect("a summed label is in both operands");
+        let mut shape = graph.ty(x).shape.clone();
+        let size = shape[axis].as_const().expect("found by its size");
+        shape.splice(axis..=axis, [Dim::from(parts), Dim::from(size / parts)]);
+        let mut labels = labels.to_vec();
+        labels.insert(axis, part);
+        (graph.reshape(x, shape).expect("as many elements"), labels)
+    };
+    let ((left, lhs), (right, rhs)) = (split(operands[0], lhs), split(operands[1], rhs));
+    let out = [&[part], &out[..]].concat();
+    let products = graph.contract(left, right, Contraction { lhs, rhs, out }).expect("the old sizes");
+    graph.reduce(ReduceOp::Sum, products, &[0]).expect("the parts' axis")
 }
 
 /// The length of the sum, if the node is a product that is worth it.

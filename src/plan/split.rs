@@ -23,7 +23,8 @@ pub fn split_sums(graph: &Graph, max_batch: i64) -> Graph {
         rewriter.enter(id);
         if let Some((label, parts)) = few_rows(graph, id) {
             let operands = rewriter.operands(id);
-            let sum = over_parts(&mut rewriter.new, [operands[0], operands[1]], &graph.node(id).op, label, parts);
+            let sum =
+                over_parts(&mut rewriter.new, [operands[0], operands[1]], &graph.node(id).op, label, parts);
             rewriter.set(id, sum);
             continue;
         }
@@ -53,7 +54,8 @@ fn few_rows(graph: &Graph, id: NodeId) -> Option<(u8, i64)> {
     let rows = node.ty.shape.first()?.as_const().filter(|rows| *rows < FEW_ROWS)?;
     let shape = &graph.ty(node.operands[0]).shape;
     let size = |label: &u8| {
-        let axis = contraction.lhs.iter().position(|l| l == label).expect("a summed label is in both operands");
+        let axis =
+            contraction.lhs.iter().position(|l| l == label).expect("a summed label is in both operands");
         shape[axis].as_const()
     };
     let summed = contraction.summed();
@@ -63,7 +65,8 @@ fn few_rows(graph: &Graph, id: NodeId) -> Option<(u8, i64)> {
     if known.saturating_mul(result) < LARGE || known < 8 * PARTS || rows == 0 {
         return None;
     }
-    let parts = |label: &u8| (2..=PARTS).rev().find(|n| size(label).is_some_and(|size| size % n == 0 && size > *n));
+    let parts =
+        |label: &u8| (2..=PARTS).rev().find(|n| size(label).is_some_and(|size| size % n == 0 && size > *n));
     let best = summed.iter().filter_map(|label| Some((*label, parts(label)?)));
     best.max_by_key(|(label, parts)| (*parts, std::cmp::Reverse(summed.iter().position(|l| l == label))))
 }

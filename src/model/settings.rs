@@ -82,7 +82,7 @@ impl TrainSettings {
 const MOST_EXAMPLES: i64 = 1 << 24;
 
 /// Data sources that read files.
-const SOURCES: [&str; 4] = ["idx", "csv", "npy", "npz"];
+const SOURCES: [&str; 5] = ["idx", "csv", "npy", "npz", "wav"];
 
 impl<'a> Elaborator<'a> {
     pub(super) fn settings(

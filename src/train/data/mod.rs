@@ -12,6 +12,7 @@ mod csv;
 mod idx;
 mod npy;
 mod synthetic;
+mod wav;
 
 use crate::base::{DType, TensorType};
 use crate::model::{Catalog, DataCall, DataInfo};
@@ -193,6 +194,7 @@ impl Data {
             "csv" => Arc::new(csv::load(arguments)?),
             "npy" => Arc::new(npy::load_npy(arguments)?),
             "npz" => Arc::new(npy::load_npz(arguments)?),
+            "wav" => Arc::new(wav::load(arguments)?),
             "synthetic" => Arc::new(synthetic::load(arguments)?),
             "memory" => synthetic::from_memory(arguments, &self.memory)?,
             unknown => {
@@ -209,7 +211,7 @@ impl Data {
     }
 }
 
-const SOURCES: &[&str] = &["idx", "csv", "npy", "npz", "synthetic", "memory"];
+const SOURCES: &[&str] = &["idx", "csv", "npy", "npz", "wav", "synthetic", "memory"];
 
 /// The arguments without their places.
 fn values_of(call: &DataCall) -> Vec<(Option<&str>, &crate::model::DataValue)> {

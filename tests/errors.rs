@@ -23,12 +23,13 @@ impl Catalog for Fields {
             _ => None,
         });
         match (call.source.as_str(), &call.arguments[..]) {
-            ("memory", _) => Ok(DataInfo { fields: typed.collect(), n_examples: 50 }),
+            ("memory", _) => Ok(DataInfo { fields: typed.collect(), sizes: Vec::new(), n_examples: 50 }),
             ("idx", [(_, DataValue::Text(path), _)]) if path.starts_with("data/mnist") => Ok(DataInfo {
                 fields: vec![
                     ("image".into(), TensorType::new(DType::U8, [28usize.into(), 28usize.into()])),
                     ("label".into(), TensorType::scalar(DType::U8)),
                 ],
+                sizes: Vec::new(),
                 n_examples: 4000,
             }),
             ("idx", _) => Err("there is no such file".into()),

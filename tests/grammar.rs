@@ -28,7 +28,7 @@ impl Catalog for Fields {
             ],
             other => return Err(format!("there is no data source `{other}`")),
         };
-        Ok(DataInfo { fields, n_examples: 1000 })
+        Ok(DataInfo { fields, sizes: Vec::new(), n_examples: 1000 })
     }
 }
 

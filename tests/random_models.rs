@@ -29,7 +29,7 @@ impl Catalog for Fields {
                 fields.push((name.clone(), ty.clone()));
             }
         }
-        Ok(DataInfo { fields, n_examples: 1000 })
+        Ok(DataInfo { fields, sizes: Vec::new(), n_examples: 1000 })
     }
 }
 

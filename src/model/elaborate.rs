@@ -124,6 +124,8 @@ pub(super) struct Elaborator<'a> {
     pub inputs: IndexMap<SmolStr, NodeId>,
     /// Fields of the data, as batches.
     pub fields: Option<IndexMap<SmolStr, TensorType>>,
+    /// Sizes that the data decide: `data.vocab`.
+    pub sizes: HashMap<SmolStr, i64>,
     /// `steps` and `epochs`, where they are known.
     pub steps: Option<u64>,
     pub epochs: Option<u64>,
@@ -163,6 +165,7 @@ impl<'a> Elaborator<'a> {
             n_sites: 0,
             inputs: IndexMap::new(),
             fields: None,
+            sizes: HashMap::new(),
             steps: None,
             epochs: None,
             over: None,

@@ -300,6 +300,9 @@ impl<'a> Elaborator<'a> {
     fn field(&mut self, base: &'a Expr, name: &Name) -> Value {
         match self.expr(base) {
             Value::Data => {
+                if let Some(size) = self.sizes.get(&name.text) {
+                    return Value::Dim(Dim::from(*size));
+                }
                 let fields = self.fields.clone().unwrap_or_default();
                 match fields.get(&name.text) {
                     Some(ty) => {

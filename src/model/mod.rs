@@ -171,6 +171,8 @@ pub enum DataValue {
 pub struct DataInfo {
     /// Name and type of one example's field (no batch axis): `image: u8[28, 28]`, `label: u8[]`.
     pub fields: Vec<(SmolStr, TensorType)>,
+    /// Sizes that the data decide, such as `vocab`.
+    pub sizes: Vec<(SmolStr, i64)>,
     pub n_examples: u64,
 }
 

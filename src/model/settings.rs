@@ -41,6 +41,8 @@ pub(super) struct TrainSettings {
     pub test: Option<DataCall>,
     pub valid: Option<DataCall>,
     pub fields: Vec<(SmolStr, TensorType)>,
+    /// Sizes that the data decide.
+    pub sizes: Vec<(SmolStr, i64)>,
     pub n_examples: u64,
     pub batch: u64,
     pub epochs: u64,
@@ -82,7 +84,7 @@ impl TrainSettings {
 const MOST_EXAMPLES: i64 = 1 << 24;
 
 /// Data sources that read files.
-const SOURCES: [&str; 5] = ["idx", "csv", "npy", "npz", "wav"];
+const SOURCES: [&str; 6] = ["idx", "csv", "npy", "npz", "text", "wav"];
 
 impl<'a> Elaborator<'a> {
     pub(super) fn settings(
@@ -96,6 +98,7 @@ impl<'a> Elaborator<'a> {
             test: None,
             valid: None,
             fields: Vec::new(),
+            sizes: Vec::new(),
             n_examples: 0,
             batch: 32,
             epochs: 1,
@@ -296,6 +299,7 @@ impl<'a> Elaborator<'a> {
         match catalog.info(&data) {
             Ok(info) => {
                 settings.fields = info.fields;
+                settings.sizes = info.sizes;
                 settings.n_examples = info.n_examples;
                 let per_epoch = info.n_examples.div_ceil(settings.batch.max(1));
                 settings.total_steps = settings.steps.or(settings.epochs.checked_mul(per_epoch));

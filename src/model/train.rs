@@ -38,6 +38,7 @@ impl<'a> Elaborator<'a> {
             fields.insert(name.clone(), TensorType::new(ty.dtype, shape));
         }
         self.fields = Some(fields);
+        self.sizes = settings.sizes.iter().cloned().collect();
         self.steps = settings.total_steps;
         self.epochs = Some(settings.epochs);
         let mut found = Elaborated { losses: Vec::new(), reports: Vec::new(), predictions: Vec::new() };

@@ -28,6 +28,11 @@ impl<'a> Arguments<'a> {
         DataError::new(format!("`{}`: {text}", self.source))
     }
 
+    /// An argument of any kind.
+    pub fn value(&mut self, name: &'static str) -> Option<&'a DataValue> {
+        self.take(name)
+    }
+
     fn take(&mut self, name: &'static str) -> Option<&'a DataValue> {
         self.asked.push(name);
         let at = self.rest.iter().position(|(n, _)| n.as_deref() == Some(name))?;

@@ -12,6 +12,7 @@ mod csv;
 mod idx;
 mod npy;
 mod synthetic;
+mod text;
 mod wav;
 
 use crate::base::{DType, TensorType};
@@ -87,6 +88,10 @@ pub(crate) fn row_bytes(ty: &TensorType) -> Option<usize> {
 pub struct Dataset {
     pub fields: Vec<Field>,
     pub n_examples: usize,
+    /// Numbers that the data decide and a model may need as sizes, by name: `vocab`.
+    pub sizes: Vec<(SmolStr, i64)>,
+    /// Of text: which character each number is.
+    pub vocabulary: Option<Arc<Vec<char>>>,
 }
 
 impl Dataset {
@@ -142,12 +147,12 @@ impl Dataset {
                 )));
             }
         }
-        Ok(Dataset { fields, n_examples })
+        Ok(Dataset { fields, n_examples, sizes: Vec::new(), vocabulary: None })
     }
 
     pub fn info(&self) -> DataInfo {
         let fields = self.fields.iter().map(|f| (f.name.clone(), f.ty.clone())).collect();
-        DataInfo { fields, n_examples: self.n_examples as u64 }
+        DataInfo { fields, sizes: self.sizes.clone(), n_examples: self.n_examples as u64 }
     }
 
     pub fn field(&self, name: &str) -> Option<&Field> {
@@ -194,6 +199,7 @@ impl Data {
             "csv" => Arc::new(csv::load(arguments)?),
             "npy" => Arc::new(npy::load_npy(arguments)?),
             "npz" => Arc::new(npy::load_npz(arguments)?),
+            "text" => Arc::new(text::load(arguments)?),
             "wav" => Arc::new(wav::load(arguments)?),
             "synthetic" => Arc::new(synthetic::load(arguments)?),
             "memory" => synthetic::from_memory(arguments, &self.memory)?,
@@ -211,7 +217,7 @@ impl Data {
     }
 }
 
-const SOURCES: &[&str] = &["idx", "csv", "npy", "npz", "wav", "synthetic", "memory"];
+const SOURCES: &[&str] = &["idx", "csv", "npy", "npz", "text", "wav", "synthetic", "memory"];
 
 /// The arguments without their places.
 fn values_of(call: &DataCall) -> Vec<(Option<&str>, &crate::model::DataValue)> {

@@ -77,5 +77,5 @@ pub fn memory_types(mut arguments: Arguments) -> Result<DataInfo, DataError> {
     arguments.positional()?;
     let fields = arguments.field_types()?;
     arguments.finish()?;
-    Ok(DataInfo { fields, n_examples: 1 })
+    Ok(DataInfo { fields, sizes: Vec::new(), n_examples: 1 })
 }

@@ -235,3 +235,62 @@ fn the_library_is_rendered() {
         assert_eq!(count(&opened), html.matches(&closed).count(), "{tag}");
     }
 }
+
+/// A small character model trains, and goes on from a prompt in the same way each time.
+#[test]
+fn text_is_generated() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    std::fs::write(path("ab.txt"), "abc".repeat(200)).unwrap();
+    let model = "
+fn net(tokens: i32[batch, t], vocab: dim) -> f32[batch, t, vocab] { embedding(tokens, vocab, 8) |> dense(vocab) }
+
+train letters {
+    data = text(\"ab.txt\", context = 8)
+    let guess = net(data.tokens, data.vocab)
+    minimize cross_entropy(guess, data.next) with adam(lr = 0.1)
+    predict next = guess
+    batch = 16  epochs = 20  seed = 3
+}
+";
+    std::fs::write(path("ab.model"), model).unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(PROGRAM);
+        command.args(arguments).current_dir(folder.path()).env("NO_COLOR", "1").output().unwrap()
+    };
+    let text = |arguments: &[&str]| {
+        let output = run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    text(&["train", "ab.model", "--out", "run"]);
+    let likeliest = ["generate", "run", "--prompt", "b", "--length", "11", "--temperature", "0"];
+    assert_eq!(text(&likeliest), "bcabcabcabca\n");
+    let wild = |seed: &str, threads: &str| {
+        text(&[
+            "generate",
+            "run",
+            "--prompt",
+            "b",
+            "--length",
+            "40",
+            "--temperature",
+            "9",
+            "--seed",
+            seed,
+            "--threads",
+            threads,
+        ])
+    };
+    assert_eq!(wild("1", "1"), wild("1", "3"));
+    assert_ne!(wild("1", "1"), wild("2", "1"));
+    for (arguments, why) in [
+        (&["generate", "run", "--prompt", "x"][..], "has no `x`"),
+        (&["generate", "run", "--temperature=-1"], "from 0 on"),
+        (&["generate", "ab.model"], "which weights?"),
+    ] {
+        let output = run(arguments);
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && errors.contains(why), "{arguments:?}: {errors}");
+    }
+}

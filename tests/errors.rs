@@ -7,6 +7,7 @@
 use gradc::base::{DType, TensorType};
 use gradc::cli::render::{self, Style};
 use gradc::model::{Catalog, Checked, DataCall, DataInfo, DataValue, Overrides, Program, check, load};
+use gradc::train::data::Data;
 use gradc_dsl::explain::explain;
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -32,10 +33,16 @@ impl Catalog for Fields {
                 sizes: Vec::new(),
                 n_examples: 4000,
             }),
+            // The examples' own files.
+            ("text" | "wav", _) => Data::in_folder(root().join("examples")).info(call),
             ("idx", _) => Err("there is no such file".into()),
             (other, _) => Err(format!("there is no data source `{other}`")),
         }
     }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 struct Folder;

@@ -15,6 +15,7 @@ mod eval;
 mod explain;
 mod fmt;
 mod format;
+mod generate;
 pub mod output;
 mod plan;
 mod predict;
@@ -47,6 +48,8 @@ enum Command {
     Eval(eval::Arguments),
     /// Write what trained weights predict
     Predict(predict::Arguments),
+    /// Write text with trained weights, on and on from a prompt
+    Generate(generate::Arguments),
     /// Show kernels, memory and work of a step, before any run
     Plan(plan::Arguments),
     /// Run the `test` blocks of a model
@@ -81,6 +84,7 @@ pub fn main() -> ExitCode {
         Command::Train(arguments) => (train::run(arguments), train::json(arguments)),
         Command::Eval(arguments) => (eval::run(arguments), eval::json(arguments)),
         Command::Predict(arguments) => (predict::run(arguments), predict::json(arguments)),
+        Command::Generate(arguments) => (generate::run(arguments), generate::json(arguments)),
         Command::Plan(arguments) => (plan::run(arguments), plan::json(arguments)),
         Command::Test(arguments) => (test::run(arguments), test::json(arguments)),
         Command::Dump(arguments) => (dump::run(arguments), dump::json(arguments)),

@@ -69,6 +69,13 @@ pub fn finish(result: Result<(), Failure>, json: bool) -> ExitCode {
     ExitCode::from(code)
 }
 
+/// Prints a piece of text as it is, at once.
+pub fn write(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
 /// A line (or several) to standard output.
 pub fn say(text: impl AsRef<str>) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();

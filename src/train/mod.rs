@@ -13,6 +13,7 @@ pub mod data;
 pub mod engine;
 pub mod examples;
 pub mod folder;
+pub mod generate;
 pub mod gradcheck;
 pub mod init;
 pub mod interpreted;

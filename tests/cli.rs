@@ -287,7 +287,7 @@ train letters {
     for (arguments, why) in [
         (&["generate", "run", "--prompt", "x"][..], "has no `x`"),
         (&["generate", "run", "--temperature=-1"], "from 0 on"),
-        (&["generate", "ab.model"], "which weights?"),
+        (&["generate", "ab.model", "--prompt", "b"], "which weights?"),
     ] {
         let output = run(arguments);
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();

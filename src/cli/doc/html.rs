@@ -26,13 +26,13 @@ pub(super) fn document(title: &str, chapters: &[Chapter]) -> String {
     let (mut contents, mut body) = (String::new(), String::new());
     for chapter in chapters {
         let heading = escaped(&chapter.title);
-        let _ = write!(contents, "<h4>{heading}</h4>\n");
+        let _ = writeln!(contents, "<h4>{heading}</h4>");
         if chapter.title != title {
             let _ = writeln!(body, "<h2>{heading}</h2>");
         }
         let _ = writeln!(body, "<p>{}</p>", prose(&chapter.about, &known));
         for page in &chapter.pages {
-            let _ = write!(contents, "<a href=\"#{0}\">{0}</a>\n", page.name);
+            let _ = writeln!(contents, "<a href=\"#{0}\">{0}</a>", page.name);
             body.push_str(&of(page, &known));
         }
     }

@@ -112,3 +112,8 @@ CASES += [
     scaled("group_norm", "group_norm(2)", lambda x: F.group_norm(x, 2), (3, 2, 4), 4),
     scaled("instance_norm", "instance_norm", F.instance_norm, (3, 2, 4), 4),
 ]
+
+CASES += [
+    pool(f"bordered_{mode}", f'bordered(2, "{mode}")', lambda x, theirs=theirs: F.pad(x, (2, 2, 2, 2), mode=theirs), (3, 4, 2), 112)
+    for mode, theirs in (("reflect", "reflect"), ("edge", "replicate"), ("circular", "circular"))
+]

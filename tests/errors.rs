@@ -35,6 +35,9 @@ impl Catalog for Fields {
             }),
             // The examples' own files.
             ("text" | "wav", _) => Data::in_folder(root().join("examples")).info(call),
+            ("idx", [(_, DataValue::Text(path), _)]) if path.starts_with("data/fashion") => {
+                Data::in_folder(root().join("examples")).info(call)
+            }
             ("idx", _) => Err("there is no such file".into()),
             (other, _) => Err(format!("there is no data source `{other}`")),
         }

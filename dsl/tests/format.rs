@@ -24,6 +24,11 @@ const CASES: &[(&str, &str, &str)] = &[
     ),
     ("spaces", "fn  f( x:f32[ n,..,2*m ] )->f32{x}", "fn f(x: f32[n, .., 2 * m]) -> f32 { x }\n"),
     (
+        "a value may be named as the words of a loop are",
+        "let a = scan x over x along scan with over = x { }",
+        "let a = scan x over x along scan with over = x {}\n",
+    ),
+    (
         "a long call breaks, one argument a line",
         "let a = something(first_argument_that_is_long, second_argument_that_is_long, third = argument_that_is_long)",
         "let a = something(

@@ -9,14 +9,19 @@ use crate::ast::{Expr, ExprKind, Name, Turns};
 use crate::diagnostic::Diagnostic;
 use crate::token::Kind;
 
+/// What goes on with a loop after its slices.
+const WORDS: [&str; 4] = ["along", "reversed", "segments", "with"];
+
 impl Parser<'_> {
-    /// Whether `scan` or `each` begins a loop: `scan NAME over`.
+    /// Whether `scan` or `each` begins a loop: `scan NAME over`. The words of a loop are no names of slices: where a
+    /// value is named `scan`, `along scan with over = x` goes on with the loop outside.
     pub(super) fn at_turns(&self) -> bool {
         let word = |n: usize| {
             let token = self.ahead(n);
             if token.kind == Kind::Word && !token.starts_line { self.slice(token.span) } else { "" }
         };
-        !word(1).is_empty() && !RESERVED.contains(&word(1)) && word(2) == "over"
+        let is_name = |word: &str| !word.is_empty() && !RESERVED.contains(&word) && !WORDS.contains(&word);
+        is_name(word(1)) && word(2) == "over"
     }
 
     pub(super) fn turns(&mut self) -> Parse<Expr> {

@@ -35,7 +35,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let data = project.data.load(&model.settings.data)?;
     let n_rows = data.n_examples.min(model.settings.batch as usize);
     let data_ready = begun.elapsed();
-    let (engine, cost) = devices::engine(&arguments.device, model, project.threads)?;
+    let (engine, cost) = devices::engine_to_train(&arguments.device, model, project.threads)?;
     let (n_threads, memory, flops) = (project.threads, cost.peak_bytes, cost.flops);
     let mut trainer = Trainer::new(model, engine, data, None);
     let times = trainer.time_steps(N_WARM, N_GROUPS, arguments.seconds)?;

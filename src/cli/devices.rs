@@ -25,27 +25,36 @@ pub const DEFAULT: &str = DEVICES[0];
 /// The devices that `--device` takes.
 const DEVICES: [&str; 2] = ["cpu", "interpreter"];
 
-/// A model ready to train on a device, and what a step takes (nothing is known of the interpreter's).
+/// What runs a model on a device; compiles nothing yet.
 ///
 /// # Errors
-/// There is no such device, or it cannot run the model.
-pub fn engine<'m>(
-    device: &str,
-    model: &'m Model,
-    n_threads: usize,
-) -> Result<(Box<dyn Engine + 'm>, Cost), Failure> {
+/// There is no such device.
+pub fn engine<'m>(device: &str, model: &'m Model, n_threads: usize) -> Result<Box<dyn Engine + 'm>, Failure> {
     match device {
-        "cpu" => {
-            let mut compiled = Compiled::new(model, n_threads);
-            let cost = compiled.prepare_to_train().map_err(Failure::Error)?;
-            Ok((Box::new(compiled), cost))
-        }
-        "interpreter" => Ok((Box::new(Interpreted::new(model)), Cost::default())),
+        "cpu" => Ok(Box::new(Compiled::new(model, n_threads))),
+        "interpreter" => Ok(Box::new(Interpreted::new(model))),
         _ => Err(Failure::Error(format!(
             "this build cannot train on the device `{device}`; there is: {} (`gradc devices` shows what the machine has)",
             DEVICES.join(", ")
         ))),
     }
+}
+
+/// The same with the training step compiled, and what a step takes (nothing is known of the interpreter's).
+///
+/// # Errors
+/// There is no such device, or it cannot run the model.
+pub fn engine_to_train<'m>(
+    device: &str,
+    model: &'m Model,
+    n_threads: usize,
+) -> Result<(Box<dyn Engine + 'm>, Cost), Failure> {
+    if device != "cpu" {
+        return Ok((engine(device, model, n_threads)?, Cost::default()));
+    }
+    let mut compiled = Compiled::new(model, n_threads);
+    let cost = compiled.prepare_to_train().map_err(Failure::Error)?;
+    Ok((Box::new(compiled), cost))
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {

@@ -36,7 +36,7 @@ pub fn json(arguments: &Arguments) -> bool {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let project = Project::open(&arguments.model)?;
     let data = project.part(arguments.on)?;
-    let (engine, _) = super::devices::engine(&arguments.device, &project.model, project.threads)?;
+    let engine = super::devices::engine(&arguments.device, &project.model, project.threads)?;
     let mut trainer = Trainer::new(&project.model, engine, data.clone(), None);
     trainer.load_weights(&project.weights(arguments.weights.as_deref())?)?;
     let evaluation = trainer.measure(data)?;

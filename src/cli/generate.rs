@@ -4,7 +4,7 @@ use super::eval::Part;
 use super::output::{Failure, say, write};
 use super::project::{ModelArguments, Project};
 use crate::base::{DType, Dim};
-use crate::train::generate::{Choice, generate};
+use crate::train::generate::{Choice, Writer};
 use crate::train::run::Trainer;
 use std::path::PathBuf;
 
@@ -55,8 +55,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             "`--prompt` is empty; the first character needs one before it".to_string(),
         ));
     }
-    let (engine, _) = super::devices::engine(&arguments.device, &project.model, project.threads)?;
-    let mut trainer = Trainer::new(&project.model, engine, data.clone(), None);
+    let writer = Writer::new(&project.model, &data.fields, &output);
+    let engine = super::devices::engine(&arguments.device, &writer.model, project.threads)?;
+    let mut trainer = Trainer::new(&writer.model, engine, data.clone(), None);
     trainer.load_weights(&project.weights(arguments.weights.as_deref())?)?;
     let choice = Choice {
         temperature: arguments.temperature,
@@ -66,7 +67,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.prompt != "\n" {
         write(&arguments.prompt)?;
     }
-    generate(&mut trainer, &data, &output, prompt, arguments.length, &choice, |next| {
+    writer.generate(&mut trainer.engine, prompt, arguments.length, &choice, |next| {
         write(vocabulary[next as usize].encode_utf8(&mut [0; 4]))
     })?;
     say("")

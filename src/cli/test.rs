@@ -124,7 +124,7 @@ fn metrics(project: &Option<Project>, test: &TestBlock, device: &str) -> Result<
     let mut model: Model = project.model.clone();
     model.settings.steps = Some(last + 1);
     let data = project.data.load(&model.settings.data)?;
-    let (engine, _) = super::devices::engine(device, &model, project.threads)?;
+    let engine = super::devices::engine(device, &model, project.threads)?;
     let mut trainer = Trainer::new(&model, engine, data, None);
     trainer.train(None, Duration::MAX, &mut |event| {
         if let Event::Step { step, metrics, .. } = event

@@ -92,7 +92,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         None => None,
     };
     let mut events = Events { json: arguments.model.json, log };
-    let (engine, cost) = devices::engine(&arguments.device, model, project.threads)?;
+    let (engine, cost) = devices::engine_to_train(&arguments.device, model, project.threads)?;
     let (n_threads, memory) = (project.threads, cost.peak_bytes);
     let mut trainer = Trainer::new(model, engine, data, valid);
     if let Some(weights) = &arguments.weights {

@@ -23,6 +23,7 @@ pub mod capture;
 mod compose;
 mod cursor;
 mod dot;
+pub mod incremental;
 pub mod interpret;
 pub mod op;
 pub mod rewrite;

@@ -4,7 +4,8 @@
 //! an old one; outputs and updates follow. Old graphs are never changed. New nodes made while an old node is
 //! rewritten carry that node's origin. Not here: what to rewrite.
 
-use super::{Graph, Node, NodeId};
+use super::{Graph, Node, NodeId, Op, Scan, View};
+use crate::base::{Dim, TensorType};
 
 /// A graph on its way into another. Old nodes are mapped in order; an old node without an image may only be one
 /// that nobody needs.
@@ -97,6 +98,36 @@ pub fn substitute(graph: &Graph, replacement: impl Fn(NodeId) -> Option<NodeId>)
     }
     new.outputs = graph.outputs.iter().map(|(name, id)| (name.clone(), resolve(id))).collect();
     new.updates = graph.updates.iter().map(|(to, from)| (*to, resolve(from))).collect();
+    new.origin = graph.origin.clone();
+    new
+}
+
+/// The graph for one size: `symbol` is `value` wherever it stands.
+pub fn specialize(graph: &Graph, symbol: &str, value: i64) -> Graph {
+    let size = |dim: &Dim| dim.substitute(&|s| (s == symbol).then(|| Dim::from(value)));
+    let sizes = |dims: &[Dim]| -> Vec<Dim> { dims.iter().map(size).collect() };
+    let mut new = Graph::new();
+    for id in graph.ids() {
+        let node = graph.node(id);
+        let op = match &node.op {
+            Op::Size(dim) => Op::Size(size(dim)),
+            Op::View(View::Slice { start, step }) => {
+                Op::View(View::Slice { start: sizes(start), step: step.clone() })
+            }
+            Op::View(View::Pad { start, step }) => {
+                Op::View(View::Pad { start: sizes(start), step: step.clone() })
+            }
+            Op::Scan(scan) => {
+                let body = specialize(&scan.body, symbol, value);
+                Op::Scan(Box::new(Scan { body, turns: size(&scan.turns), ..**scan }))
+            }
+            op => op.clone(),
+        };
+        let ty = TensorType::new(node.ty.dtype, sizes(&node.ty.shape));
+        new.push(Node { op, ty, ..node.clone() });
+    }
+    new.outputs = graph.outputs.clone();
+    new.updates = graph.updates.clone();
     new.origin = graph.origin.clone();
     new
 }

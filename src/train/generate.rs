@@ -1,15 +1,25 @@
 //! Text from a trained model, a character at a time.
 //!
-//! What enters: a trainer with weights whose `predict` gives logits for each of `tokens`, a vocabulary, how to choose. What leaves:
-//! characters, each chosen from the logits behind the last one. The model reads the last `context` characters; shorter text
-//! is followed by zeros, which what comes before does not see. Invariant: the same weights, prompt and seed give the same text,
-//! on any number of threads.
+//! What enters: a model whose `predict` gives logits for each of `tokens`; an engine with weights; how to choose. What leaves:
+//! characters, each chosen from the logits behind the last one. The model goes on by one place at a time and keeps what it
+//! needs of the places before (`graph/incremental.rs`). Where its context is full it goes on from the last half of it, which it
+//! reads anew. Invariants: the same weights, prompt and seed give the same text, on any number of threads; a model in which
+//! what stands at a place depends on what comes behind it is refused.
 
-use super::data::{Dataset, Field};
-use super::engine::Engine;
+use super::data::Field;
+use super::engine::{Engine, Program};
 use super::philox::Philox;
-use super::run::{TrainError, Trainer};
-use std::sync::Arc;
+use super::run::TrainError;
+use crate::autodiff::differentiate;
+use crate::graph::Graph;
+use crate::graph::incremental::{PLACE, incremental};
+use crate::graph::rewrite::specialize;
+use crate::model::{Initial, Model, Variable};
+use gradc_dsl::Span;
+use smol_str::SmolStr;
+
+/// The field that holds the text.
+const TOKENS: &str = "tokens";
 
 /// How the next character is chosen.
 #[derive(Clone, Copy, Debug)]
@@ -45,46 +55,131 @@ pub fn choose(logits: &[f32], choice: &Choice, random: &mut Philox) -> usize {
     order[order.len() - 1]
 }
 
-/// Goes on from `tokens` by `n` more, each given to `each`.
-///
-/// # Errors
-/// What running the model gives, and what `each` refuses.
-pub fn generate<E: Engine, F: From<TrainError>>(
-    trainer: &mut Trainer<E>,
-    like: &Dataset,
-    output: &str,
-    mut tokens: Vec<i32>,
-    n: usize,
-    choice: &Choice,
-    mut each: impl FnMut(i32) -> Result<(), F>,
-) -> Result<(), F> {
-    let context = like.field("tokens").map_or(0, |field| field.row_bytes() / 4);
-    let mut random = Philox::keyed(choice.seed, "generate");
-    for _ in 0..n {
-        let seen = &tokens[tokens.len().saturating_sub(context)..];
-        let logits = trainer.predict(row(like, seen), output)?;
-        let logits: &[f32] = bytemuck::cast_slice(&logits);
-        let vocabulary = logits.len() / context;
-        let last = seen.len() - 1;
-        let next = choose(&logits[last * vocabulary..][..vocabulary], choice, &mut random) as i32;
-        tokens.push(next);
-        each(next)?;
-    }
-    Ok(())
+/// A model made to go on by one place.
+pub struct Writer {
+    /// Its `predict` is one place; it does nothing else. The variables that it keeps come after the given model's own.
+    pub model: Model,
+    output: SmolStr,
+    /// Places of the sequence.
+    context: usize,
+    /// Inputs other than tokens and place, all zeros.
+    others: Vec<(SmolStr, Vec<u8>)>,
+    kept: Vec<(SmolStr, usize)>,
 }
 
-/// One example with these tokens; its other fields are zeros.
-fn row(like: &Dataset, tokens: &[i32]) -> Arc<Dataset> {
-    let field = |field: &Field| {
-        let mut bytes = vec![0; field.row_bytes()];
-        if field.name == "tokens" {
-            let given: &[u8] = bytemuck::cast_slice(tokens);
-            bytes[..given.len()].copy_from_slice(given);
+impl Writer {
+    /// `fields` are the data's; `output` names a prediction.
+    pub fn new(model: &Model, fields: &[Field], output: &str) -> Writer {
+        let mut whole = specialize(&differentiate(&model.predict), "batch", 1);
+        whole.outputs.retain(|(name, _)| name == output);
+        let step = incremental(&whole, TOKENS).expect("checked: the graph is well-typed");
+        let mut model =
+            Model { train: Graph::new(), eval: Graph::new(), predict: step.graph, ..model.clone() };
+        model.settings.batch = 1;
+        let mut kept = Vec::new();
+        for (path, ty) in step.kept {
+            kept.push((path.clone(), ty.n_elements().as_const().expect("sizes are fixed") as usize));
+            let (initial, span) = (Initial::Constant(0.0), Span::default());
+            model.variables.push(Variable { path, ty, initial, begins_as: None, trained: false, span });
         }
-        Field { name: field.name.clone(), ty: field.ty.clone(), bytes }
-    };
-    let fields = like.fields.iter().map(field).collect();
-    Arc::new(Dataset { fields, n_examples: 1, sizes: like.sizes.clone(), vocabulary: None })
+        let others = fields.iter().filter(|f| f.name != TOKENS);
+        let others = others.map(|f| (f.name.clone(), vec![0; f.row_bytes()])).collect();
+        let context = fields.iter().find(|f| f.name == TOKENS).map_or(0, |f| f.row_bytes() / 4);
+        Writer { model, output: output.into(), context, others, kept }
+    }
+
+    /// Goes on from `tokens` by `n` more, each given to `each`. The engine is of `Writer::model` and has weights.
+    ///
+    /// # Errors
+    /// A model that looks ahead; what preparing it gives; what `each` refuses.
+    pub fn generate<E: Engine, F: From<TrainError>>(
+        &self,
+        engine: &mut E,
+        mut tokens: Vec<i32>,
+        n: usize,
+        choice: &Choice,
+        mut each: impl FnMut(i32) -> Result<(), F>,
+    ) -> Result<(), F> {
+        self.refuse_to_look_ahead(engine)?;
+        let mut random = Philox::keyed(choice.seed, "generate");
+        let (mut start, mut read) = (0, 0);
+        for _ in 0..n {
+            // Where the context is full, the model goes on from the last half of it.
+            if tokens.len() - start > self.context {
+                let half = self.context.div_ceil(2);
+                start += (tokens.len() - start - self.context).div_ceil(half) * half;
+                read = start;
+            }
+            let mut next = 0;
+            while read < tokens.len() {
+                let end = tokens.len().min(start + self.context);
+                let logits = self.place(engine, &tokens[start..end], read - start)?;
+                read += 1;
+                if read == tokens.len() {
+                    next = choose(&logits, choice, &mut random) as i32;
+                }
+            }
+            tokens.push(next);
+            each(next)?;
+        }
+        Ok(())
+    }
+
+    /// The logits at a place of the context, those before it having been read.
+    ///
+    /// # Errors
+    /// What preparing the engine gives.
+    pub fn place<E: Engine>(
+        &self,
+        engine: &mut E,
+        tokens: &[i32],
+        place: usize,
+    ) -> Result<Vec<f32>, TrainError> {
+        let names = engine.prepare(Program::Predict).map_err(TrainError::Engine)?;
+        let mut all = tokens.to_vec();
+        all.resize(self.context, 0);
+        let (place, step) = ((place as i32).to_ne_bytes(), 0i32.to_ne_bytes());
+        let bytes = |name: &SmolStr| -> &[u8] {
+            match name.as_str() {
+                TOKENS => bytemuck::cast_slice(&all),
+                PLACE => &place,
+                "step" => &step,
+                _ => &self.others.iter().find(|(n, _)| n == name).expect("checked: a field of the data").1,
+            }
+        };
+        let inputs: Vec<&[u8]> = names.iter().map(bytes).collect();
+        engine.run(Program::Predict, 1, 0, &inputs);
+        let logits: &[f32] = bytemuck::cast_slice(engine.output(Program::Predict, &self.output));
+        Ok(logits.to_vec())
+    }
+
+    /// Tries places with two ways for the text, and for what is kept, to go on.
+    fn refuse_to_look_ahead<E: Engine>(&self, engine: &mut E) -> Result<(), TrainError> {
+        for place in [0, self.context / 2] {
+            let mut found: Vec<Vec<Vec<f32>>> = Vec::new();
+            for value in [0, 1] {
+                self.fill(engine, value as f32);
+                let vocabulary = found.first().map_or(1, |logits| logits[0].len() as i32);
+                let mut tokens = vec![value % vocabulary; self.context];
+                tokens[..=place].fill(0);
+                let all = (0..=place).map(|place| self.place(engine, &tokens, place));
+                found.push(all.collect::<Result<Vec<_>, _>>()?);
+            }
+            if found[0] != found[1] {
+                let text = "the model looks ahead: what it predicts at a place depends on the text behind it; in \
+                    attention, mask the places to come, as `causal_mask` does";
+                return Err(TrainError::Engine(text.to_string()));
+            }
+        }
+        self.fill(engine, 0.0);
+        Ok(())
+    }
+
+    fn fill<E: Engine>(&self, engine: &mut E, value: f32) {
+        for (path, n) in &self.kept {
+            engine.set_variable(path, &vec![value; *n]);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::output::{Failure, say};
 use crate::model::Model;
 use crate::runtime::probe::{Found, cuda_driver, nvrtc};
 use crate::train::compiled::Compiled;
-use crate::train::engine::Engine;
+use crate::train::engine::{Engine, Program};
 use crate::train::interpreted::Interpreted;
 use crate::train::planned::Cost;
 use serde_json::{Value, json};
@@ -25,19 +25,20 @@ pub const DEFAULT: &str = DEVICES[0];
 /// The devices that `--device` takes.
 const DEVICES: [&str; 2] = ["cpu", "interpreter"];
 
-/// A model ready to train on a device, and what a step takes (nothing is known of the interpreter's).
+/// A model ready to run `program` on a device, and what a step takes (nothing is known of the interpreter's).
 ///
 /// # Errors
 /// There is no such device, or it cannot run the model.
 pub fn engine<'m>(
     device: &str,
     model: &'m Model,
+    program: Program,
     n_threads: usize,
 ) -> Result<(Box<dyn Engine + 'm>, Cost), Failure> {
     match device {
         "cpu" => {
             let mut compiled = Compiled::new(model, n_threads);
-            let cost = compiled.prepare_to_train().map_err(Failure::Error)?;
+            let cost = compiled.compile(program).map_err(Failure::Error)?;
             Ok((Box::new(compiled), cost))
         }
         "interpreter" => Ok((Box::new(Interpreted::new(model)), Cost::default())),

@@ -4,6 +4,7 @@ use super::eval::Part;
 use super::output::{Failure, say, write};
 use super::project::{ModelArguments, Project};
 use crate::base::{DType, Dim};
+use crate::train::engine::Program;
 use crate::train::generate::{Choice, generate};
 use crate::train::run::Trainer;
 use std::path::PathBuf;
@@ -55,7 +56,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             "`--prompt` is empty; the first character needs one before it".to_string(),
         ));
     }
-    let (engine, _) = super::devices::engine(&arguments.device, &project.model, project.threads)?;
+    let (engine, _) =
+        super::devices::engine(&arguments.device, &project.model, Program::Predict, project.threads)?;
     let mut trainer = Trainer::new(&project.model, engine, data.clone(), None);
     trainer.load_weights(&project.weights(arguments.weights.as_deref())?)?;
     let choice = Choice {

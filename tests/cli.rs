@@ -116,6 +116,39 @@ fn training_is_the_same_for_any_number_of_threads_and_after_a_kill() {
 }
 
 #[test]
+fn programs_are_timed_and_first_steps_recorded() {
+    let folder = Folder::new();
+    let mut flops = Vec::new();
+    for program in ["train", "eval", "predict"] {
+        let json =
+            folder.succeed(&["bench", "digits.model", "--program", program, "--seconds", "0", "--json"]);
+        let found: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert!(found["ms_min"].as_f64().unwrap() > 0.0, "{json}");
+        flops.push(found["flops"].as_u64().unwrap());
+    }
+    assert!(flops[0] > flops[1] && flops[1] > flops[2], "{flops:?}");
+
+    folder.succeed(&["bench", "digits.model", "--record", "first.safetensors", "--steps", "3"]);
+    let bytes = folder.bytes("first.safetensors");
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let shape = |name: &str| file.tensor(name).unwrap_or_else(|e| panic!("{name}: {e}")).shape().to_vec();
+    assert_eq!(shape("data.image"), [72, 28, 28]);
+    assert_eq!(shape("data.label"), [72]);
+    assert_eq!(shape("before.net.dense.0.w"), [784, 16]);
+    assert_eq!(shape("loss"), [3]);
+    assert!(file.names().iter().all(|name| !name.contains("adam")), "{:?}", file.names());
+    let losses = file.tensor("loss").unwrap();
+    let losses: Vec<f32> = bytemuck::pod_collect_to_vec(losses.data());
+    // All batches are full, so the epoch's loss is the mean of the steps'.
+    folder.succeed(&["train", "digits.model", "--steps", "3", "--log", "log.jsonl"]);
+    let log = String::from_utf8(folder.bytes("log.jsonl")).unwrap();
+    let epoch = log.lines().find(|line| line.contains("\"event\":\"epoch\"")).unwrap();
+    let loss = serde_json::from_str::<serde_json::Value>(epoch).unwrap()["loss"].as_f64().unwrap();
+    let mean = losses.iter().map(|l| f64::from(*l)).sum::<f64>() / 3.0;
+    assert!((loss - mean).abs() < 1e-12, "{loss} and {mean}");
+}
+
+#[test]
 fn a_run_can_be_evaluated_and_used() {
     let folder = Folder::new();
     let log = folder.succeed(&["train", "digits.model", "--json", "--log", "log.jsonl"]);

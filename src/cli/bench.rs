@@ -1,10 +1,13 @@
-//! `gradc bench FILE`: how fast a model compiles and trains here.
+//! `gradc bench FILE`: how fast a model compiles and trains here, or what its first steps are, for a twin elsewhere.
 
 use super::output::{Failure, say};
 use super::project::{ModelArguments, Project, n_parameters};
 use super::{devices, format};
+use crate::train::engine::Program;
 use crate::train::run::Trainer;
+use clap::ValueEnum;
 use serde_json::json;
+use std::path::PathBuf;
 use std::time::Instant;
 
 #[derive(clap::Args)]
@@ -14,14 +17,28 @@ pub struct Arguments {
     /// How long to measure
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
+    /// What to measure: a training step, or the evaluation or prediction of a batch
+    #[arg(long, value_enum, default_value = "train")]
+    program: Measured,
+    /// Measure nothing; write the first steps' data, variables and losses to this file (`--steps` says how many)
+    #[arg(long, value_name = "FILE.safetensors", conflicts_with = "program")]
+    record: Option<PathBuf>,
     /// What to run on
     #[arg(long, default_value = super::devices::DEFAULT)]
     device: String,
 }
 
-/// Steps before the clock starts: caches, page faults, the processor's clock.
+/// A model's programs, as the command line names them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum Measured {
+    Train,
+    Eval,
+    Predict,
+}
+
+/// Steps before the clock starts, at most: caches, page faults, the processor's clock.
 const N_WARM: u64 = 20;
-/// Steps are timed in so many groups: a mean over a group is what a training run sees of them.
+/// Steps are timed in so many groups, or fewer where a step is long: a mean over a group is what a training run sees of them.
 const N_GROUPS: usize = 20;
 
 pub fn json(arguments: &Arguments) -> bool {
@@ -35,13 +52,21 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let data = project.data.load(&model.settings.data)?;
     let n_rows = data.n_examples.min(model.settings.batch as usize);
     let data_ready = begun.elapsed();
-    let (engine, cost) = devices::engine_to_train(&arguments.device, model, project.threads)?;
+    let program = match arguments.program {
+        Measured::Train => Program::Train,
+        Measured::Eval => Program::Eval,
+        Measured::Predict => Program::Predict,
+    };
+    let (engine, cost) = devices::engine(&arguments.device, model, program, project.threads)?;
     let (n_threads, memory, flops) = (project.threads, cost.peak_bytes, cost.flops);
     let mut trainer = Trainer::new(model, engine, data, None);
-    let times = trainer.time_steps(N_WARM, N_GROUPS, arguments.seconds)?;
+    if let Some(path) = &arguments.record {
+        return Ok(trainer.record(path)?);
+    }
+    let times = trainer.time_steps(program, N_WARM, N_GROUPS, arguments.seconds)?;
     let first_step = times.first_step.duration_since(begun);
-    let (least, median) = (times.means[0], times.means[N_GROUPS / 2]);
-    let n_steps = N_GROUPS * times.in_group;
+    let (least, median) = (times.means[0], times.means[times.means.len() / 2]);
+    let n_steps = times.means.len() * times.in_group;
     let gflops = flops as f64 / median * 1e-9;
     let first_step_ms = first_step.as_secs_f64() * 1e3;
     if arguments.model.json {

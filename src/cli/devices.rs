@@ -6,7 +6,7 @@ use super::output::{Failure, say};
 use crate::model::Model;
 use crate::runtime::probe::{Found, cuda_driver, nvrtc};
 use crate::train::compiled::Compiled;
-use crate::train::engine::Engine;
+use crate::train::engine::{Engine, Program};
 use crate::train::interpreted::Interpreted;
 use crate::train::planned::Cost;
 use serde_json::{Value, json};
@@ -25,36 +25,28 @@ pub const DEFAULT: &str = DEVICES[0];
 /// The devices that `--device` takes.
 const DEVICES: [&str; 2] = ["cpu", "interpreter"];
 
-/// What runs a model on a device; compiles nothing yet.
+/// A model ready to run `program` on a device, and what a step takes (nothing is known of the interpreter's).
 ///
 /// # Errors
-/// There is no such device.
-pub fn engine<'m>(device: &str, model: &'m Model, n_threads: usize) -> Result<Box<dyn Engine + 'm>, Failure> {
+/// There is no such device, or it cannot run the model.
+pub fn engine<'m>(
+    device: &str,
+    model: &'m Model,
+    program: Program,
+    n_threads: usize,
+) -> Result<(Box<dyn Engine + 'm>, Cost), Failure> {
     match device {
-        "cpu" => Ok(Box::new(Compiled::new(model, n_threads))),
-        "interpreter" => Ok(Box::new(Interpreted::new(model))),
+        "cpu" => {
+            let mut compiled = Compiled::new(model, n_threads);
+            let cost = compiled.compile(program).map_err(Failure::Error)?;
+            Ok((Box::new(compiled), cost))
+        }
+        "interpreter" => Ok((Box::new(Interpreted::new(model)), Cost::default())),
         _ => Err(Failure::Error(format!(
             "this build cannot train on the device `{device}`; there is: {} (`gradc devices` shows what the machine has)",
             DEVICES.join(", ")
         ))),
     }
-}
-
-/// The same with the training step compiled, and what a step takes (nothing is known of the interpreter's).
-///
-/// # Errors
-/// There is no such device, or it cannot run the model.
-pub fn engine_to_train<'m>(
-    device: &str,
-    model: &'m Model,
-    n_threads: usize,
-) -> Result<(Box<dyn Engine + 'm>, Cost), Failure> {
-    if device != "cpu" {
-        return Ok((engine(device, model, n_threads)?, Cost::default()));
-    }
-    let mut compiled = Compiled::new(model, n_threads);
-    let cost = compiled.prepare_to_train().map_err(Failure::Error)?;
-    Ok((Box::new(compiled), cost))
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {

@@ -2,6 +2,7 @@
 
 use super::output::{Failure, say};
 use super::project::{ModelArguments, Project};
+use crate::train::engine::Program;
 use crate::train::run::Trainer;
 use clap::ValueEnum;
 use std::path::PathBuf;
@@ -36,7 +37,8 @@ pub fn json(arguments: &Arguments) -> bool {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let project = Project::open(&arguments.model)?;
     let data = project.part(arguments.on)?;
-    let engine = super::devices::engine(&arguments.device, &project.model, project.threads)?;
+    let (engine, _) =
+        super::devices::engine(&arguments.device, &project.model, Program::Eval, project.threads)?;
     let mut trainer = Trainer::new(&project.model, engine, data.clone(), None);
     trainer.load_weights(&project.weights(arguments.weights.as_deref())?)?;
     let evaluation = trainer.measure(data)?;

@@ -4,6 +4,7 @@ use super::eval::Part;
 use super::output::{Failure, say, write};
 use super::project::{ModelArguments, Project};
 use crate::base::{DType, Dim};
+use crate::train::engine::Program;
 use crate::train::generate::{Choice, Writer};
 use crate::train::run::Trainer;
 use std::path::PathBuf;
@@ -56,7 +57,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         ));
     }
     let writer = Writer::new(&project.model, &data.fields, &output);
-    let engine = super::devices::engine(&arguments.device, &writer.model, project.threads)?;
+    let (engine, _) =
+        super::devices::engine(&arguments.device, &writer.model, Program::Predict, project.threads)?;
     let mut trainer = Trainer::new(&writer.model, engine, data.clone(), None);
     trainer.load_weights(&project.weights(arguments.weights.as_deref())?)?;
     let choice = Choice {

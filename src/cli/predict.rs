@@ -4,6 +4,7 @@ use super::eval::Part;
 use super::output::{Failure, say};
 use super::project::{ModelArguments, Project};
 use crate::base::{DType, TensorType};
+use crate::train::engine::Program;
 use crate::train::run::Trainer;
 use crate::train::weights::write_atomically;
 use serde_json::{Map, Value, json};
@@ -39,7 +40,8 @@ struct Prediction {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let project = Project::open(&arguments.model)?;
     let data = project.part(arguments.on)?;
-    let engine = super::devices::engine(&arguments.device, &project.model, project.threads)?;
+    let (engine, _) =
+        super::devices::engine(&arguments.device, &project.model, Program::Predict, project.threads)?;
     let mut trainer = Trainer::new(&project.model, engine, data.clone(), None);
     trainer.load_weights(&project.weights(arguments.weights.as_deref())?)?;
     let graph = &project.model.predict;

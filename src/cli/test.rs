@@ -7,6 +7,7 @@ use super::output::{Failure, report, say};
 use super::project::{ModelArguments, Project};
 use crate::graph::Graph;
 use crate::model::{CheckedClaim, Model, Program, Subject, TestBlock, Variable, examples};
+use crate::train::engine;
 use crate::train::gradcheck::{gradcheck, gradcheck_function};
 use crate::train::interpreted::Interpreted;
 use crate::train::planned::plan_graph;
@@ -124,7 +125,7 @@ fn metrics(project: &Option<Project>, test: &TestBlock, device: &str) -> Result<
     let mut model: Model = project.model.clone();
     model.settings.steps = Some(last + 1);
     let data = project.data.load(&model.settings.data)?;
-    let engine = super::devices::engine(device, &model, project.threads)?;
+    let (engine, _) = super::devices::engine(device, &model, engine::Program::Train, project.threads)?;
     let mut trainer = Trainer::new(&model, engine, data, None);
     trainer.train(None, Duration::MAX, &mut |event| {
         if let Event::Step { step, metrics, .. } = event

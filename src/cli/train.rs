@@ -4,6 +4,7 @@ use super::output::{Failure, complain, say};
 use super::progress::Progress;
 use super::project::{ModelArguments, Project};
 use super::{devices, format};
+use crate::train::engine::Program;
 use crate::train::folder::{RunFolder, RunInfo};
 use crate::train::run::{Event, Flow, Trainer};
 use serde_json::{Map, Value, json};
@@ -92,7 +93,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         None => None,
     };
     let mut events = Events { json: arguments.model.json, log };
-    let (engine, cost) = devices::engine_to_train(&arguments.device, model, project.threads)?;
+    let (engine, cost) = devices::engine(&arguments.device, model, Program::Train, project.threads)?;
     let (n_threads, memory) = (project.threads, cost.peak_bytes);
     let mut trainer = Trainer::new(model, engine, data, valid);
     if let Some(weights) = &arguments.weights {

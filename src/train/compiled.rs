@@ -24,14 +24,14 @@ impl<'m> Compiled<'m> {
         Compiled { model, session: Session::new(n_threads), n_threads, programs: [None; 3] }
     }
 
-    /// Compiles the training program now and says what a step takes.
+    /// Compiles a program now and says what a run of it takes.
     ///
     /// # Errors
     /// The machine cannot run it, in words for the user.
-    pub fn prepare_to_train(&mut self) -> Result<Cost, String> {
-        let plan = plan_of(self.model, Program::Train);
+    pub fn compile(&mut self, program: Program) -> Result<Cost, String> {
+        let plan = plan_of(self.model, program);
         let cost = Cost { peak_bytes: plan.peak_bytes(self.n_threads), flops: plan.flops };
-        self.programs[Program::Train as usize] = Some(self.session.add(plan).map_err(|e| e.to_string())?);
+        self.programs[program as usize] = Some(self.session.add(plan).map_err(|e| e.to_string())?);
         Ok(cost)
     }
 }

@@ -8,7 +8,7 @@ use crate::model::Model;
 use crate::plan::Plan;
 use crate::{autodiff, passes, plan};
 
-/// What a training step takes.
+/// What a run of a program over one batch takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Cost {
     pub peak_bytes: u64,

@@ -5,7 +5,7 @@
 //! (model, data, seed, step) alone; a loss that is not finite stops the run before anything on disk is replaced.
 
 use super::aggregate::{Contributions, Evaluation};
-use super::batches::{Batches, Schedule, steps_per_epoch};
+use super::batches::{Batches, Schedule, gathered, steps_per_epoch};
 use super::checkpoint::{self, Position, Sums};
 use super::data::{DataError, Dataset};
 use super::engine::{Engine, Program};
@@ -113,6 +113,13 @@ impl<'a, E: Engine> Trainer<'a, E> {
         self.model.settings.batch.max(1) as usize
     }
 
+    /// From the position to the step before `end_step`.
+    fn schedule(&self, end_step: u64) -> Schedule {
+        let (batch, first_step) = (self.batch(), self.position.step);
+        let settings = &self.model.settings;
+        Schedule { batch, seed: settings.seed, shuffle: settings.shuffle, first_step, end_step }
+    }
+
     /// Trains from the position to the end, or until `watch` says stop; true when the end was reached.
     ///
     /// # Errors
@@ -124,14 +131,8 @@ impl<'a, E: Engine> Trainer<'a, E> {
         checkpoint_every: Duration,
         watch: &mut dyn FnMut(Event) -> Flow,
     ) -> Result<bool, TrainError> {
-        let (start, n_steps, settings) = (Instant::now(), self.n_steps(), &self.model.settings);
-        let schedule = Schedule {
-            batch: self.batch(),
-            seed: settings.seed,
-            shuffle: settings.shuffle,
-            first_step: self.position.step,
-            end_step: n_steps,
-        };
+        let (start, n_steps) = (Instant::now(), self.n_steps());
+        let schedule = self.schedule(n_steps);
         let inputs = Inputs::of(&mut self.engine, Program::Train, &self.data)?;
         let mut batches = Batches::start(self.data.clone(), inputs.fields.clone(), schedule);
         let mut folder = folder;
@@ -182,31 +183,39 @@ impl<'a, E: Engine> Trainer<'a, E> {
         Ok(true)
     }
 
-    /// Runs one training step and `n_warm` more, then `n_groups` groups of steps that take about `seconds` in all. Batches are
-    /// gathered before, so that steps alone are timed.
+    /// Runs a program once and up to `n_warm` times more, then up to `n_groups` groups of steps; both end early after
+    /// `seconds`, but not before two steps and three groups. Batches are gathered before, so that steps alone are timed.
     ///
     /// # Errors
     /// The data lack a field the model reads, or the model cannot be compiled.
-    pub fn time_steps(&mut self, n_warm: u64, n_groups: usize, seconds: f64) -> Result<Times, TrainError> {
+    pub fn time_steps(
+        &mut self,
+        program: Program,
+        n_warm: u64,
+        n_groups: usize,
+        seconds: f64,
+    ) -> Result<Times, TrainError> {
         const N_BATCHES: u64 = 16;
-        let inputs = Inputs::of(&mut self.engine, Program::Train, &self.data)?;
-        let settings = &self.model.settings;
-        let (seed, shuffle, batch) = (settings.seed, settings.shuffle, self.batch());
-        let schedule = Schedule { batch, seed, shuffle, first_step: 0, end_step: N_BATCHES };
-        let batches = super::batches::gathered(&self.data, &inputs.fields, schedule);
+        let inputs = Inputs::of(&mut self.engine, program, &self.data)?;
+        let batches = gathered(&self.data, &inputs.fields, self.schedule(N_BATCHES));
         let mut next = 0;
         let mut step = || {
             let batch = &batches[next as usize % batches.len()];
-            inputs.run(&mut self.engine, Program::Train, batch.n_rows, next, &|i| batch.field(i));
+            inputs.run(&mut self.engine, program, batch.n_rows, next, &|i| batch.field(i));
             next += 1;
         };
         step();
         let first_step = Instant::now();
-        (0..n_warm).for_each(|_| step());
-        let of_one = first_step.elapsed().as_secs_f64() / n_warm.max(1) as f64;
+        let mut n_steps = 0;
+        while n_steps < n_warm && (n_steps < 2 || first_step.elapsed().as_secs_f64() < seconds) {
+            step();
+            n_steps += 1;
+        }
+        let warm = Instant::now();
+        let of_one = warm.duration_since(first_step).as_secs_f64() / n_steps.max(1) as f64;
         let in_group = ((seconds / n_groups as f64 / of_one.max(1e-9)) as usize).max(1);
         let mut means = Vec::with_capacity(n_groups);
-        for _ in 0..n_groups {
+        while means.len() < n_groups && (means.len() < 3 || warm.elapsed().as_secs_f64() < seconds) {
             let begun = Instant::now();
             (0..in_group).for_each(|_| step());
             means.push(begun.elapsed().as_secs_f64() / in_group as f64);
@@ -449,5 +458,6 @@ impl Inputs {
     }
 }
 
+mod record;
 #[cfg(test)]
 mod tests;

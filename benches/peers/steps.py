@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Times the steady training step of a small classifier in a peer framework, on synthetic data.
+"""Times the steady training step of a workload in a peer framework, from gradc's own first weights and batches.
 
-usage: steps.py torch|torch-compile|jax WORKLOAD [--threads N] [--steps N]
-WORKLOAD: mlp-seed (784-64-32-10, batch 32) or mlp-large (784-1024-1024-10, batch 256); relu, cross-entropy on
-labels, Adam at 1e-3, f32. Prints one JSON object: ms a step (least and median of 20 groups), seconds to the
-first finished step, first and last loss.
+usage: steps.py torch|torch-compile|jax|tensorflow|tensorflow-xla WORKLOAD FIRST.safetensors [--threads N] [--seconds S]
+FIRST.safetensors is what `gradc bench WORKLOAD.model --record` wrote: the first steps' weights, batches and losses.
+The first steps are held against gradc's losses; then further steps over the same batches are timed, in up to 20 groups.
+Prints one JSON object; `first_step_s` counts from the start of the process.
 """
 import argparse
 import json
@@ -12,107 +12,74 @@ import os
 import statistics
 import time
 
-WORKLOADS = {"mlp-seed": ([784, 64, 32, 10], 32, 2000), "mlp-large": ([784, 1024, 1024, 10], 256, 60)}
-GROUPS = 20
-N_BATCHES = 8
+N_GROUPS = 20
 
 parser = argparse.ArgumentParser()
-parser.add_argument("framework", choices=["torch", "torch-compile", "jax"])
-parser.add_argument("workload", choices=list(WORKLOADS))
-parser.add_argument("--threads", type=int, default=2)
-parser.add_argument("--steps", type=int, default=0)
+parser.add_argument("framework", choices=["torch", "torch-compile", "jax", "tensorflow", "tensorflow-xla"])
+parser.add_argument("workload")
+parser.add_argument("first")
+parser.add_argument("--threads", type=int, default=os.cpu_count())
+parser.add_argument("--seconds", type=float, default=3.0)
 arguments = parser.parse_args()
+# Before any framework is imported: each reads its own.
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(arguments.threads)
+os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = str(arguments.threads)
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 if arguments.threads == 1:
     os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 
-import numpy as np
-
-widths, batch, default_steps = WORKLOADS[arguments.workload]
-steps = arguments.steps or default_steps
-rng = np.random.default_rng(0)
-batches = [(rng.random((batch, widths[0]), dtype=np.float32), rng.integers(0, widths[-1], batch))
-           for _ in range(N_BATCHES)]
+from safetensors.numpy import load_file
 
 
-def torch_step(compiled):
-    import torch
-    from torch import nn
-
-    torch.set_num_threads(arguments.threads)
-    layers = []
-    for n_in, n_out in zip(widths, widths[1:]):
-        layers += [nn.Linear(n_in, n_out), nn.ReLU()]
-    model = nn.Sequential(*layers[:-1])
-    adam = torch.optim.Adam(model.parameters(), lr=1e-3)
-    data = [(torch.from_numpy(x), torch.from_numpy(y)) for x, y in batches]
-
-    def loss_of(x, y):
-        return nn.functional.cross_entropy(model(x), y)
-
-    update = adam.step
-    if compiled:
-        loss_of, update = torch.compile(loss_of), torch.compile(adam.step)
-
-    def step(i):
-        adam.zero_grad(set_to_none=True)
-        loss = loss_of(*data[i % N_BATCHES])
-        loss.backward()
-        update()
-        return loss
-
-    return step, lambda loss: None
+def seconds_of_this_process():
+    """By the kernel's clock, which counts in hundredths."""
+    began = int(open("/proc/self/stat").read().rsplit(")", 1)[1].split()[19]) / os.sysconf("SC_CLK_TCK")
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - began
 
 
-def jax_step():
-    import jax
-    import jax.numpy as jnp
-
-    keys = jax.random.split(jax.random.PRNGKey(0), len(widths))
-    params = [(jax.random.normal(k, (i, o)) * i**-0.5, jnp.zeros(o)) for k, i, o in zip(keys, widths, widths[1:])]
-    zeros = jax.tree.map(jnp.zeros_like, params)
-
-    def loss_of(params, x, y):
-        for w, b in params[:-1]:
-            x = jax.nn.relu(x @ w + b)
-        w, b = params[-1]
-        return -jnp.take_along_axis(jax.nn.log_softmax(x @ w + b), y[:, None], 1).mean()
-
-    def train(params, m, v, t, x, y):
-        loss, grads = jax.value_and_grad(loss_of)(params, x, y)
-        t = t + 1
-        m = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, m, grads)
-        v = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, v, grads)
-        params = jax.tree.map(
-            lambda p, m, v: p - 1e-3 * (m / (1 - 0.9**t)) / (jnp.sqrt(v / (1 - 0.999**t)) + 1e-8), params, m, v)
-        return params, m, v, t, loss
-
-    compiled = jax.jit(train, donate_argnums=(0, 1, 2))
-    state = [params, zeros, jax.tree.map(jnp.copy, zeros), jnp.zeros((), jnp.float32)]
-    data = [(jnp.asarray(x), jnp.asarray(y)) for x, y in batches]
-
-    def step(i):
-        *state[:], loss = compiled(*state, *data[i % N_BATCHES])
-        return loss
-
-    return step, lambda loss: jax.block_until_ready(state)
+def first_steps(path):
+    """Weights by path, batches (each a pair: what the network reads, what it should say), losses."""
+    tensors = load_file(path)
+    part = lambda name: {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")}
+    data, losses = part("data"), tensors["loss"]
+    x, y = (data["image"], data["label"]) if "image" in data else (data["tokens"], data["next"])
+    size = len(x) // len(losses)
+    batches = [(x[i * size:(i + 1) * size], y[i * size:(i + 1) * size].reshape(-1)) for i in range(len(losses))]
+    return part("before"), batches, losses
 
 
-start = time.perf_counter()
-step, wait = jax_step() if arguments.framework == "jax" else torch_step(arguments.framework == "torch-compile")
-first_loss = float(step(0))
-first_step = time.perf_counter() - start
-for i in range(1, 1 + N_BATCHES):
-    wait(step(i))
-times = []
-in_group = max(1, steps // GROUPS)
-for _ in range(GROUPS):
+def trainer(before, batches):
+    """A function of the step's number that takes the step and gives its loss, and one that waits for it."""
+    if arguments.framework.startswith("torch"):
+        import torch_steps as peer
+        variant = arguments.framework == "torch-compile"
+    elif arguments.framework == "jax":
+        import jax_steps as peer
+        variant = None
+    else:
+        import tensorflow_steps as peer
+        variant = arguments.framework == "tensorflow-xla"
+    return peer.trainer(arguments.workload, before, batches, arguments.threads, variant)
+
+
+before, batches, wanted = first_steps(arguments.first)
+step, wait = trainer(before, batches)
+found = [float(step(0))]
+first_step = seconds_of_this_process()
+for i in range(1, len(wanted)):
     began = time.perf_counter()
-    for i in range(in_group):
-        loss = step(i)
-    wait(loss)
+    found.append(float(step(i)))
+    wait()
+    of_one = time.perf_counter() - began
+deviation = max(abs(f - w) / abs(w) for f, w in zip(found, map(float, wanted)))
+in_group = max(1, int(arguments.seconds / N_GROUPS / of_one))
+times, i, start = [], len(wanted), time.perf_counter()
+while len(times) < N_GROUPS and (len(times) < 3 or time.perf_counter() - start < arguments.seconds):
+    began = time.perf_counter()
+    for _ in range(in_group):
+        step(i)
+        i += 1
+    wait()
     times.append((time.perf_counter() - began) / in_group * 1e3)
-print(json.dumps({"framework": arguments.framework, "workload": arguments.workload, "threads": arguments.threads,
-                  "ms_min": round(min(times), 4), "ms_median": round(statistics.median(times), 4),
-                  "first_step_s": round(first_step, 3), "loss_first": round(first_loss, 4),
-                  "loss_last": round(float(loss), 4)}))
+print(json.dumps({"ms_min": min(times), "ms_median": statistics.median(times), "first_step_s": first_step,
+                  "loss_deviation": deviation}))

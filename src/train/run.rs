@@ -197,7 +197,9 @@ impl<'a, E: Engine> Trainer<'a, E> {
     ) -> Result<Times, TrainError> {
         const N_BATCHES: u64 = 16;
         let inputs = Inputs::of(&mut self.engine, program, &self.data)?;
-        let batches = gathered(&self.data, &inputs.fields, self.schedule(N_BATCHES));
+        // Of one epoch at most: batches of the same rows again would take memory and tell nothing.
+        let n_batches = N_BATCHES.min(self.steps_per_epoch());
+        let batches = gathered(&self.data, &inputs.fields, self.schedule(n_batches));
         let mut next = 0;
         let mut step = || {
             let batch = &batches[next as usize % batches.len()];

@@ -1,0 +1,68 @@
+"""What the benchmarks share: the program, runs of it, and what the machine can do."""
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+
+BENCHES = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(BENCHES)
+GRADC = os.path.join(ROOT, "target", "release", "gradc")
+THREADS = os.cpu_count()
+
+
+def build():
+    subprocess.run(["cargo", "build", "--release", "--quiet"], cwd=ROOT, check=True)
+
+
+def timed(command):
+    """Runs a command; gives its last line as JSON (or None), its wall seconds and its peak resident MiB."""
+    # Into files, not pipes: one that nobody reads would stop a talkative program.
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        start = time.perf_counter()
+        process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        seconds = time.perf_counter() - start
+        texts = []
+        for file in (out, err):
+            file.seek(0)
+            texts.append(file.read())
+    if process.returncode != 0:
+        sys.exit(f"{' '.join(command)} failed:\n{texts[1]}")
+    last = texts[0].strip().splitlines()[-1] if texts[0].strip() else ""
+    return json.loads(last) if last.startswith("{") else None, seconds, usage.ru_maxrss / 1024
+
+
+class Machine:
+    """Measured peaks, best of all measurements so far: `gflops[n]` and `gigabytes[n]` a second on n threads."""
+
+    def __init__(self):
+        self.program = os.path.join(ROOT, "target", "machine")
+        source = os.path.join(BENCHES, "machine.c")
+        subprocess.run(["cc", "-O3", "-march=native", "-pthread", source, "-o", self.program], check=True)
+        self.gflops, self.gigabytes = {}, {}
+        self.measure()
+
+    def measure(self):
+        for threads in {1, THREADS}:
+            found = timed([self.program, str(threads)])[0]
+            self.gflops[threads] = max(found["gflops"], self.gflops.get(threads, 0))
+            self.gigabytes[threads] = max(found["gigabytes"], self.gigabytes.get(threads, 0))
+
+    def __str__(self):
+        lines = open("/proc/cpuinfo").read().splitlines() if os.path.exists("/proc/cpuinfo") else []
+        model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+        flags = next((line.split() for line in lines if line.startswith("flags")), [])
+        isa = "AVX-512" if "avx512f" in flags else "AVX2" if "avx2" in flags else "neither AVX-512 nor AVX2"
+        rates = ", ".join(f"{self.gflops[n]:.0f} GFLOP/s and {self.gigabytes[n]:.0f} GB/s on {n}" for n in sorted(self.gflops))
+        return (f"{THREADS} cores of {model} ({isa}). Peaks, measured in the same run (`benches/machine.c`: fused multiply-adds "
+                f"in registers; the triad of STREAM), by threads: {rates}")
+
+
+def table(header, rows):
+    """Lines of a table; the first column is text, the others numbers."""
+    lines = ["| " + " | ".join(header) + " |", "|---|" + "---:|" * (len(header) - 1)]
+    return lines + ["| " + " | ".join(row) + " |" for row in rows] + [""]

@@ -42,6 +42,14 @@ const REPORTS: &[(&str, &str)] = &[
     ("correlation", "correlation(data.near, data.real)"),
     ("word_error_rate", "word_error_rate(data.said, data.wanted)"),
     ("bleu", "bleu(data.said, data.wanted)"),
+    (
+        "detection_ap",
+        "detection_ap(data.boxes, data.confidence, data.labels, data.true_boxes, data.true_labels, classes = 3)",
+    ),
+    (
+        "detection_map",
+        "detection_map(data.boxes, data.confidence, data.labels, data.true_boxes, data.true_labels, classes = 3)",
+    ),
 ];
 
 /// The data's fields, and the values wanted.

@@ -119,6 +119,50 @@ def bleu():
     return min(1, np.exp(1 - r / c)) * np.exp(logs)
 
 
+# Pictures with up to six detections and up to four true boxes of three classes, the last of which does not occur.
+DETECTED, TRUE = 6, 4
+corner = rng.uniform(0, 6, (N, TRUE, 2))
+true_boxes = np.concatenate([corner, corner + rng.uniform(1, 5, (N, TRUE, 2))], 2).astype(np.float32)
+true_labels = np.where(rng.random((N, TRUE)) < 0.3, -1, rng.integers(0, 2, (N, TRUE))).astype(np.int32)
+about = rng.integers(0, TRUE, (N, DETECTED))
+boxes = np.take_along_axis(true_boxes, about[:, :, None], 1)
+boxes = (boxes + rng.normal(size=boxes.shape) * rng.uniform(0, 0.8, (N, DETECTED, 1))).astype(np.float32)
+labels = np.take_along_axis(true_labels, about, 1)
+labels = np.where(rng.random(labels.shape) < 0.2, rng.integers(-1, 3, labels.shape), labels).astype(np.int32)
+confidence = rng.permutation(N * DETECTED).reshape(N, DETECTED).astype(np.float32)
+
+
+def overlap(a, b):
+    area = lambda box: (box[2] - box[0]) * (box[3] - box[1])
+    sides = [min(a[i + 2], b[i + 2]) - max(a[i], b[i]) for i in (0, 1)]
+    shared = max(sides[0], 0) * max(sides[1], 0)
+    return shared / (area(a) + area(b) - shared)
+
+
+def detection(least):
+    """One class and one picture after another, detections in the order of their scores."""
+    by_class = []
+    for c in range(3):
+        claims, n_true = [], 0
+        for i in range(N):
+            free = [j for j in range(TRUE) if true_labels[i, j] == c]
+            n_true += len(free)
+            for k in sorted(range(DETECTED), key=lambda k: -confidence[i, k]):
+                if labels[i, k] != c:
+                    continue
+                best = max(free, key=lambda j: overlap(boxes[i, k].astype(float), true_boxes[i, j].astype(float)), default=None)
+                hit = best is not None and overlap(boxes[i, k].astype(float), true_boxes[i, best].astype(float)) >= least
+                if hit:
+                    free.remove(best)
+                claims.append((confidence[i, k], hit))
+        if n_true:
+            hits = np.cumsum([hit for _, hit in sorted(claims, reverse=True)])
+            precision, recall = hits / np.arange(1, len(hits) + 1), hits / n_true
+            at = [max(precision[recall >= r - 1e-12], default=0) for r in np.linspace(0, 1, 101)]
+            by_class.append(np.mean(at))
+    return np.mean(by_class)
+
+
 claims = score > 0.5
 values = {
     "accuracy": np.mean(taken == label),
@@ -138,9 +182,11 @@ values = {
     "correlation": np.corrcoef(near.flatten(), real.flatten())[0, 1],
     "word_error_rate": sum(edits(words(a), words(b)) for a, b in zip(said, wanted)) / sum(len(words(b)) for b in wanted),
     "bleu": bleu(),
+    "detection_ap": detection(0.5), "detection_map": np.mean([detection(0.5 + 0.05 * i) for i in range(10)]),
 }
 data = dict(guess=guess, label=label, ignored=ignored, score=score, truth=truth, scores=scores, truths=truths, real=real,
-            near=near, said=said, wanted=wanted)
+            near=near, said=said, wanted=wanted, boxes=boxes, labels=labels, confidence=confidence, true_boxes=true_boxes,
+            true_labels=true_labels)
 tensors = {f"data.{name}": v for name, v in data.items()}
 tensors |= {f"value.{name}": np.asarray(v, np.float64) for name, v in values.items()}
 save_file(tensors, pathlib.Path(__file__).parent / "metrics.safetensors")

@@ -26,6 +26,19 @@ def slope(ps, x):
     return dense(ps, "net.dense.1", d_x)
 
 
+SLOPES = """fn net(x: f32[batch, 7]) -> f32[batch, 4] {
+    param w: f32[7, 6] = glorot_uniform()
+    let slopes = each xi over x { grad(sum(tanh(xi @ w)), wrt = w) }
+    flatten(slopes) |> dense(4)
+}"""
+
+
+def slopes(ps, x):
+    """The gradients of a parameter by single examples, and through them."""
+    of = lambda xi: torch.autograd.grad(torch.tanh(xi @ ps["net.w"]).sum(), ps["net.w"], create_graph=True)[0]
+    return dense(ps, "net.dense", torch.stack([of(xi) for xi in x]).flatten(1))
+
+
 BILINEAR = """fn net(x: f32[batch, 7]) -> f32[batch, 4] { bilinear(x |> dense(6) |> tanh, x, 4) }"""
 
 
@@ -48,5 +61,6 @@ CASES = [
             {"net.embedding_bag.embedding.table": (6, 5), "net.dense.w": (5, 4), "net.dense.b": (4,)}),
     network("embedding", EMBEDDING, embedding, whole(6, 3),
             {"net.embedding.table": (6, 5), "net.dense.w": (15, 4), "net.dense.b": (4,)}),
+    network("slopes", SLOPES, slopes, real(7), {"net.w": (7, 6), "net.dense.w": (42, 4), "net.dense.b": (4,)}),
     network("slope", SLOPE, slope, real(7), DENSE | {"net.dense.1.w": (7, 4)}),
 ]

@@ -100,6 +100,10 @@ CASES += [
     layer("conv_transpose", "conv_transpose(2, kernel = 4, padding = 1)",
           lambda x, w, b: F.conv_transpose2d(x, w.movedim(2, 0).movedim(3, 1), b, stride=2, padding=1), (3, 2, 3),
           (4, 4, 3, 2), 48, bias=2),
+    # More taps than are added one by one: each place is found by its index.
+    layer("conv_transpose_long", "conv_transpose(1, kernel = 34, padding = 16)",
+          lambda x, w, b: F.conv_transpose2d(x, w.movedim(2, 0).movedim(3, 1), b, stride=2, padding=16), (2, 2, 1),
+          (34, 34, 1, 1), 16, bias=1),
     pool("max_pool", "max_pool(3, stride = 2, padding = 1)", lambda x: F.max_pool2d(x, 3, 2, 1), (5, 6, 2), 18),
     pool("avg_pool", "avg_pool(3, stride = 2, padding = 1)", lambda x: F.avg_pool2d(x, 3, 2, 1), (5, 6, 2), 18),
     pool("max_pool1d", "max_pool1d(3, stride = 1)", lambda x: F.max_pool1d(x, 3, 1), (6, 2), 8),
@@ -107,6 +111,7 @@ CASES += [
     pool("global_avg_pool", "global_avg_pool", lambda x: x.mean((2, 3)), (5, 6, 2), 2),
     pool("global_max_pool", "global_max_pool", lambda x: x.amax((2, 3)), (5, 6, 2), 2),
     pool("adaptive_avg_pool", "adaptive_avg_pool(3, 4)", lambda x: F.adaptive_avg_pool2d(x, (3, 4)), (5, 6, 2), 24),
+    pool("adaptive_max_pool", "adaptive_max_pool(3, 4)", lambda x: F.adaptive_max_pool2d(x, (3, 4)), (5, 6, 2), 24),
     pool("upsample", "upsample(3)", lambda x: F.interpolate(x, scale_factor=3), (2, 3, 2), 108),
     pool("resize", "resize(5, 2)", lambda x: F.interpolate(x, (5, 2), mode="bilinear", align_corners=False), (3, 4, 2), 20),
     scaled("group_norm", "group_norm(2)", lambda x: F.group_norm(x, 2), (3, 2, 4), 4),

@@ -118,12 +118,13 @@ fn a_place_is_the_whole_at_that_place() {
             wrong.push(format!("{name}: keeps {types:?}"));
         }
         for (engine, found) in [
-            ("interpreted", both(&model, &writer, &data, |m| Interpreted::new(m))),
+            ("interpreted", both(&model, &writer, &data, Interpreted::new)),
             ("compiled", both(&model, &writer, &data, |m| Compiled::new(m, 2))),
         ] {
             let [whole, steps] = found.unwrap();
             assert_eq!((whole.len(), steps.len()), (7 * CONTEXT, 7 * CONTEXT), "{name}");
-            let far = whole.iter().zip(&steps).position(|(a, b)| !((a - b).abs() <= 1e-5 * (1.0 + a.abs())));
+            let near = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-5 * (1.0 + a.abs());
+            let far = whole.iter().zip(&steps).position(|pair| !near(pair));
             if let Some(at) = far {
                 wrong.push(format!("{name}, {engine}, place {}: {} is {}", at / 7, whole[at], steps[at]));
             }

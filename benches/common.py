@@ -11,6 +11,8 @@ BENCHES = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(BENCHES)
 GRADC = os.path.join(ROOT, "target", "release", "gradc")
 THREADS = os.cpu_count()
+# Processors that other programs kept busy in the minute before the benchmark began.
+LOAD = os.getloadavg()[0]
 
 
 def build():
@@ -59,7 +61,8 @@ class Machine:
         isa = "AVX-512" if "avx512f" in flags else "AVX2" if "avx2" in flags else "neither AVX-512 nor AVX2"
         rates = ", ".join(f"{self.gflops[n]:.0f} GFLOP/s and {self.gigabytes[n]:.0f} GB/s on {n}" for n in sorted(self.gflops))
         return (f"{THREADS} cores of {model} ({isa}). Peaks, measured in the same run (`benches/machine.c`: fused multiply-adds "
-                f"in registers; the triad of STREAM), by threads: {rates}")
+                f"in registers; the triad of STREAM), by threads: {rates}. Load by other "
+                f"programs when it began: {LOAD:.1f}")
 
 
 def table(header, rows):

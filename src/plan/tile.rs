@@ -3,27 +3,43 @@
 //! What enters: a kernel's ops, its number of rows, the greatest batch. What leaves: the tile, and an offset for each
 //! scratch buffer. Invariant: both follow from sizes alone, never from the machine, so results do not depend on it.
 //!
-//! The cost model: a tile should be long enough that starting it and packing the other side of its matrix products
-//! is little of its work (`TILE_FLOPS`), there should be enough tiles for some threads (`MOST_TILES` bounds them from
-//! above, for each repeats that packing), and what lies in scratch should stay in a core's second-level cache
-//! (`SCRATCH_BYTES`) unless that makes tiles shorter than `LEAST_ROWS`.
+//! The cost model. A kernel of work w (operations) in n tiles, the other sides of whose products are b bytes, takes on p cores
+//!
+//! ```text
+//! ceil(n / p) * (w / n / OPERATIONS + b / BYTES + START)
+//! ```
+//!
+//! seconds: tiles are dealt evenly or not, each reads what all of them multiply with, and each is started. The number of tiles
+//! is the one whose times on `CORES` are least together, each counted against the best that there is for so many cores; a few
+//! long tiles would be best for one core, many for a large machine, and the plan must not know which it is. What lies in scratch
+//! should stay in a core's second-level cache (`SCRATCH_BYTES`), unless that makes tiles shorter than `LEAST_ROWS`.
 
 use super::lower::ScratchUse;
 use crate::base::Dim;
-use crate::nest::{Kernel, Loop, Nest, Scratch, TileOp};
+use crate::nest::{BufferRef, GemmAxis, Kernel, Loop, Matrix, Nest, Scratch, TileOp};
 
-/// Work in a tile below which splitting further does not pay (some 5 µs of products).
-const TILE_FLOPS: u64 = 500_000;
+/// Operations a second of a core.
+const OPERATIONS: f64 = 80e9;
+/// Bytes a second of a core from beyond its own caches, and from them.
+const FAR_BYTES: f64 = 15e9;
+const NEAR_BYTES: f64 = 60e9;
+/// What stays in a core's own caches.
+const NEAR: u64 = 512 * 1024;
+/// Seconds to start a tile.
+const START: f64 = 1e-6;
+/// Machines that a tile should do well on.
+const CORES: [u64; 3] = [1, 2, 4];
 /// Tiles in a launch, at most, while scratch allows.
-const MOST_TILES: u64 = 8;
+const MOST_TILES: u64 = 16;
 /// Rows in a tile, at most; only sizes past all memory come near.
 const MOST_ROWS: u64 = 1 << 30;
 /// Scratch of a thread.
 const SCRATCH_BYTES: u64 = 512 * 1024;
 /// Rows below which a tile is not split for the sake of scratch.
 const LEAST_ROWS: u64 = 8;
-/// Tiles have a multiple of so many rows, for the sake of products and vectors.
+/// Tiles have a multiple of so many rows, for the sake of products and vectors, but where a row by itself is so much work.
 const ROW_STEP: u64 = 4;
+const ROW_WORK: u64 = 4_000_000;
 
 /// Values of the symbols for an estimate.
 pub struct Sizes {
@@ -108,23 +124,64 @@ fn work(ops: &[TileOp], sizes: &Sizes) -> u64 {
     ops.iter().map(|op| weighed(op, sizes)).fold(0, u64::saturating_add)
 }
 
+/// Bytes that each tile reads of what all tiles multiply with, and seconds for it.
+fn shared(ops: &[TileOp], sizes: &Sizes) -> f64 {
+    let of_op = |op: &TileOp| match op {
+        TileOp::Gemm(gemm) => {
+            // A side that lies elsewhere for other rows is a tile's own.
+            let of_all = |matrix: &Matrix, at: fn(&GemmAxis) -> &Dim, own: &Dim| {
+                let moves = |dim: &Dim| ["start", "tile", "rows"].iter().any(|s| dim.contains(s));
+                let is_own = moves(&matrix.offset)
+                    || moves(own)
+                    || gemm.batch.iter().any(|axis| moves(&axis.extent) && !at(axis).is_const(0))
+                    || matches!(matrix.buffer, BufferRef::Scratch(_));
+                let loops = gemm.batch.iter().filter(|axis| !at(axis).is_const(0)).map(|axis| &axis.extent);
+                if is_own { 0 } else { product(loops.chain([own, &gemm.k]), sizes).saturating_mul(4) }
+            };
+            of_all(&gemm.lhs, |axis| &axis.lhs, &gemm.m) + of_all(&gemm.rhs, |axis| &axis.rhs, &gemm.n)
+        }
+        _ => 0,
+    };
+    let seconds = |bytes: u64| bytes as f64 / if bytes > NEAR { FAR_BYTES } else { NEAR_BYTES };
+    let mut sum = 0.0;
+    for op in ops {
+        sum += match op {
+            TileOp::Loop(l) => shared(&l.ops, sizes) * sizes.of(&l.turns) as f64,
+            op => seconds(of_op(op)),
+        };
+    }
+    sum
+}
+
 /// Rows in a tile, for a kernel of `rows` rows.
 pub fn choose(ops: &[TileOp], scratch: &[ScratchUse], rows: u64, batch: i64) -> u32 {
     if rows <= 1 {
         return 1;
     }
-    let all = Sizes { batch, tile: rows as i64 };
-    let work = work(ops, &all);
-    // A recurrence reads its weights in every turn: a tile of few rows would be all reading.
-    let has_turns = ops.iter().any(|op| matches!(op, TileOp::Loop(_)));
-    let most_tiles = if has_turns { (rows / LEAST_ROWS).clamp(1, MOST_TILES) } else { MOST_TILES };
-    let n_tiles = (work / TILE_FLOPS).clamp(1, most_tiles);
-    let mut tile = rows.div_ceil(n_tiles).next_multiple_of(ROW_STEP).min(rows).min(MOST_ROWS);
+    let work = work(ops, &Sizes { batch, tile: rows as i64 }) as f64 / OPERATIONS;
+    let shared = shared(ops, &Sizes { batch, tile: rows as i64 });
+    let tile_of = |n: u64| rows.div_ceil(n).next_multiple_of(row_step(ops, rows)).min(rows);
+    let seconds = |n: u64, cores: u64| {
+        let tile = tile_of(n);
+        let n = rows.div_ceil(tile);
+        n.div_ceil(cores) as f64 * (work * tile as f64 / rows as f64 + shared + START)
+    };
+    let counts = 1..=MOST_TILES.min(rows);
+    let best = CORES.map(|p| counts.clone().map(|n| seconds(n, p)).fold(f64::INFINITY, f64::min));
+    let loss = |n: u64| -> f64 { CORES.iter().zip(best).map(|(p, best)| seconds(n, *p) / best).sum() };
+    let n_tiles = counts.min_by(|a, b| loss(*a).total_cmp(&loss(*b))).expect("there is one");
+    let mut tile = tile_of(n_tiles).min(MOST_ROWS);
     let bytes = |tile: u64| scratch_offsets(scratch, &Sizes { batch, tile: tile as i64 }).1;
     while tile > LEAST_ROWS && bytes(tile) > SCRATCH_BYTES {
         tile = (tile / 2).next_multiple_of(ROW_STEP);
     }
     tile as u32
+}
+
+/// Rows that vectors and blocks of products want together: one where a row has work enough of its own.
+fn row_step(ops: &[TileOp], rows: u64) -> u64 {
+    let of_a_row = work(ops, &Sizes { batch: 1, tile: 1 });
+    if of_a_row >= ROW_WORK || rows < ROW_STEP { 1 } else { ROW_STEP }
 }
 
 /// Places for scratch buffers, those whose lives do not meet sharing bytes; and how many bytes there are in all.

@@ -2,10 +2,10 @@
 //!
 //! What enters: a scan and the cotangent of its vector of results. What leaves: cotangents of its operands. Turn t of the
 //! reverse scan reads what the forward turn t began with (its *trace*: every scan yields the carried values of
-//! each turn's start, see `traced`), works the turn out again, and pulls the cotangents back through it by the ordinary
-//! rules. It carries the cotangents of the carried values, and yields those of the slices. So nothing but
-//! carried values is kept from forward to backward; what is worked out again is mostly moved out of the
-//! loop by the passes, where it is one large product instead of many small ones.
+//! each turn's start, and the products made of them, see `traced`), works the rest of the turn out again, and pulls the
+//! cotangents back through it by the ordinary rules. It carries the cotangents of the carried values, and yields those of
+//! the slices. So nothing but carried values and products is kept from forward to backward. Products of slices are not:
+//! the passes move them out of the loop, in both directions to the same place.
 //!
 //! A value that all turns read gets the sum of all turns' cotangents. The sum is moved outside of the scan and into
 //! the last operation, for the sum over turns of `x_t w_t` is one contraction over turns and all (`Total`): that of a
@@ -17,20 +17,35 @@ use crate::graph::op::scan::{Part, Role};
 use crate::graph::rewrite::copy_node;
 use crate::graph::{Contraction, Graph, Node, NodeId, Op, Scan, View};
 use crate::scalar::Func;
-use smol_str::format_smolstr;
+use smol_str::{SmolStr, format_smolstr};
 
 const VALID: &str = "the reverse rule of a well-typed scan is well-typed";
 
-/// The scan, with the carried values of each turn's start among its yields; they come last, so that the others
-/// keep their places.
+/// The scan, with the carried values of each turn's start and the products that depend on them among its yields; they come
+/// last, so that the others keep their places.
 pub fn traced(mut scan: Scan) -> Scan {
-    for i in 0..scan.n_carried() {
-        let name = format_smolstr!("trace.{i}");
+    let carried = scan.body.updates.iter().enumerate();
+    let mut traces: Vec<(SmolStr, NodeId)> =
+        carried.map(|(i, (leaf, _))| (format_smolstr!("trace.{i}"), *leaf)).collect();
+    let mut depends = vec![false; scan.body.len()];
+    for id in scan.body.ids() {
+        let node = scan.body.node(id);
+        let is_carried = matches!(node.op, Op::State(_));
+        depends[id.index()] = is_carried || node.operands.iter().any(|x| depends[x.index()]);
+        if depends[id.index()] && matches!(node.op, Op::Contract(_)) {
+            traces.push((product_name(id), id));
+        }
+    }
+    for (name, id) in traces {
         if scan.body.outputs.iter().all(|(other, _)| *other != name) {
-            scan.body.outputs.push((name, scan.body.updates[i].0));
+            scan.body.outputs.push((name, id));
         }
     }
     scan
+}
+
+fn product_name(id: NodeId) -> SmolStr {
+    format_smolstr!("product.{}", id.index())
 }
 
 /// Which yield is the trace of a carried value.
@@ -89,6 +104,11 @@ pub fn scan(cx: &mut Sweep, id: NodeId, node: &Node, scan: &Scan, g: NodeId) {
         })
         .collect();
     for old in scan.body.ids() {
+        let name = product_name(old);
+        if let Some(product) = scan.body.outputs.iter().position(|(other, _)| *other == name) {
+            let trace = part(cx.graph, id, &parts[n_carried + product]);
+            image[old.index()] = Some(slice(&mut body, trace, scan.body.ty(old).clone()));
+        }
         if image[old.index()].is_none() {
             let node = scan.body.node(old);
             let operands: Vec<NodeId> =

@@ -14,10 +14,11 @@
 use super::{Sweep, sweep};
 use crate::base::{Dim, ReduceOp};
 use crate::graph::op::scan::{Part, Role};
-use crate::graph::rewrite::copy_node;
+use crate::graph::rewrite::{copy_node, substitute};
 use crate::graph::{Contraction, Graph, Node, NodeId, Op, Scan, View};
 use crate::scalar::Func;
 use smol_str::{SmolStr, format_smolstr};
+use std::collections::HashMap;
 
 const VALID: &str = "the reverse rule of a well-typed scan is well-typed";
 
@@ -103,18 +104,23 @@ pub fn scan(cx: &mut Sweep, id: NodeId, node: &Node, scan: &Scan, g: NodeId) {
             d_parts[n_carried + i].map(|d| slice(&mut body, d, ty))
         })
         .collect();
+    // Products that were kept, by the nodes that would make them again.
+    let mut kept: HashMap<NodeId, NodeId> = HashMap::new();
     for old in scan.body.ids() {
         let name = product_name(old);
-        if let Some(product) = scan.body.outputs.iter().position(|(other, _)| *other == name) {
+        let product = scan.body.outputs.iter().position(|(other, _)| *other == name);
+        let product = product.map(|product| {
             let trace = part(cx.graph, id, &parts[n_carried + product]);
-            image[old.index()] = Some(slice(&mut body, trace, scan.body.ty(old).clone()));
-        }
+            slice(&mut body, trace, scan.body.ty(old).clone())
+        });
         if image[old.index()].is_none() {
             let node = scan.body.node(old);
             let operands: Vec<NodeId> =
                 node.operands.iter().map(|x| image[x.index()].expect("operands come first")).collect();
             body.origin = node.origin.clone();
-            image[old.index()] = Some(copy_node(&mut body, node, &operands));
+            let new = copy_node(&mut body, node, &operands);
+            image[old.index()] = Some(new);
+            kept.extend(product.map(|product| (new, product)));
         }
     }
     let at = |old: NodeId| image[old.index()].expect("every node of the body was copied");
@@ -130,6 +136,8 @@ pub fn scan(cx: &mut Sweep, id: NodeId, node: &Node, scan: &Scan, g: NodeId) {
     let targets: Vec<NodeId> =
         carry_leaves.iter().copied().chain(others.iter().map(|(_, leaf)| *leaf)).collect();
     let gradients = sweep(&mut body, &seeds, &targets);
+    // The sweep has gone through the products; their values are read.
+    let mut body = substitute(&body, |id| kept.get(&id).copied());
 
     // What leaves it.
     body.updates = d_carried.iter().copied().zip(gradients[..n_carried].iter().copied()).collect();

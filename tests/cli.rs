@@ -148,6 +148,39 @@ fn programs_are_timed_and_first_steps_recorded() {
     assert!((loss - mean).abs() < 1e-12, "{loss} and {mean}");
 }
 
+/// The kernels' times, the waiting and what comes between steps are the whole, and so are the ops' times and the rest.
+#[test]
+fn a_profile_adds_up_and_its_trace_can_be_read() {
+    let folder = Folder::new();
+    for threads in ["1", "3"] {
+        let mut arguments = vec!["profile", "digits.model", "--seconds", "0.05", "--threads", threads];
+        let text = folder.succeed(&arguments);
+        assert!(text.contains("net.dense.0") && text.contains("waiting"), "{text}");
+        arguments.extend(["--json", "--all", "--trace", "trace.json", "--peak", "100", "--bandwidth", "20"]);
+        let json = folder.succeed(&arguments);
+        let found: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let sum = |rows: &str, of: &str| -> f64 {
+            found[rows].as_array().unwrap().iter().map(|row| row[of].as_f64().unwrap()).sum()
+        };
+        let rest = ["waiting", "between_steps"].map(|part| found[part]["share"].as_f64().unwrap());
+        let shares = sum("kernels", "share") + rest[0] + rest[1];
+        assert!((shares - 1.0).abs() < 1e-3, "{shares}: {json}");
+        assert!((sum("kernels", "share") - sum("ops", "share")).abs() < 1e-9, "{json}");
+        assert_eq!(sum("kernels", "flops"), sum("ops", "flops"));
+        assert!(sum("kernels", "bytes") > 0.0 && sum("kernels", "bytes") <= sum("ops", "bytes"));
+
+        let trace: serde_json::Value = serde_json::from_slice(&folder.bytes("trace.json")).unwrap();
+        let events = trace["traceEvents"].as_array().unwrap();
+        let slices: Vec<_> = events.iter().filter(|event| event["ph"] == "X").collect();
+        let is_tile = |event: &&&serde_json::Value| event["args"]["kernel"].is_u64();
+        let is_op = |event: &&&serde_json::Value| event["args"]["scope"].is_string();
+        let steps = slices.iter().filter(|event| event["args"]["batch"].is_u64()).count();
+        let (tiles, ops) = (slices.iter().filter(is_tile).count(), slices.iter().filter(is_op).count());
+        assert!(steps >= 5 && tiles >= 4 * steps && ops > tiles, "{steps} steps, {tiles} tiles, {ops} ops");
+    }
+    folder.fail(&["profile", "digits.model", "--peak", "0"], 2, "more than 0");
+}
+
 #[test]
 fn a_run_can_be_evaluated_and_used() {
     let folder = Folder::new();

@@ -19,6 +19,7 @@ mod generate;
 pub mod output;
 mod plan;
 mod predict;
+mod profile;
 mod progress;
 mod project;
 pub mod render;
@@ -58,6 +59,8 @@ enum Command {
     Dump(dump::Arguments),
     /// Time compilation and training steps
     Bench(bench::Arguments),
+    /// Show where the time of a training step goes
+    Profile(profile::Arguments),
     /// Say more about an error's code
     Explain(explain::Arguments),
     /// Show what the functions of the standard library do, or those of a model
@@ -89,6 +92,7 @@ pub fn main() -> ExitCode {
         Command::Test(arguments) => (test::run(arguments), test::json(arguments)),
         Command::Dump(arguments) => (dump::run(arguments), dump::json(arguments)),
         Command::Bench(arguments) => (bench::run(arguments), bench::json(arguments)),
+        Command::Profile(arguments) => (profile::run(arguments), profile::json(arguments)),
         Command::Explain(arguments) => (explain::run(arguments), false),
         Command::Doc(arguments) => (doc::run(arguments), false),
         Command::Devices(arguments) => (devices::run(arguments), false),

@@ -8,12 +8,13 @@ use super::memory::{Need, place};
 use super::prepare::prepare;
 use super::space::Reads;
 use super::tile::{Sizes, choose, flops, scratch_offsets};
-use super::{Buffer, BufferId, Launch, Options, Place, Plan};
+use super::{Buffer, BufferId, Launch, Options, Part, Place, Plan};
 use crate::base::Dim;
-use crate::graph::{Graph, NodeId, Op};
+use crate::graph::{Graph, NodeId, Op, Origin};
 use crate::nest::{
     Access, Argument, ArgumentAccess, Axis, BufferRef, Inst, Kernel, Nest, Store, StoreKind, TileOp,
 };
+use smol_str::SmolStr;
 use std::collections::{BTreeMap, HashMap};
 
 /// See the module's documentation. The graph must satisfy `verify_compilable`.
@@ -123,11 +124,24 @@ impl<'a> Planner<'a> {
         let lowered = lower(self.graph, self.reads, homes, group.rows.is_some(), &clusters);
         let rows = group.rows.clone().unwrap_or(Dim::from(1));
         let note = format!("{}; begun: {}", describe(self.graph, &clusters), group.reason);
-        let name = name(self.graph, &group.nodes);
-        self.launch(name, rows, lowered, note, phase);
+        let part = |cluster: &Cluster| Part {
+            what: describe(self.graph, std::slice::from_ref(cluster)).into(),
+            origin: origin(self.graph, cluster.nodes()),
+        };
+        let parts: Vec<Part> = clusters.iter().map(part).collect();
+        let late = Part { what: "[late updates]".into(), origin: Origin::default() };
+        let of_op = |op: usize| lowered.clusters.get(op).map_or(&late, |cluster| &parts[*cluster]).clone();
+        let about = About {
+            note,
+            origin: origin(self.graph, &group.nodes),
+            parts: (0..lowered.ops.len()).map(of_op).collect(),
+        };
+        self.launch(rows, lowered, about, phase);
     }
 
-    fn launch(&mut self, name: String, rows: Dim, lowered: Lowered, note: String, phase: usize) {
+    fn launch(&mut self, rows: Dim, lowered: Lowered, about: About, phase: usize) {
+        let About { note, origin, parts } = about;
+        let name = if origin.scope.is_empty() { "kernel".to_string() } else { origin.scope.to_string() };
         let batch = self.plan.max_batch;
         let n_rows = Sizes { batch, tile: 1 }.of(&rows);
         let tile = choose(&lowered.ops, &lowered.scratch, n_rows, batch);
@@ -150,7 +164,7 @@ impl<'a> Planner<'a> {
         if self.plan.phases.len() <= phase {
             self.plan.phases.resize(phase + 1, Vec::new());
         }
-        self.plan.phases[phase].push(Launch { kernel: index, arguments, note });
+        self.plan.phases[phase].push(Launch { kernel: index, arguments, note, origin, parts });
     }
 
     /// Values that waited, to their variables, when all else is done.
@@ -188,11 +202,14 @@ impl<'a> Planner<'a> {
                 scratch: Vec::new(),
                 ops: vec![TileOp::Nest(Nest { axes, body, stores })],
                 clock: 1,
+                clusters: Vec::new(),
             };
             let rows = if tiled { ty.shape[0].clone() } else { Dim::from(1) };
-            let name = self.graph.node(variable).op.leaf_name().expect("a variable has a name").to_string();
+            let name = self.graph.node(variable).op.leaf_name().expect("a variable has a name");
             let note = format!("{name} takes its new value; begun: the old one was needed to the end");
-            self.launch(name, rows, lowered, note, phase);
+            let origin = Origin { scope: name.clone(), ..self.graph.node(value).origin.clone() };
+            let parts = vec![Part { what: "[copy]".into(), origin: origin.clone() }];
+            self.launch(rows, lowered, About { note, origin, parts }, phase);
         }
     }
 
@@ -219,14 +236,26 @@ impl<'a> Planner<'a> {
     }
 }
 
-/// The scope that most of the nodes come from.
-fn name(graph: &Graph, nodes: &[NodeId]) -> String {
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for id in nodes {
-        *counts.entry(&graph.node(*id).origin.scope).or_default() += 1;
+/// What people are told of a launch.
+struct About {
+    note: String,
+    origin: Origin,
+    parts: Vec<Part>,
+}
+
+/// The scope that most of the nodes come from, and the place that most of those there come from.
+fn origin(graph: &Graph, nodes: &[NodeId]) -> Origin {
+    let origins = || nodes.iter().map(|id| &graph.node(*id).origin);
+    let mut scopes: BTreeMap<&SmolStr, usize> = BTreeMap::new();
+    origins().for_each(|origin| *scopes.entry(&origin.scope).or_default() += 1);
+    let Some((scope, _)) = scopes.into_iter().max_by_key(|(_, n)| *n) else { return Origin::default() };
+    let mut spans: BTreeMap<(u32, u32, u32), usize> = BTreeMap::new();
+    for span in origins().filter(|origin| origin.scope == *scope).filter_map(|origin| origin.span) {
+        *spans.entry((span.source, span.start, span.end)).or_default() += 1;
     }
-    let most = counts.into_iter().max_by_key(|(_, n)| *n).map_or("", |(scope, _)| scope);
-    if most.is_empty() { "kernel".into() } else { most.to_string() }
+    let most = spans.into_iter().max_by_key(|(_, n)| *n);
+    let span = most.map(|((source, start, end), _)| gradc_dsl::Span { source, start, end });
+    Origin { span, scope: scope.clone() }
 }
 
 /// What a launch computes: its clusters, `[sub exp +sum] [div]`.

@@ -61,6 +61,8 @@ pub struct Lowered {
     pub ops: Vec<TileOp>,
     /// Ops so far, those inside of loops counted once: the time of `ScratchUse::live`.
     pub clock: usize,
+    /// The cluster of each op, loops over turns not looked into; none for the late updates at the end.
+    pub clusters: Vec<usize>,
 }
 
 impl Lowered {
@@ -139,10 +141,13 @@ impl<'a> Lowerer<'a> {
             .into_iter()
             .map(|value| (value, self.homes.variable_of.remove(&value).expect("late updates are updates")))
             .collect();
-        for cluster in clusters {
+        for (i, cluster) in clusters.iter().enumerate() {
             match cluster {
                 Cluster::Loop(l) => self.lower_loop(l),
                 Cluster::Single(id) => self.lower_single(*id),
+            }
+            if self.depth == 0 {
+                self.out.clusters.resize(self.out.ops.len(), i);
             }
         }
         for (value, variable) in late {

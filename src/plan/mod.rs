@@ -24,12 +24,15 @@ mod split;
 #[cfg(test)]
 mod tests;
 mod tile;
+mod work;
 
 pub use build::plan;
 pub use report::{bytes, report};
 pub use tile::tile_cost;
+pub use work::{Work, work};
 
 use crate::base::{DType, Dim};
+use crate::graph::Origin;
 use crate::nest::Kernel;
 use smol_str::SmolStr;
 
@@ -68,6 +71,18 @@ pub struct Launch {
     pub arguments: Vec<BufferId>,
     /// What this launch computes, and why its group ended where it did: for people.
     pub note: String,
+    /// Where most of it stands in the model.
+    pub origin: Origin,
+    /// What each op of the kernel is, in this launch.
+    pub parts: Vec<Part>,
+}
+
+/// A piece of a launch that people know by the graph's operations in it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Part {
+    /// `[sub exp +sum]`
+    pub what: SmolStr,
+    pub origin: Origin,
 }
 
 #[derive(Clone, Debug)]

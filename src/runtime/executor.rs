@@ -7,7 +7,9 @@
 use super::buffer::Buffer;
 use super::denormal::Flushed;
 use super::pool::Pool;
+use super::record::{Recorder, listening};
 use super::schedule::Phase;
+use crate::codegen::cpu::ticks::{What, mark};
 use crate::codegen::cpu::{Program, StepEnv, TileFn};
 use crate::plan::{BufferId, Launch, Place, Plan};
 
@@ -23,6 +25,8 @@ pub struct Executor {
     table: Vec<*mut u8>,
     /// Where each launch's arguments begin in `table`, by phase.
     first_argument: Vec<Vec<usize>>,
+    /// The number of each phase's first launch, all phases counted through.
+    first_launch: Vec<u32>,
     /// (place in `table`, input): set before each run.
     inputs_at: Vec<(usize, usize)>,
     /// Inputs' buffers, in order.
@@ -30,6 +34,8 @@ pub struct Executor {
     schedules: Vec<Schedule>,
     /// Of the last run; `None` before the first.
     last: Option<i64>,
+    /// Steps are recorded while there is room for more.
+    pub recorder: Option<Recorder>,
 }
 
 // SAFETY: the addresses are of the arena, which moves with the executor without changing its place, and of variables
@@ -50,6 +56,8 @@ struct Schedule {
 struct Tile {
     function: TileFn,
     first_argument: usize,
+    /// Launches of all phases counted through.
+    launch: u32,
     start: i64,
     rows: i64,
 }
@@ -79,8 +87,21 @@ impl Executor {
             }
             first_argument.push(firsts);
         }
-        let schedules = Vec::new();
-        Executor { plan, code, arena, table, first_argument, inputs_at, inputs, schedules, last: None }
+        let n_before = |phase: usize| plan.phases[..phase].iter().map(Vec::len).sum::<usize>() as u32;
+        let first_launch = (0..plan.phases.len()).map(n_before).collect();
+        Executor {
+            plan,
+            code,
+            arena,
+            table,
+            first_argument,
+            first_launch,
+            inputs_at,
+            inputs,
+            schedules: Vec::new(),
+            last: None,
+            recorder: None,
+        }
     }
 
     /// Makes the schedule of a batch size, if it is not there.
@@ -90,7 +111,9 @@ impl Executor {
         }
         let mut phases = Vec::with_capacity(self.plan.phases.len());
         for (p, phase) in self.plan.phases.iter().enumerate() {
-            let of_launch = |(l, launch)| self.tiles(launch, self.first_argument[p][l], batch);
+            let of_launch = |(l, launch): (usize, &Launch)| {
+                self.tiles(launch, self.first_argument[p][l], self.first_launch[p] + l as u32, batch)
+            };
             let tiles: Vec<Vec<(u64, Tile)>> = phase.iter().enumerate().map(of_launch).collect();
             let work: u64 = tiles.iter().flatten().map(|(cost, _)| cost).sum();
             let n_tiles = tiles.iter().map(Vec::len).sum::<usize>() as u64;
@@ -115,14 +138,26 @@ impl Executor {
         &self.schedules[index].input_bytes
     }
 
-    fn tiles(&self, launch: &Launch, first_argument: usize, batch: i64) -> Vec<(u64, Tile)> {
+    /// Makes room to record the next `n_steps` steps over up to `batch` examples; the kernels must have been compiled to
+    /// tick.
+    pub fn record(&mut self, n_steps: usize, batch: i64, n_threads: usize) {
+        let index = self.schedule(batch, n_threads);
+        let tiles = self.schedules[index].phases.iter().flat_map(Phase::tiles);
+        let launches: Vec<&Launch> = self.plan.phases.iter().flatten().collect();
+        let n_ops = |tile: &Tile| self.plan.kernels[launches[tile.launch as usize].kernel].ops.len();
+        let marks_a_step = tiles.map(|tile| 1 + n_ops(tile)).sum();
+        self.recorder = Some(Recorder::new(n_threads, n_steps, marks_a_step));
+    }
+
+    fn tiles(&self, launch: &Launch, first_argument: usize, number: u32, batch: i64) -> Vec<(u64, Tile)> {
         let mut tiles = Vec::new();
         let kernel = &self.plan.kernels[launch.kernel];
         let rows = kernel.rows.eval(&|s| (s == "batch").then_some(batch)).expect("rows are over batch");
         let mut start = 0;
         while start < rows {
             let n = i64::from(kernel.tile).min(rows - start);
-            let tile = Tile { function: self.code.function(launch.kernel), first_argument, start, rows: n };
+            let function = self.code.function(launch.kernel);
+            let tile = Tile { function, first_argument, launch: number, start, rows: n };
             tiles.push((crate::plan::tile_cost(kernel, batch, n), tile));
             start += n;
         }
@@ -151,24 +186,34 @@ impl Executor {
         let schedule = &mut self.schedules[index];
         schedule.phases.iter_mut().for_each(Phase::reset);
         let phases = &schedule.phases;
-        let step = Step { table: Addresses(self.table.as_ptr()), scratch, batch, env };
+        let recorder = self.recorder.as_ref().filter(|recorder| !recorder.is_full());
+        let recorded = recorder.is_some();
+        let begin = recorder.map(Recorder::now);
+        let step = Step { table: Addresses(self.table.as_ptr()), scratch, batch, env, recorded };
         if schedule.n_threads == 1 {
-            let _flushed = Flushed::begin();
-            for tile in phases.iter().flat_map(Phase::tiles) {
-                // SAFETY: the caller vouches for the addresses; on one thread, phases and tiles are in order.
-                unsafe { step.tile(tile, 0) };
-            }
-            return;
+            listening(recorder, 0, || {
+                let _flushed = Flushed::begin();
+                for tile in phases.iter().flat_map(Phase::tiles) {
+                    // SAFETY: the caller vouches for the addresses; on one thread, phases and tiles are in order.
+                    unsafe { step.tile(tile, 0) };
+                }
+            });
+        } else {
+            pool.run(schedule.n_threads, &|thread, together| {
+                listening(recorder, thread, || {
+                    let _flushed = Flushed::begin();
+                    for phase in phases {
+                        // SAFETY: the caller vouches for the addresses; a phase begins when the one before is done, and tiles of one
+                        // phase are independent (the plan's invariant).
+                        phase.take(thread, |tile| unsafe { step.tile(tile, thread) });
+                        together.wait(|| phase.is_done());
+                    }
+                });
+            });
         }
-        pool.run(schedule.n_threads, &|thread, together| {
-            let _flushed = Flushed::begin();
-            for phase in phases {
-                // SAFETY: the caller vouches for the addresses; a phase begins when the one before is done, and tiles of one phase
-                // are independent (the plan's invariant).
-                phase.take(thread, |tile| unsafe { step.tile(tile, thread) });
-                together.wait(|| phase.is_done());
-            }
-        });
+        if let (Some(begin), Some(recorder)) = (begin, &mut self.recorder) {
+            recorder.step(begin, batch);
+        }
     }
 
     /// The bytes of an arena buffer after the last run; none before the first.
@@ -193,6 +238,7 @@ struct Step<'a> {
     scratch: &'a [Buffer],
     batch: i64,
     env: StepEnv,
+    recorded: bool,
 }
 
 impl Step<'_> {
@@ -201,6 +247,9 @@ impl Step<'_> {
     unsafe fn tile(&self, tile: &Tile, thread: usize) {
         let arguments = self.table.0.wrapping_add(tile.first_argument);
         let scratch = self.scratch[thread].address();
+        if self.recorded {
+            mark(What::Begun { launch: tile.launch, start: tile.start as u32 });
+        }
         // SAFETY: the function was compiled from the launch's kernel, for arguments that `new` put into the table.
         unsafe {
             (tile.function)(arguments, scratch, self.batch, tile.start, tile.rows, &raw const self.env)

@@ -9,12 +9,16 @@ mod denormal;
 mod executor;
 pub mod interrupt;
 mod memory;
+pub mod peaks;
 mod pool;
 pub mod probe;
+mod record;
 mod schedule;
 mod session;
 #[cfg(test)]
 mod tests;
 
-pub use crate::codegen::cpu::StepEnv;
+pub use crate::codegen::cpu::ticks::{Mark, What};
+pub use crate::codegen::cpu::{StepEnv, Ticking};
+pub use record::{Recording, Step};
 pub use session::{ProgramId, RuntimeError, Session};

@@ -8,8 +8,9 @@ use super::buffer::Buffer;
 use super::executor::Executor;
 use super::memory::available_bytes;
 use super::pool::Pool;
+use super::record::{Recorder, Recording};
 use crate::base::DType;
-use crate::codegen::cpu::{StepEnv, compile};
+use crate::codegen::cpu::{StepEnv, Ticking, compile};
 use crate::plan::{BufferId, Place, Plan, bytes};
 use smol_str::SmolStr;
 use std::collections::HashMap;
@@ -72,6 +73,14 @@ impl Session {
     /// # Errors
     /// The plan does not fit into memory, or disagrees with another about a variable.
     pub fn add(&mut self, plan: Plan) -> Result<ProgramId, RuntimeError> {
+        self.add_with(plan, Ticking::Off)
+    }
+
+    /// The same, with code that can be recorded or not.
+    ///
+    /// # Errors
+    /// As `add`.
+    pub fn add_with(&mut self, plan: Plan, ticking: Ticking) -> Result<ProgramId, RuntimeError> {
         let is_known = |buffer: &&crate::plan::Buffer| {
             buffer.place == Place::Variable && self.by_name.contains_key(&buffer.name)
         };
@@ -114,7 +123,7 @@ impl Session {
                 (0..self.pool.n_threads()).map(|_| reserve(scratch_bytes)).collect();
             self.scratch = all?;
         }
-        let code = compile(&plan.kernels);
+        let code = compile(&plan.kernels, ticking);
         let (variables, by_name) = (&self.variables, &self.by_name);
         let address = |id: BufferId| {
             let name = plan_name(&plan, id);
@@ -129,6 +138,17 @@ impl Session {
         self.input_names.push(executor.inputs.iter().map(|id| plan_name(&executor.plan, *id)).collect());
         self.programs.push(executor);
         Ok(ProgramId(self.programs.len() - 1))
+    }
+
+    /// Records the next `n_steps` runs of a program that was added with `Ticking::EachOp`, of up to `batch` examples.
+    pub fn record(&mut self, program: ProgramId, n_steps: usize, batch: usize) {
+        let n_threads = self.pool.n_threads();
+        self.programs[program.0].record(n_steps, batch as i64, n_threads);
+    }
+
+    /// What was recorded so far.
+    pub fn recording(&self, program: ProgramId) -> Recording {
+        self.programs[program.0].recorder.as_ref().map(Recorder::recording).unwrap_or_default()
     }
 
     /// Names of the inputs that `run` takes, in order.

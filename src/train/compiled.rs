@@ -7,7 +7,8 @@
 use super::engine::{Engine, Program};
 use super::planned::{Cost, plan_of};
 use crate::model::Model;
-use crate::runtime::{ProgramId, Session, StepEnv};
+use crate::plan::Plan;
+use crate::runtime::{ProgramId, Recording, Session, StepEnv, Ticking};
 use smol_str::SmolStr;
 
 pub struct Compiled<'m> {
@@ -29,9 +30,18 @@ impl<'m> Compiled<'m> {
     /// # Errors
     /// The machine cannot run it, in words for the user.
     pub fn compile(&mut self, program: Program) -> Result<Cost, String> {
+        self.compile_with(program, Ticking::Off)
+    }
+
+    /// The same, with code that can be recorded or not.
+    ///
+    /// # Errors
+    /// As `compile`.
+    pub fn compile_with(&mut self, program: Program, ticking: Ticking) -> Result<Cost, String> {
         let plan = plan_of(self.model, program);
         let cost = Cost { peak_bytes: plan.peak_bytes(self.n_threads), flops: plan.flops };
-        self.programs[program as usize] = Some(self.session.add(plan).map_err(|e| e.to_string())?);
+        let id = self.session.add_with(plan, ticking).map_err(|e| e.to_string())?;
+        self.programs[program as usize] = Some(id);
         Ok(cost)
     }
 }
@@ -68,6 +78,20 @@ impl Engine for Compiled<'_> {
 }
 
 impl Compiled<'_> {
+    /// Records the next steps of a program that was compiled with `Ticking::EachOp`.
+    pub fn record(&mut self, program: Program, n_steps: usize, batch: usize) {
+        self.session.record(self.id(program), n_steps, batch);
+    }
+
+    /// What was recorded so far.
+    pub fn recording(&self, program: Program) -> Recording {
+        self.session.recording(self.id(program))
+    }
+
+    pub fn plan(&self, program: Program) -> &Plan {
+        self.session.plan(self.id(program))
+    }
+
     /// # Panics
     /// When `prepare` was not called.
     fn id(&self, program: Program) -> ProgramId {

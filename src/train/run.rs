@@ -460,6 +460,7 @@ impl Inputs {
     }
 }
 
+pub mod profile;
 mod record;
 #[cfg(test)]
 mod tests;

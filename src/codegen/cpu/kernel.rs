@@ -3,6 +3,7 @@
 //! What enters: a verified kernel. What leaves: CLIF in `cx.func`. Sizes are i64 arithmetic over the function's parameters,
 //! written where they are used: Cranelift makes equal ones one and moves them out of loops. Nests are `nest.rs`'s.
 
+use super::Ticking;
 use super::nest::emit_nest;
 use super::products::{Numbers, Product};
 use super::sort::Line;
@@ -22,6 +23,7 @@ use smol_str::SmolStr;
 pub const GEMM: &str = "gradc_gemm";
 pub const FILL: &str = "gradc_fill";
 pub const SORT: &str = "gradc_sort";
+pub const TICK: &str = "gradc_tick";
 
 /// Accesses are in bounds and may be unaligned.
 pub fn memory() -> MemFlags {
@@ -49,6 +51,7 @@ pub fn build(
     cx: &mut Context,
     frontend: &mut FunctionBuilderContext,
     kernel: &Kernel,
+    ticking: Ticking,
 ) {
     let pointer = module.target_config().pointer_type();
     let mut signature = module.make_signature();
@@ -62,6 +65,7 @@ pub fn build(
         module.declare_func_in_func(id, func)
     };
     let callees = [GEMM, FILL, SORT].map(|name| import(name, &mut cx.func));
+    let tick = (ticking == Ticking::EachOp).then(|| import(TICK, &mut cx.func));
     let mut b = FunctionBuilder::new(&mut cx.func, frontend);
     let entry = b.create_block();
     b.append_block_params_for_function_params(entry);
@@ -88,7 +92,16 @@ pub fn build(
     if kernel.rows.as_const().is_none() {
         e.rows = Some(e.dim(&kernel.rows));
     }
-    e.ops(&kernel.ops, &callees);
+    match tick {
+        None => e.ops(&kernel.ops, &callees),
+        Some(tick) => {
+            for (i, op) in kernel.ops.iter().enumerate() {
+                e.ops(std::slice::from_ref(op), &callees);
+                let number = e.integer(i as i64);
+                e.b.ins().call(tick, &[number]);
+            }
+        }
+    }
     e.b.ins().return_(&[]);
     e.b.seal_all_blocks();
     e.b.finalize(module.target_config());

@@ -14,6 +14,7 @@ mod products;
 mod sort;
 #[cfg(test)]
 mod tests;
+pub mod ticks;
 
 use crate::nest::Kernel;
 use cranelift_codegen::isa::OwnedTargetIsa;
@@ -75,17 +76,26 @@ fn module() -> JITModule {
     builder.symbol(kernel::GEMM, products::product_function() as *const u8);
     builder.symbol(kernel::FILL, products::gradc_fill as *const u8);
     builder.symbol(kernel::SORT, sort::gradc_sort as *const u8);
+    builder.symbol(kernel::TICK, ticks::gradc_tick as *const u8);
     JITModule::new(builder)
 }
 
+/// Whether code says when each op is done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ticking {
+    Off,
+    /// After each op of the kernel itself, not of its loops over turns: see `ticks`.
+    EachOp,
+}
+
 /// Compiles all kernels.
-pub fn compile(kernels: &[Kernel]) -> Program {
+pub fn compile(kernels: &[Kernel], ticking: Ticking) -> Program {
     let mut module = module();
     let mut frontend = FunctionBuilderContext::new();
     let mut cx = Context::new();
     let mut ids = Vec::with_capacity(kernels.len());
     for (i, kernel) in kernels.iter().enumerate() {
-        kernel::build(&mut module, &mut cx, &mut frontend, kernel);
+        kernel::build(&mut module, &mut cx, &mut frontend, kernel, ticking);
         let name = format!("kernel_{i}");
         let id = module
             .declare_function(&name, Linkage::Local, &cx.func.signature)
@@ -109,7 +119,7 @@ pub fn compile(kernels: &[Kernel]) -> Program {
 pub fn clif(kernel: &Kernel) -> String {
     let mut module = module();
     let mut cx = Context::new();
-    kernel::build(&mut module, &mut cx, &mut FunctionBuilderContext::new(), kernel);
+    kernel::build(&mut module, &mut cx, &mut FunctionBuilderContext::new(), kernel, Ticking::Off);
     let text = cx.func.display().to_string();
     // SAFETY: nothing of this module was ever called or handed out.
     unsafe { module.free_memory() };

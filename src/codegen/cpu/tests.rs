@@ -4,7 +4,7 @@
 //! compared stands in `oracle.rs`.
 
 use super::oracle::check;
-use super::{clif, compile};
+use super::{Ticking, clif, compile};
 use crate::autodiff::differentiate;
 use crate::base::philox::block;
 use crate::base::{DType, Dim, Distribution, ReduceOp};
@@ -21,7 +21,7 @@ use crate::scalar::Func;
 /// One kernel, whatever it reads.
 fn check_one(what: &str, kernel: &Kernel, arguments: &[Vec<f64>], at: Run) {
     verify(kernel).unwrap_or_else(|e| panic!("{what}: {e}\n{kernel}"));
-    check(what, &compile(std::slice::from_ref(kernel)), 0, kernel, arguments, at);
+    check(what, &compile(std::slice::from_ref(kernel), Ticking::Off), 0, kernel, arguments, at);
 }
 
 /// `n` numbers of a type, the same each time.
@@ -189,7 +189,7 @@ fn random_nests() {
 
 /// Every launch of a plan, its arguments being what the interpreter made of the launches before.
 fn check_plan(plan: &Plan, what: &str, leaf: impl Fn(&str) -> Vec<f64>, at: Run) {
-    let program = compile(&plan.kernels);
+    let program = compile(&plan.kernels, Ticking::Off);
     let length = |shape: &[Dim]| -> i64 {
         shape
             .iter()

@@ -68,6 +68,7 @@ fn compiled(graph: &Graph, env: &Env) -> BTreeMap<String, Tensor> {
         match graph.dtype(id.expect("an input of the graph")) {
             DType::F32 => data.iter().flat_map(|x| (*x as f32).to_ne_bytes()).collect(),
             DType::I32 => data.iter().flat_map(|x| (*x as i32).to_ne_bytes()).collect(),
+            DType::BF16 => unreachable!("made only for a precision that was asked for"),
             DType::U8 | DType::Bool => data.iter().map(|x| *x as u8).collect(),
         }
     };
@@ -83,6 +84,7 @@ fn compiled(graph: &Graph, env: &Env) -> BTreeMap<String, Tensor> {
         let data: Vec<f64> = match ty.dtype {
             DType::F32 => words().map(|w| f32::from_ne_bytes(w).into()).collect(),
             DType::I32 => words().map(|w| i32::from_ne_bytes(w).into()).collect(),
+            DType::BF16 => unreachable!("outputs are f32, i32, u8 or bool"),
             DType::U8 | DType::Bool => raw.iter().take(n).map(|b| f64::from(*b)).collect(),
         };
         Tensor::new(shape, data)

@@ -3,22 +3,26 @@
 use std::fmt;
 
 /// What a tensor's elements are. Arithmetic happens in `F32` and `I32`; `U8` is storage for data (pictures,
-/// labels) and is cast before use; `Bool` is what comparisons give, one byte in memory, 0 or 1.
+/// labels) and is cast before use; so is `BF16`, half an f32, but for contractions, which multiply it as it is;
+/// `Bool` is what comparisons give, one byte in memory, 0 or 1.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub enum DType {
     F32,
+    /// See `bf16`. Only the compiler makes tensors of it.
+    BF16,
     I32,
     U8,
     Bool,
 }
 
 impl DType {
-    pub const ALL: [DType; 4] = [DType::F32, DType::I32, DType::U8, DType::Bool];
+    pub const ALL: [DType; 5] = [DType::F32, DType::BF16, DType::I32, DType::U8, DType::Bool];
 
     /// Size of an element in bytes.
     pub fn bytes(self) -> usize {
         match self {
             DType::F32 | DType::I32 => 4,
+            DType::BF16 => 2,
             DType::U8 | DType::Bool => 1,
         }
     }
@@ -26,6 +30,7 @@ impl DType {
     pub fn name(self) -> &'static str {
         match self {
             DType::F32 => "f32",
+            DType::BF16 => "bf16",
             DType::I32 => "i32",
             DType::U8 => "u8",
             DType::Bool => "bool",
@@ -37,10 +42,12 @@ impl DType {
         DType::ALL.into_iter().find(|d| d.name() == name)
     }
 
-    /// What a number becomes as an element of this type: to integers toward zero, saturating, NaN to 0; to bool as `!= 0`.
+    /// What a number becomes as an element of this type: to integers toward zero, saturating, NaN to 0; to bool as `!= 0`; to
+    /// bf16 the nearest.
     pub fn convert(self, x: f64) -> f64 {
         match self {
             DType::F32 => x,
+            DType::BF16 => super::bf16::round(x),
             DType::I32 => f64::from(x as i32),
             DType::U8 => f64::from(x as u8),
             DType::Bool => f64::from(u8::from(x != 0.0)),
@@ -48,7 +55,7 @@ impl DType {
     }
 
     pub fn is_float(self) -> bool {
-        self == DType::F32
+        matches!(self, DType::F32 | DType::BF16)
     }
 }
 

@@ -3,6 +3,7 @@
 //! Invariant: a `Dim` is always in canonical form, so equal sizes are equal values.
 //! This room does not know what a tensor is for.
 
+pub mod bf16;
 mod dim;
 mod dtype;
 mod kinds;

@@ -3,7 +3,7 @@
 use super::eval::Part;
 use super::output::{Failure, say};
 use super::project::{ModelArguments, Project};
-use crate::base::{DType, TensorType};
+use crate::base::{DType, TensorType, bf16};
 use crate::train::engine::Program;
 use crate::train::run::Trainer;
 use crate::train::weights::write_atomically;
@@ -98,8 +98,11 @@ impl Prediction {
         let size = self.dtype.bytes();
         let b = &self.bytes[at * size..][..size];
         match self.dtype {
-            DType::F32 => {
-                let value = f32::from_ne_bytes([b[0], b[1], b[2], b[3]]);
+            DType::F32 | DType::BF16 => {
+                let value = match self.dtype {
+                    DType::BF16 => bf16::from_bits(u16::from_ne_bytes([b[0], b[1]])),
+                    _ => f32::from_ne_bytes([b[0], b[1], b[2], b[3]]),
+                };
                 // Through its shortest text, so that 0.1f32 is 0.1 and not 0.10000000149011612.
                 value
                     .to_string()
@@ -158,6 +161,8 @@ fn npy(predictions: &[Prediction], n_rows: usize) -> Result<Vec<u8>, Failure> {
     };
     let descr = match p.dtype {
         DType::F32 => "<f4",
+        // Two bytes without a meaning, as NumPy has no bf16.
+        DType::BF16 => "|V2",
         DType::I32 => "<i4",
         DType::U8 => "|u1",
         DType::Bool => "|b1",

@@ -107,7 +107,7 @@ pub enum Op {
     Reduce { op: ReduceOp, axes: Vec<usize> },
     /// The index (i32) of the first greatest element along `axis`, which disappears.
     ArgMax { axis: usize },
-    /// `out[o…] = sum over the other labels of lhs[l…] * rhs[r…]`; f32.
+    /// `out[o…] = sum over the other labels of lhs[l…] * rhs[r…]`; of f32 or of bf16, whose products and sums are f32.
     Contract(Contraction),
     /// The same elements under other indices.
     View(View),

@@ -132,6 +132,7 @@ fn holds(dtype: DType, value: f64) -> bool {
     let whole = |low: f64, high: f64| value.fract() == 0.0 && (low..=high).contains(&value);
     match dtype {
         DType::F32 => true,
+        DType::BF16 => value.is_nan() || DType::BF16.convert(value) == value,
         DType::I32 => whole(i32::MIN.into(), i32::MAX.into()),
         DType::U8 => whole(0.0, 255.0),
         DType::Bool => whole(0.0, 1.0),

@@ -218,7 +218,7 @@ impl<'a> Elaborator<'a> {
             }
             let id = match ty.dtype {
                 DType::F32 => id,
-                DType::U8 | DType::Bool => match self.graph.cast(id, DType::F32) {
+                DType::BF16 | DType::U8 | DType::Bool => match self.graph.cast(id, DType::F32) {
                     Ok(id) => id,
                     Err(_) => return Value::Error,
                 },

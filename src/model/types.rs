@@ -16,7 +16,7 @@ const MAX_SIZE: i64 = 1 << 36;
 impl<'a> Elaborator<'a> {
     /// A declared element type.
     pub(super) fn dtype(&mut self, name: &gradc_dsl::ast::Name) -> Option<DType> {
-        let found = DType::from_name(&name.text);
+        let found = DType::from_name(&name.text).filter(|dtype| *dtype != DType::BF16);
         if found.is_none() {
             let error = Diagnostic::error(
                 "E0315",
@@ -27,6 +27,9 @@ impl<'a> Elaborator<'a> {
             .note("the element types are f32, i32, u8 and bool");
             let help = match name.text.as_str() {
                 "float" | "double" | "f64" | "float32" | "f16" => "write `f32`".to_owned(),
+                "bf16" => {
+                    "write `f32`; a train block computes in bf16 with `precision = \"bf16\"`".to_owned()
+                }
                 "int" | "i64" | "int32" | "int64" | "long" => "write `i32`".to_owned(),
                 other => match nearest(other, ["f32", "i32", "u8", "bool"]) {
                     Some(near) => format!("did you mean `{near}`?"),
@@ -185,6 +188,7 @@ pub(super) fn count_axes(n: usize) -> String {
 pub(super) fn plural(dtype: DType) -> &'static str {
     match dtype {
         DType::F32 => "real numbers (f32)",
+        DType::BF16 => "short real numbers (bf16)",
         DType::I32 => "whole numbers (i32)",
         DType::U8 => "bytes (u8)",
         DType::Bool => "truth values (bool)",

@@ -250,7 +250,9 @@ impl Tile<'_> {
                     let of = operand_types.last().copied().unwrap_or(dtype);
                     (self.call(*func, of, dtype, &operands), dtype)
                 }
-                Inst::Cast { to: DType::F32, argument } => ((self.round)(at(argument), HALF), DType::F32),
+                Inst::Cast { to: DType::F32, argument } if types[*argument as usize] != DType::BF16 => {
+                    ((self.round)(at(argument), HALF), DType::F32)
+                }
                 Inst::Cast { to, argument } => (to.convert(at(argument)), *to),
             };
             values.push(value);

@@ -184,8 +184,8 @@ pub enum StoreKind {
     AddAt { index: Value, stride: Dim, bound: Dim },
 }
 
-/// For each index of `batch`: `out[i, j] = sum over l of lhs[i, l] * rhs[l, j]` (f32), or `+=` when `accumulate`.
-/// With `k` 0 the sum is 0.
+/// For each index of `batch`: `out[i, j] = sum over l of lhs[i, l] * rhs[l, j]`, or `+=` when `accumulate`. With `k` 0 the sum
+/// is 0. Both factors are f32, or both bf16, whose products are f32; so is `out`.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Gemm {
     /// Loops around the product, outermost first.
@@ -212,6 +212,7 @@ pub struct GemmAxis {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Matrix {
     pub buffer: BufferRef,
+    pub dtype: DType,
     pub offset: Dim,
     pub row_stride: Dim,
     pub column_stride: Dim,

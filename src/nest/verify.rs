@@ -9,7 +9,7 @@
 //! 6. A reducing store does not move along reducing axes, and there is no `ArgMax` over more than one axis.
 //! 7. All sizes are over `batch`, `rows`, `start`, `tile` and the turns of the loops around, whose symbols differ; `Kernel::rows`
 //!    is over `batch`.
-//! 8. Matrices and random numbers are f32.
+//! 8. Matrices and random numbers are f32; the factors of a product may both be bf16.
 //! 9. A tile has at least one row.
 //! 10. A scratch buffer starts at a multiple of 64 bytes and holds whole elements.
 //! 11. Scratch is accessed inside of its buffer, in the greatest tile and in a tile of one row, where the batch has no part in
@@ -60,7 +60,11 @@ fn verify_op(kernel: &Kernel, op: &TileOp, symbols: &mut Symbols) -> Result<(), 
             let strides = sides.iter().flat_map(|(m, _)| [&m.offset, &m.row_stride, &m.column_stride]);
             dims.chain(loops).chain(strides).try_for_each(|dim| in_scope(dim, symbols))?;
             for (matrix, write) in sides {
-                verify_buffer(kernel, matrix.buffer, DType::F32, write)?;
+                verify_buffer(kernel, matrix.buffer, matrix.dtype, write)?;
+            }
+            let [left, right, out] = sides.map(|(matrix, _)| matrix.dtype);
+            if left != right || !matches!(left, DType::F32 | DType::BF16) || out != DType::F32 {
+                return Err(format!("rule 8: {out} from {left} and {right}"));
             }
             verify_gemm_bounds(kernel, gemm)
         }

@@ -344,6 +344,7 @@ impl<'a> Lowerer<'a> {
                     let zero = Dim::from(0);
                     let matrix = Matrix {
                         buffer: access.buffer,
+                        dtype: access.dtype,
                         offset: access.offset,
                         row_stride: zero.clone(),
                         column_stride: zero,
@@ -356,6 +357,7 @@ impl<'a> Lowerer<'a> {
                 let zero = Dim::from(0);
                 let out = Matrix {
                     buffer: own.buffer,
+                    dtype: own.dtype,
                     offset: own.offset,
                     row_stride: zero.clone(),
                     column_stride: zero,

@@ -2,7 +2,7 @@
 
 use super::{ProgramId, Session, StepEnv};
 use crate::autodiff::differentiate;
-use crate::base::DType;
+use crate::base::{DType, bf16};
 use crate::graph::arbitrary::{Wish, random_graph};
 use crate::graph::interpret::{Env, Tensor, interpret_step};
 use crate::graph::{Graph, NodeId, Op};
@@ -13,6 +13,7 @@ use crate::plan::{BufferId, Options, Place, Plan, plan, report};
 fn bytes_of(tensor: &Tensor, dtype: DType) -> Vec<u8> {
     let element = |x: &f64| match dtype {
         DType::F32 => (*x as f32).to_ne_bytes().to_vec(),
+        DType::BF16 => bf16::to_bits(*x as f32).to_ne_bytes().to_vec(),
         DType::I32 => (*x as i32).to_ne_bytes().to_vec(),
         DType::U8 => vec![*x as u8],
         DType::Bool => vec![u8::from(*x != 0.0)],
@@ -23,6 +24,10 @@ fn bytes_of(tensor: &Tensor, dtype: DType) -> Vec<u8> {
 fn values_of(bytes: &[u8], dtype: DType) -> Vec<f64> {
     match dtype {
         DType::F32 => bytes.chunks(4).map(|b| f32::from_ne_bytes(b.try_into().unwrap()).into()).collect(),
+        DType::BF16 => {
+            let half = |b: &[u8]| bf16::from_bits(u16::from_ne_bytes([b[0], b[1]]));
+            bytes.chunks(2).map(|b| half(b).into()).collect()
+        }
         DType::I32 => bytes.chunks(4).map(|b| i32::from_ne_bytes(b.try_into().unwrap()).into()).collect(),
         DType::U8 | DType::Bool => bytes.iter().map(|b| f64::from(*b)).collect(),
     }

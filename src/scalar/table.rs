@@ -60,7 +60,11 @@ impl Types {
             Types::Logic => Err("operands of type bool are expected".into()),
             Types::Test if all(&[DType::F32]) => Ok(DType::Bool),
             Types::Test => Err("an operand of type f32 is expected".into()),
-            Types::Select if first == DType::Bool && alike(&operands[1..]) && operands[1] != DType::U8 => {
+            Types::Select
+                if first == DType::Bool
+                    && alike(&operands[1..])
+                    && !matches!(operands[1], DType::U8 | DType::BF16) =>
+            {
                 Ok(operands[1])
             }
             Types::Select => Err("a bool and two operands of one type are expected".into()),

@@ -10,7 +10,7 @@ use super::init::initial_value;
 use super::philox::Philox;
 use super::weights::Tensors;
 use crate::autodiff::differentiate;
-use crate::base::DType;
+use crate::base::{DType, bf16};
 use crate::graph::interpret::{Env, Tensor, interpret_step};
 use crate::graph::rewrite::Rewriter;
 use crate::graph::{Graph, NodeId, Op};
@@ -175,6 +175,10 @@ pub(super) fn to_f64(dtype: DType, bytes: &[u8]) -> Vec<f64> {
     let four = |b: &[u8]| [b[0], b[1], b[2], b[3]];
     match dtype {
         DType::F32 => bytes.chunks_exact(4).map(|b| f64::from(f32::from_ne_bytes(four(b)))).collect(),
+        DType::BF16 => {
+            let two = bytes.chunks_exact(2).map(|b| u16::from_ne_bytes([b[0], b[1]]));
+            two.map(|bits| bf16::from_bits(bits).into()).collect()
+        }
         DType::I32 => bytes.chunks_exact(4).map(|b| f64::from(i32::from_ne_bytes(four(b)))).collect(),
         DType::U8 | DType::Bool => bytes.iter().map(|b| f64::from(*b)).collect(),
     }

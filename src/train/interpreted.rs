@@ -7,7 +7,7 @@
 use super::engine::{Engine, Program, graph};
 use super::gradcheck::to_f64;
 use crate::autodiff::differentiate;
-use crate::base::DType;
+use crate::base::{DType, bf16};
 use crate::graph::interpret::{Env, Tensor, interpret_step};
 use crate::graph::{Graph, Op};
 use crate::model::Model;
@@ -88,6 +88,7 @@ impl Engine for Interpreted<'_> {
 fn from_f64(dtype: DType, values: &[f64]) -> Vec<u8> {
     match dtype {
         DType::F32 => values.iter().flat_map(|v| (*v as f32).to_ne_bytes()).collect(),
+        DType::BF16 => values.iter().flat_map(|v| bf16::to_bits(*v as f32).to_ne_bytes()).collect(),
         DType::I32 => values.iter().flat_map(|v| (*v as i32).to_ne_bytes()).collect(),
         DType::U8 => values.iter().map(|v| *v as u8).collect(),
         DType::Bool => values.iter().map(|v| u8::from(*v != 0.0)).collect(),

@@ -101,6 +101,7 @@ impl<'m> Ladder<'m> {
         match field.ty.dtype {
             DType::F32 => field.bytes.chunks_exact(4).map(|b| f32::from_ne_bytes(four(b)).into()).collect(),
             DType::I32 => field.bytes.chunks_exact(4).map(|b| i32::from_ne_bytes(four(b)).into()).collect(),
+            DType::BF16 => unreachable!("no data is bf16"),
             DType::U8 | DType::Bool => field.bytes.iter().map(|b| f64::from(*b)).collect(),
         }
     }

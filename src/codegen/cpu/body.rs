@@ -2,7 +2,7 @@
 //!
 //! What enters: instructions, the indices of the axes, a mode. What leaves: a value for each instruction, and stores. In
 //! scalar mode a value is an f32 or an i32; in vector mode an F32X4 or I32X4 whose lanes are four neighbours along the
-//! innermost axis. u8 values are i32; bools are masks (0 or -1). Instructions that do not depend on the innermost axis are emitted
+//! innermost axis. u8 values are i32, bf16 values f32; bools are masks (0 or -1). Instructions that do not depend on the innermost axis are emitted
 //! once, before its loop (`outer`); so are addresses. The functions come from the scalar table's steps, one CLIF instruction a step.
 
 use super::kernel::{Emitter, memory};
@@ -24,7 +24,7 @@ pub enum Mode {
 pub const LANES: i64 = 4;
 
 pub fn lane_type(dtype: DType) -> Type {
-    if dtype == DType::F32 { types::F32 } else { types::I32 }
+    if dtype.is_float() { types::F32 } else { types::I32 }
 }
 
 fn value_type(dtype: DType, mode: Mode) -> Type {
@@ -200,7 +200,7 @@ impl<'n> BodyEmitter<'n> {
             Inst::Const { bits, dtype } => {
                 let value = f64::from_bits(*bits);
                 let lane = match dtype {
-                    DType::F32 => e.b.ins().f32const(value as f32),
+                    DType::F32 | DType::BF16 => e.b.ins().f32const(value as f32),
                     DType::Bool => {
                         e.b.ins().iconst(types::I32, if value == 0.0 { 0 } else { i64::from(u32::MAX) })
                     }
@@ -246,6 +246,11 @@ impl<'n> BodyEmitter<'n> {
     fn load_lane(&self, e: &mut Emitter, dtype: DType, at: Value) -> Value {
         match dtype {
             DType::F32 => e.b.ins().load(types::F32, memory(), at, 0),
+            DType::BF16 => {
+                let half = e.b.ins().uload16(types::I32, memory(), at, 0);
+                let bits = e.b.ins().ishl_imm_s(half, 16);
+                e.b.ins().bitcast(types::F32, MemFlags::new(), bits)
+            }
             DType::I32 => e.b.ins().load(types::I32, memory(), at, 0),
             DType::U8 => e.b.ins().uload8(types::I32, memory(), at, 0),
             DType::Bool => {
@@ -264,6 +269,11 @@ impl<'n> BodyEmitter<'n> {
         match stride {
             Some(s) if s.is_const(1) => match dtype {
                 DType::F32 | DType::I32 => e.b.ins().load(value_type(dtype, Mode::Vector), memory(), at, 0),
+                DType::BF16 => {
+                    let halves = e.b.ins().uload16x4(memory(), at, 0);
+                    let bits = e.b.ins().ishl_imm_s(halves, 16);
+                    e.b.ins().bitcast(types::F32X4, little(), bits)
+                }
                 DType::U8 => self.load_bytes(e, at),
                 DType::Bool => {
                     let bytes = self.load_bytes(e, at);
@@ -319,7 +329,7 @@ impl<'n> BodyEmitter<'n> {
         let dtype = access.dtype;
         let inner_stride = self.inner.map(|axis| access.strides[axis].clone());
         let none = |e: &mut Emitter| match dtype {
-            DType::F32 => e.b.ins().f32const(f32::NAN),
+            DType::F32 | DType::BF16 => e.b.ins().f32const(f32::NAN),
             _ => e.b.ins().iconst(types::I32, 0),
         };
         // Address and whether it is in range, of one index.
@@ -379,6 +389,11 @@ impl<'n> BodyEmitter<'n> {
             DType::F32 | DType::I32 => {
                 e.b.ins().store(memory(), lane, at, 0);
             }
+            DType::BF16 => {
+                let bits = e.b.ins().bitcast(types::I32, MemFlags::new(), lane);
+                let half = e.b.ins().ushr_imm_s(bits, 16);
+                e.b.ins().istore16(memory(), half, at, 0);
+            }
             DType::U8 => {
                 e.b.ins().istore8(memory(), lane, at, 0);
             }
@@ -395,6 +410,14 @@ impl<'n> BodyEmitter<'n> {
         match (self.mode, stride) {
             (Mode::Vector, Some(s)) if s.is_const(1) && dtype.bytes() == 4 => {
                 e.b.ins().store(memory(), value, at, 0);
+            }
+            (Mode::Vector, Some(s)) if s.is_const(1) && dtype == DType::BF16 => {
+                let bits = e.b.ins().bitcast(types::I32X4, little(), value);
+                let halves = e.b.ins().ushr_imm_s(bits, 16);
+                let halves = e.b.ins().unarrow(halves, halves);
+                let four = e.b.ins().bitcast(types::I64X2, little(), halves);
+                let four = e.b.ins().extractlane(four, 0);
+                e.b.ins().store(memory(), four, at, 0);
             }
             (Mode::Vector, Some(s)) => {
                 let stride = e.dim(s);
@@ -448,6 +471,11 @@ impl<'n> BodyEmitter<'n> {
         let float = value_type(DType::F32, self.mode);
         match (from, to) {
             _ if from == to => x,
+            (DType::BF16, _) => self.cast(e, x, DType::F32, to),
+            (_, DType::BF16) => {
+                let float = self.cast(e, x, from, DType::F32);
+                self.round_bf16(e, float)
+            }
             (DType::Bool, DType::F32) => {
                 let one = e.b.ins().iconst(types::I32, i64::from(1f32.to_bits()));
                 let one = self.splat(e, one, DType::I32);
@@ -473,6 +501,28 @@ impl<'n> BodyEmitter<'n> {
             (_, DType::U8) => self.clamp_byte(e, x),
             _ => x,
         }
+    }
+
+    /// The nearest bf16, of two the even one, as an f32: `base::bf16::to_bits`, without branches.
+    fn round_bf16(&self, e: &mut Emitter, x: Value) -> Value {
+        let int = value_type(DType::I32, self.mode);
+        let integer = |e: &mut Emitter, value: u32| {
+            let lane = e.b.ins().iconst(types::I32, i64::from(value));
+            self.splat(e, lane, DType::I32)
+        };
+        let (below_half, one, upper) = (integer(e, 0x7fff), integer(e, 1), integer(e, 0xffff_0000));
+        let bits = e.b.ins().bitcast(int, self.as_is(), x);
+        let last = e.b.ins().ushr_imm_s(bits, 16);
+        let last = e.b.ins().band(last, one);
+        let half = e.b.ins().iadd(below_half, last);
+        let nearest = e.b.ins().iadd(bits, half);
+        // A bit that makes NaN stay one is set where x is not itself.
+        let is_nan = self.compare_f(e, Compare::Ne, x, x);
+        let quiet = integer(e, 0x0040_0000);
+        let quiet = e.b.ins().bor(bits, quiet);
+        let bits = self.choose(e, is_nan, quiet, nearest);
+        let bits = e.b.ins().band(bits, upper);
+        e.b.ins().bitcast(value_type(DType::F32, self.mode), self.as_is(), bits)
     }
 
     fn clamp_byte(&self, e: &mut Emitter, x: Value) -> Value {
@@ -614,5 +664,8 @@ fn little() -> MemFlags {
 
 /// Elements to bytes.
 pub fn scale(e: &mut Emitter, elements: Value, dtype: DType) -> Value {
-    if dtype.bytes() == 4 { e.b.ins().ishl_imm_s(elements, 2) } else { elements }
+    match dtype.bytes() {
+        1 => elements,
+        n => e.b.ins().ishl_imm_s(elements, i64::from(n.ilog2())),
+    }
 }

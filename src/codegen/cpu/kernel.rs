@@ -4,6 +4,7 @@
 //! written where they are used: Cranelift makes equal ones one and moves them out of loops. Nests are `nest.rs`'s.
 
 use super::Ticking;
+use super::body::scale;
 use super::nest::emit_nest;
 use super::products::{Numbers, Product};
 use super::sort::Line;
@@ -21,6 +22,7 @@ use cranelift_module::{Linkage, Module};
 use smol_str::SmolStr;
 
 pub const GEMM: &str = "gradc_gemm";
+pub const GEMM_BF16: &str = "gradc_gemm_bf16";
 pub const FILL: &str = "gradc_fill";
 pub const SORT: &str = "gradc_sort";
 pub const TICK: &str = "gradc_tick";
@@ -64,7 +66,7 @@ pub fn build(
         let id = module.declare_function(name, Linkage::Import, &callee).expect("one signature a name");
         module.declare_func_in_func(id, func)
     };
-    let callees = [GEMM, FILL, SORT].map(|name| import(name, &mut cx.func));
+    let callees = [GEMM, GEMM_BF16, FILL, SORT].map(|name| import(name, &mut cx.func));
     let tick = (ticking == Ticking::EachOp).then(|| import(TICK, &mut cx.func));
     let mut b = FunctionBuilder::new(&mut cx.func, frontend);
     let entry = b.create_block();
@@ -108,12 +110,13 @@ pub fn build(
 }
 
 impl Emitter<'_, '_> {
-    /// `callees`: product, random numbers, sort.
-    fn ops(&mut self, ops: &[TileOp], callees: &[FuncRef; 3]) {
-        let [gemm, fill, sort] = *callees;
+    /// `callees`: product, that of bf16, random numbers, sort.
+    fn ops(&mut self, ops: &[TileOp], callees: &[FuncRef; 4]) {
+        let [gemm, gemm_bf16, fill, sort] = *callees;
         for op in ops {
             match op {
                 TileOp::Nest(nest) => emit_nest(self, nest),
+                TileOp::Gemm(g) if g.lhs.dtype == DType::BF16 => self.gemm(g, gemm_bf16),
                 TileOp::Gemm(g) => self.gemm(g, gemm),
                 TileOp::Fill(f) => self.fill(f, fill),
                 TileOp::Sort(s) => self.sort(s, sort),
@@ -245,7 +248,7 @@ impl Emitter<'_, '_> {
         let base = self.buffer(matrix.buffer);
         let offset = self.dim(&matrix.offset);
         let at = self.b.ins().iadd(offset, shift);
-        let bytes = self.b.ins().ishl_imm_s(at, 2);
+        let bytes = scale(self, at, matrix.dtype);
         let address = self.b.ins().iadd(base, bytes);
         [address, self.dim(&matrix.row_stride), self.dim(&matrix.column_stride)]
     }

@@ -74,6 +74,7 @@ fn isa() -> OwnedTargetIsa {
 fn module() -> JITModule {
     let mut builder = JITBuilder::with_isa(isa(), cranelift_module::default_libcall_names());
     builder.symbol(kernel::GEMM, products::product_function() as *const u8);
+    builder.symbol(kernel::GEMM_BF16, products::bf16_product_function() as *const u8);
     builder.symbol(kernel::FILL, products::gradc_fill as *const u8);
     builder.symbol(kernel::SORT, sort::gradc_sort as *const u8);
     builder.symbol(kernel::TICK, ticks::gradc_tick as *const u8);

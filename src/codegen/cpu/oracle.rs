@@ -7,8 +7,8 @@
 //! and bools that no run changes must be equal. Not here: which kernels.
 
 use super::{Program, StepEnv, clif};
-use crate::base::DType;
 use crate::base::philox::block;
+use crate::base::{DType, bf16};
 use crate::nest::interpret::{Run, run, run_rounded};
 use crate::nest::{ArgumentAccess, Kernel};
 
@@ -39,6 +39,9 @@ impl Memory {
             let at = memory.first + i * dtype.bytes();
             match dtype {
                 DType::F32 => memory.bytes[at..at + 4].copy_from_slice(&(*value as f32).to_ne_bytes()),
+                DType::BF16 => {
+                    memory.bytes[at..at + 2].copy_from_slice(&bf16::to_bits(*value as f32).to_ne_bytes())
+                }
                 DType::I32 => memory.bytes[at..at + 4].copy_from_slice(&(*value as i32).to_ne_bytes()),
                 DType::U8 => memory.bytes[at] = *value as u8,
                 DType::Bool => memory.bytes[at] = u8::from(*value != 0.0),
@@ -56,6 +59,10 @@ impl Memory {
         let words = || bytes.chunks_exact(4).map(|w| w.try_into().expect("four bytes"));
         match self.dtype {
             DType::F32 => words().map(|w| f32::from_ne_bytes(w).into()).collect(),
+            DType::BF16 => {
+                let halves = bytes.chunks_exact(2).map(|h| u16::from_ne_bytes([h[0], h[1]]));
+                halves.map(|bits| bf16::from_bits(bits).into()).collect()
+            }
             DType::I32 => words().map(|w| i32::from_ne_bytes(w).into()).collect(),
             DType::U8 | DType::Bool => bytes.iter().map(|b| f64::from(*b)).collect(),
         }

@@ -30,6 +30,7 @@ fn numbers(dtype: DType, n: i64, salt: u32) -> Vec<f64> {
         let word = block([i, salt, 0, 0], [0; 2])[0];
         match dtype {
             DType::F32 => f64::from((f64::from(word) / f64::from(u32::MAX) * 4.0 - 2.0) as f32),
+            DType::BF16 => DType::BF16.convert(f64::from(word) / f64::from(u32::MAX) * 4.0 - 2.0),
             DType::I32 => f64::from(word as i32 >> (word % 31)),
             DType::U8 => f64::from(word as u8),
             DType::Bool => f64::from(word & 1),

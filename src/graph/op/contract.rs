@@ -114,6 +114,9 @@ fn strides(x: &Tensor, labels: &[u8], along: &[u8]) -> Vec<i64> {
     along.iter().map(|label| axis_of(labels, *label).map_or(0, |axis| x.strides()[axis])).collect()
 }
 
+/// Both operands have the same; the result is f32.
+const FACTORS: [DType; 2] = [DType::F32, DType::BF16];
+
 pub struct Contract;
 
 impl Family for Contract {
@@ -123,7 +126,11 @@ impl Family for Contract {
         contraction.check()?;
         let sides = [&contraction.lhs, &contraction.rhs];
         for (i, labels) in sides.iter().enumerate() {
-            expect_dtype(i, operands[i], &[DType::F32])?;
+            expect_dtype(
+                i,
+                operands[i],
+                if i == 0 { &FACTORS } else { std::slice::from_ref(&operands[0].dtype) },
+            )?;
             expect_rank(i, operands[i], labels.len())?;
         }
         let size = |operand: usize, label: u8| {

@@ -49,7 +49,7 @@ impl Family for Gather {
         match op {
             Op::Gather { axis, batch } => {
                 let (table, indices) = (operands[0], operands[1]);
-                let missing = if cx.dtype == DType::F32 { f64::NAN } else { 0.0 };
+                let missing = if cx.dtype.is_float() { f64::NAN } else { 0.0 };
                 let read = |at: Option<usize>| at.map_or(missing, |at| table.data[at]);
                 let places = places(&table.shape, indices, *axis, *batch);
                 Ok(Tensor::new(cx.shape.clone(), places.into_iter().map(read).collect::<Vec<_>>()))

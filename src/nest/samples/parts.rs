@@ -75,7 +75,7 @@ pub fn nest(parallel: &[Dim], reducing: &[Dim], body: Vec<Inst>, stores: Vec<Sto
 }
 
 pub fn matrix(buffer: BufferRef, offset: Dim, row_stride: i64, column_stride: i64) -> Matrix {
-    Matrix { buffer, offset, row_stride: c(row_stride), column_stride: c(column_stride) }
+    Matrix { buffer, dtype: F32, offset, row_stride: c(row_stride), column_stride: c(column_stride) }
 }
 
 /// Element type and access (`r`, `w`, `b`oth) of each argument.

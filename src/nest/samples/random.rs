@@ -69,6 +69,7 @@ impl Maker {
         self.arguments.push((dtype, access));
         let element = |maker: &mut Maker| match dtype {
             DType::F32 => maker.below(4001) as f64 / 1000.0 - 2.0,
+            DType::BF16 => f64::from(maker.below(512) as u8) / 64.0 - 2.0,
             DType::I32 => maker.below(9) as f64 - 2.0,
             DType::U8 => maker.below(256) as f64,
             DType::Bool => maker.below(2) as f64,
@@ -87,10 +88,8 @@ impl Maker {
     fn instruction(&mut self) {
         match self.below(8) {
             0 | 1 => {
-                let (dtype, axes) = (
-                    self.pick(&[DType::F32, DType::F32, DType::I32, DType::U8, DType::Bool]),
-                    self.some_axes(),
-                );
+                let (dtype, axes) =
+                    (self.pick(&[F32, F32, DType::BF16, I32, DType::U8, DType::Bool]), self.some_axes());
                 let access = self.access(dtype, &axes, 'r', 0);
                 self.push(load(access), dtype, true);
             }
@@ -101,7 +100,7 @@ impl Maker {
                 let (dtype, axes) = (self.pick(&DType::ALL), self.some_axes());
                 let stride = self.pick(&[1, 3]);
                 let access = self.access(dtype, &axes, 'r', 4 * stride);
-                self.push(load_at(access, index, stride, 5), dtype, dtype != F32);
+                self.push(load_at(access, index, stride, 5), dtype, !dtype.is_float());
             }
             3 => {
                 let value = f64::from(self.pick(&[0.0f32, 1.0, -1.5, 3.0]));
@@ -114,7 +113,7 @@ impl Maker {
             }
             5 => {
                 let (from, to) = (self.below(self.body.len()), self.pick(&DType::ALL));
-                let is_number = to != F32 || self.is_number[from];
+                let is_number = !to.is_float() || self.is_number[from];
                 self.push(cast(to, from as Value), to, is_number);
             }
             _ => {

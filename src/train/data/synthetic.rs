@@ -6,7 +6,7 @@
 
 use super::arguments::Arguments;
 use super::{DataError, Dataset, Field, row_bytes};
-use crate::base::DType;
+use crate::base::{DType, bf16};
 use crate::model::DataInfo;
 use crate::train::philox::Philox;
 use smol_str::SmolStr;
@@ -34,6 +34,7 @@ pub fn load(mut arguments: Arguments) -> Result<Dataset, DataError> {
         for _ in 0..n_elements {
             match ty.dtype {
                 DType::F32 => values.extend(random.uniform().to_ne_bytes()),
+                DType::BF16 => values.extend(bf16::to_bits(random.uniform()).to_ne_bytes()),
                 DType::I32 => values.extend((random.below(classes) as i32).to_ne_bytes()),
                 DType::U8 => values.push(random.below(classes.min(256)) as u8),
                 DType::Bool => values.push(random.below(2) as u8),

@@ -57,6 +57,7 @@ impl<E: Engine> Trainer<'_, E> {
 fn dtype(dtype: DType) -> Dtype {
     match dtype {
         DType::F32 => Dtype::F32,
+        DType::BF16 => Dtype::BF16,
         DType::I32 => Dtype::I32,
         DType::U8 => Dtype::U8,
         DType::Bool => Dtype::BOOL,

@@ -16,7 +16,7 @@ use std::cell::UnsafeCell;
 /// Terms in a turned panel.
 const DEPTH: usize = 1024;
 /// The widest panel.
-const WIDTH: usize = 64;
+pub const WIDTH: usize = 64;
 /// The most rows of a block.
 const MOST_ROWS: usize = 12;
 /// Rows of the right operand that are at least so many elements apart fall into few sets of a cache.
@@ -66,7 +66,8 @@ unsafe fn block<S: Simd, const ROWS: usize, const VECTORS: usize>(block: &Block<
                 *x = if v + 1 == VECTORS { S::load_masked(from, tail) } else { S::load(from) };
             }
             for (i, row) in sums.iter_mut().enumerate() {
-                let left = S::splat(*lhs.offset(i as isize * lhs_row));
+                // A pair of bf16 may lie at any even address.
+                let left = S::splat(lhs.offset(i as isize * lhs_row).read_unaligned());
                 for (sum, x) in row.iter_mut().zip(right) {
                     *sum = S::fma(left, x, *sum);
                 }
@@ -180,22 +181,22 @@ fn oriented(p: &Product) -> Product {
 }
 
 /// Some rows and columns of the result, some of their terms, and where the right operand's part of them lies.
-struct Part {
-    row: usize,
-    n_rows: usize,
-    column: usize,
-    n_columns: usize,
-    term: usize,
-    n_terms: usize,
-    rhs: *const f32,
-    rhs_row: isize,
-    accumulate: bool,
+pub struct Part {
+    pub row: usize,
+    pub n_rows: usize,
+    pub column: usize,
+    pub n_columns: usize,
+    pub term: usize,
+    pub n_terms: usize,
+    pub rhs: *const f32,
+    pub rhs_row: isize,
+    pub accumulate: bool,
 }
 
 /// # Safety
 /// As for `product`.
 #[inline(always)]
-unsafe fn blocks_of_rows<S: Simd>(p: &Product, part: &Part) {
+pub unsafe fn blocks_of_rows<S: Simd>(p: &Product, part: &Part) {
     let vectors = part.n_columns.div_ceil(S::LANES);
     let n_blocks = part.n_rows.div_ceil(S::rows(vectors));
     // SAFETY: the caller vouches for the matrices; a block's rows are inside of the part's.

@@ -4,6 +4,7 @@
 //! no allocation, results that depend on sizes and values alone.
 
 mod blocks;
+mod pairs;
 mod simd;
 #[cfg(test)]
 mod tests;
@@ -15,26 +16,26 @@ use crate::base::philox::Stream;
 /// A product as the kernel describes it: sizes, addresses, strides in elements. `i64` throughout, in this order.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct Product {
+pub struct Product<Factor = f32> {
     pub m: i64,
     pub n: i64,
     pub k: i64,
     pub out: *mut f32,
     pub out_row: i64,
     pub out_column: i64,
-    pub lhs: *const f32,
+    pub lhs: *const Factor,
     pub lhs_row: i64,
     pub lhs_column: i64,
-    pub rhs: *const f32,
+    pub rhs: *const Factor,
     pub rhs_row: i64,
     pub rhs_column: i64,
     /// Not 0: add to what is there.
     pub accumulate: i64,
 }
 
-impl Product {
+impl<Factor: Copy> Product<Factor> {
     /// The same with rows and columns changed about.
-    fn transposed(&self) -> Product {
+    fn transposed(&self) -> Product<Factor> {
         Product {
             m: self.n,
             n: self.m,
@@ -91,6 +92,61 @@ unsafe extern "C" fn avx2(product: *const Product) {
 unsafe extern "C" fn portable(product: *const Product) {
     // SAFETY: the caller's promises are this call's.
     unsafe { blocks::product::<simd::Portable>(&*product) }
+}
+
+/// `out = lhs * rhs`, or `out += lhs * rhs`, of bf16 factors: the same bits from each of these functions.
+pub type Bf16ProductFn = unsafe extern "C" fn(*const Product<u16>);
+
+/// The function that uses the most of what the CPU has.
+pub fn bf16_product_function() -> Bf16ProductFn {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let has_pairs = is_x86_feature_detected!("avx512bf16");
+        if has_pairs && is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw") {
+            return bf16_pairs;
+        }
+        if is_x86_feature_detected!("avx512f") {
+            return bf16_avx512;
+        }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            return bf16_avx2;
+        }
+    }
+    bf16_portable
+}
+
+/// # Safety
+/// The CPU has AVX-512 F, BW and BF16; `product` describes matrices in live buffers, of which `out` overlaps neither.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+unsafe extern "C" fn bf16_pairs(product: *const Product<u16>) {
+    // SAFETY: the caller's promises are this call's.
+    unsafe { pairs::product::<pairs::x86::Pairs>(&*product) }
+}
+
+/// # Safety
+/// The CPU has AVX-512 F; `product` describes matrices in live buffers, of which `out` overlaps neither.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+unsafe extern "C" fn bf16_avx512(product: *const Product<u16>) {
+    // SAFETY: the caller's promises are this call's.
+    unsafe { pairs::product::<pairs::Widened<simd::x86::Avx512>>(&*product) }
+}
+
+/// # Safety
+/// The CPU has AVX2 and FMA; `product` describes matrices in live buffers, of which `out` overlaps neither.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe extern "C" fn bf16_avx2(product: *const Product<u16>) {
+    // SAFETY: the caller's promises are this call's.
+    unsafe { pairs::product::<pairs::Widened<simd::x86::Avx2>>(&*product) }
+}
+
+/// # Safety
+/// `product` describes matrices in live buffers, of which `out` overlaps neither.
+unsafe extern "C" fn bf16_portable(product: *const Product<u16>) {
+    // SAFETY: the caller's promises are this call's.
+    unsafe { pairs::product::<pairs::Widened<simd::Portable>>(&*product) }
 }
 
 /// Random numbers as the kernel describes them.

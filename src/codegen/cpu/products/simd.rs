@@ -1,4 +1,4 @@
-//! Vectors of f32, as wide as the CPU has them, for matrix products.
+//! Vectors of f32, or of pairs of bf16, as wide as the CPU has them, for matrix products.
 //!
 //! What enters: addresses. What leaves: multiply-adds of whole vectors. Invariant: an implementation's functions are called only
 //! where its CPU features were found, from a function that was compiled for them; `fma` rounds once, so that products
@@ -166,6 +166,65 @@ pub mod x86 {
         unsafe fn fma(a: __m512, b: __m512, c: __m512) -> __m512 {
             // SAFETY: the caller vouches for the CPU.
             unsafe { _mm512_fmadd_ps(a, b, c) }
+        }
+    }
+
+    /// Pairs of bf16, in place of f32, as factors: `fma` adds both products of a pair, the second first. Needs AVX-512 F and BF16.
+    pub struct Avx512Bf16;
+
+    impl Simd for Avx512Bf16 {
+        type Vector = __m512;
+        type Mask = __mmask16;
+        const LANES: usize = Avx512::LANES;
+        const VECTORS: usize = Avx512::VECTORS;
+
+        fn rows(vectors: usize) -> usize {
+            Avx512::rows(vectors)
+        }
+
+        #[inline(always)]
+        unsafe fn splat(x: f32) -> __m512 {
+            // SAFETY: the caller's promises are this call's.
+            unsafe { Avx512::splat(x) }
+        }
+
+        #[inline(always)]
+        unsafe fn mask(n: usize) -> __mmask16 {
+            // SAFETY: the caller's promises are this call's.
+            unsafe { Avx512::mask(n) }
+        }
+
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> __m512 {
+            // SAFETY: the caller's promises are this call's.
+            unsafe { Avx512::load(from) }
+        }
+
+        #[inline(always)]
+        unsafe fn load_masked(from: *const f32, mask: __mmask16) -> __m512 {
+            // SAFETY: the caller's promises are this call's.
+            unsafe { Avx512::load_masked(from, mask) }
+        }
+
+        #[inline(always)]
+        unsafe fn store(to: *mut f32, x: __m512) {
+            // SAFETY: the caller's promises are this call's.
+            unsafe { Avx512::store(to, x) }
+        }
+
+        #[inline(always)]
+        unsafe fn store_masked(to: *mut f32, mask: __mmask16, x: __m512) {
+            // SAFETY: the caller's promises are this call's.
+            unsafe { Avx512::store_masked(to, mask, x) }
+        }
+
+        #[inline(always)]
+        unsafe fn fma(a: __m512, b: __m512, c: __m512) -> __m512 {
+            // SAFETY: the caller vouches for the CPU; both types are 512 bits, of which all are meant.
+            unsafe {
+                let [a, b] = [a, b].map(|x| std::mem::transmute::<__m512, __m512bh>(x));
+                _mm512_dpbf16_ps(c, a, b)
+            }
         }
     }
 

@@ -1,6 +1,9 @@
 //! Products against the plain sum, bit for bit.
 
-use super::{Product, ProductFn, portable, product_function};
+use super::{
+    Bf16ProductFn, Product, ProductFn, bf16_portable, bf16_product_function, portable, product_function,
+};
+use crate::base::bf16;
 
 /// Numbers that are all different and neither large nor small.
 fn numbers(n: usize, seed: u32) -> Vec<f32> {
@@ -19,12 +22,21 @@ const LIES: &[(&str, Lie)] = &[
     ("every third", |_, columns| (3 * columns, 3)),
 ];
 
-fn check(function: ProductFn, (m, n, k): (i64, i64, i64), lies: [(&str, Lie); 3], accumulate: bool) {
+/// A product of factors that `factor` makes of numbers, against the plain sum: `sum` goes on from a number over the terms.
+fn check<F: Copy>(
+    function: unsafe extern "C" fn(*const Product<F>),
+    factor: fn(f32) -> F,
+    sum: fn(f32, &[(F, F)]) -> f32,
+    (m, n, k): (i64, i64, i64),
+    lies: [(&str, Lie); 3],
+    accumulate: bool,
+) {
     let room = |rows: i64, columns: i64, lie: Lie| {
         let (row, column) = lie(rows, columns);
         ((rows - 1).max(0) * row + (columns - 1).max(0) * column + 1) as usize
     };
-    let (lhs, rhs) = (numbers(room(m, k, lies[0].1), 1), numbers(room(k, n, lies[1].1), 2));
+    let factors = |n: usize, seed: u32| numbers(n, seed).into_iter().map(factor).collect::<Vec<F>>();
+    let (lhs, rhs) = (factors(room(m, k, lies[0].1), 1), factors(room(k, n, lies[1].1), 2));
     let before = numbers(room(m, n, lies[2].1), 3);
     let mut out = before.clone();
     let ((lhs_row, lhs_column), (rhs_row, rhs_column), (out_row, out_column)) =
@@ -54,7 +66,7 @@ fn check(function: ProductFn, (m, n, k): (i64, i64, i64), lies: [(&str, Lie); 3]
             let term = |l: i64| {
                 (lhs[(i * lhs_row + l * lhs_column) as usize], rhs[(l * rhs_row + j * rhs_column) as usize])
             };
-            expected[place] = (0..k).map(term).fold(from, |sum, (a, b)| a.mul_add(b, sum));
+            expected[place] = sum(from, &(0..k).map(term).collect::<Vec<_>>());
         }
     }
     let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
@@ -62,8 +74,11 @@ fn check(function: ProductFn, (m, n, k): (i64, i64, i64), lies: [(&str, Lie); 3]
     assert!(bits(&out) == bits(&expected), "{m} x {n} x {k}, {lies:?}, accumulate {accumulate}");
 }
 
-#[test]
-fn products_are_sums_in_order() {
+fn check_all<F: Copy>(
+    functions: &[unsafe extern "C" fn(*const Product<F>)],
+    factor: fn(f32) -> F,
+    sum: fn(f32, &[(F, F)]) -> f32,
+) {
     let sizes = [
         (1, 1, 1),
         (1, 1, 0),
@@ -78,28 +93,111 @@ fn products_are_sums_in_order() {
         (6, 65, 3),
         (25, 130, 270),
         (40, 47, 513),
+        (130, 18, 1026),
         (17, 1, 64),
         (64, 16, 2),
     ];
-    // Without FMA the portable sum rounds twice.
-    let fused = cfg!(any(target_feature = "fma", not(target_arch = "x86_64")));
-    let mut functions = vec![product_function()];
-    functions.extend(fused.then_some(portable as ProductFn));
-    #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-        functions.push(super::avx2);
-    }
     for function in functions {
         for size in sizes {
             for lhs in LIES {
                 for rhs in LIES {
                     for out in LIES {
                         for accumulate in [false, true] {
-                            check(function, size, [*lhs, *rhs, *out], accumulate);
+                            check(*function, factor, sum, size, [*lhs, *rhs, *out], accumulate);
                         }
                     }
                 }
             }
         }
+    }
+}
+
+/// Without FMA the portable sum rounds twice.
+const FUSED: bool = cfg!(any(target_feature = "fma", not(target_arch = "x86_64")));
+
+#[test]
+fn products_are_sums_in_order() {
+    let mut functions = vec![product_function()];
+    functions.extend(FUSED.then_some(portable as ProductFn));
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        functions.push(super::avx2);
+    }
+    check_all(&functions, |x| x, |from, terms| terms.iter().fold(from, |sum, (a, b)| a.mul_add(*b, sum)));
+}
+
+#[test]
+fn products_of_bf16_are_sums_of_pairs_the_second_first() {
+    let mut functions = vec![bf16_product_function()];
+    functions.extend(FUSED.then_some(bf16_portable as Bf16ProductFn));
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            functions.push(super::bf16_avx2);
+        }
+        if is_x86_feature_detected!("avx512f") {
+            functions.push(super::bf16_avx512);
+        }
+    }
+    check_all(&functions, bf16::to_bits, |from, terms| {
+        let add = |sum: f32, (a, b): &(u16, u16)| bf16::from_bits(*a).mul_add(bf16::from_bits(*b), sum);
+        terms.chunks(2).fold(from, |sum, pair| pair.iter().rev().fold(sum, add))
+    });
+}
+
+/// `cargo test --release -- --ignored --nocapture speed_of_products`
+#[test]
+#[ignore = "measures, and holds nothing"]
+fn speed_of_products() {
+    fn gflops<F: Copy>(
+        function: unsafe extern "C" fn(*const Product<F>),
+        [m, n, k]: [i64; 3],
+        [lhs_lie, rhs_lie]: [Lie; 2],
+        one: F,
+    ) -> f64 {
+        let (lhs, rhs) = (vec![one; (m * k) as usize], vec![one; (k * n) as usize]);
+        let mut out = vec![0f32; (m * n) as usize];
+        let ((lhs_row, lhs_column), (rhs_row, rhs_column)) = (lhs_lie(m, k), rhs_lie(k, n));
+        let product = Product {
+            m,
+            n,
+            k,
+            out: out.as_mut_ptr(),
+            out_row: n,
+            out_column: 1,
+            lhs: lhs.as_ptr(),
+            lhs_row,
+            lhs_column,
+            rhs: rhs.as_ptr(),
+            rhs_row,
+            rhs_column,
+            accumulate: 0,
+        };
+        let mut least = f64::INFINITY;
+        for _ in 0..30 {
+            let begun = std::time::Instant::now();
+            // SAFETY: the buffers have the matrices' elements.
+            unsafe { function(&raw const product) };
+            least = least.min(begun.elapsed().as_secs_f64());
+        }
+        (2 * m * n * k) as f64 / least * 1e-9
+    }
+    let (rows, columns) = (LIES[0].1, LIES[2].1);
+    for (what, size, lies) in [
+        ("x w", [256, 384, 384], [rows, rows]),
+        ("x w", [256, 1536, 384], [rows, rows]),
+        ("x w", [256, 384, 1536], [rows, rows]),
+        ("g w'", [256, 384, 1536], [rows, columns]),
+        ("g w'", [256, 1536, 384], [rows, columns]),
+        ("x' g", [48, 384, 2048], [columns, rows]),
+        ("x' g", [192, 384, 2048], [columns, rows]),
+        ("q k'", [256, 256, 64], [rows, columns]),
+        ("p v", [256, 64, 256], [rows, rows]),
+        ("x w", [4, 64, 784], [rows, rows]),
+        ("x w", [16, 1024, 256], [rows, rows]),
+    ] {
+        let full = gflops(product_function(), size, lies, 1.0);
+        let half = gflops(bf16_product_function(), size, lies, bf16::to_bits(1.0));
+        println!("{what:5} {size:?}: f32 {full:.1}, bf16 {half:.1} GFLOP/s, {:.2}", half / full);
     }
 }

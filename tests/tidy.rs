@@ -33,6 +33,7 @@ fn all_sources() -> Vec<(String, String)> {
     let mut paths = Vec::new();
     sources(&root.join("src"), &mut paths);
     sources(&root.join("dsl/src"), &mut paths);
+    sources(&root.join("ptx/src"), &mut paths);
     paths.sort();
     let name = |p: &Path| p.strip_prefix(root).unwrap().to_string_lossy().replace('\\', "/");
     paths.iter().map(|p| (name(p), fs::read_to_string(p).unwrap())).collect()

@@ -9,6 +9,7 @@ use smol_str::SmolStr;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::{Add, Mul, Sub};
+use std::sync::Arc;
 
 /// A size (elements or bytes), an offset or a stride. Never inspect the variants to compare: use `==`.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
@@ -17,9 +18,13 @@ pub struct Dim(Repr);
 #[derive(Clone, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 enum Repr {
     Const(i64),
-    /// Product of symbols (sorted) to its coefficient (never 0); at least one key is not empty.
-    Poly(BTreeMap<Vec<SmolStr>, i64>),
+    /// Products of symbols (sorted) and their coefficients (never 0), in the order of the products, each once; at least one
+    /// is not of no symbols. Shared, for most of a compiler's work on sizes is passing them on.
+    Poly(Arc<[Term]>),
 }
+
+/// A product of symbols, and what it is multiplied by.
+type Term = (Vec<SmolStr>, i64);
 
 impl Dim {
     pub fn symbol(name: impl Into<SmolStr>) -> Dim {
@@ -31,7 +36,7 @@ impl Dim {
         match terms.len() {
             0 => Dim(Repr::Const(0)),
             1 if terms.contains_key(&Vec::new()) => Dim(Repr::Const(terms[&Vec::new()])),
-            _ => Dim(Repr::Poly(terms)),
+            _ => Dim(Repr::Poly(terms.into_iter().collect())),
         }
     }
 
@@ -40,7 +45,7 @@ impl Dim {
         match &self.0 {
             Repr::Const(0) => Vec::new(),
             Repr::Const(c) => vec![(Vec::new(), *c)],
-            Repr::Poly(t) => t.iter().map(|(k, v)| (k.clone(), *v)).collect(),
+            Repr::Poly(t) => t.to_vec(),
         }
     }
 
@@ -64,18 +69,23 @@ impl Dim {
     }
 
     pub fn contains(&self, symbol: &str) -> bool {
-        self.symbols().iter().any(|s| s == symbol)
+        match &self.0 {
+            Repr::Const(_) => false,
+            Repr::Poly(terms) => terms.iter().any(|(symbols, _)| symbols.iter().any(|s| s == symbol)),
+        }
     }
 
     /// Whether the value may become less as the symbol grows.
     pub fn shrinks_with(&self, symbol: &str) -> bool {
-        self.terms()
-            .iter()
-            .any(|(symbols, coefficient)| *coefficient < 0 && symbols.iter().any(|s| s == symbol))
+        let Repr::Poly(terms) = &self.0 else { return false };
+        terms.iter().any(|(symbols, coefficient)| *coefficient < 0 && symbols.iter().any(|s| s == symbol))
     }
 
     /// Replaces symbols by what `value` gives; the others stay.
     pub fn substitute(&self, value: &dyn Fn(&str) -> Option<Dim>) -> Dim {
+        if self.as_const().is_some() {
+            return self.clone();
+        }
         self.terms().into_iter().fold(Dim::from(0), |sum, (symbols, coefficient)| {
             let product = symbols.into_iter().fold(Dim::from(coefficient), |p, s| {
                 let factor = value(&s).unwrap_or_else(|| Dim::symbol(s.clone()));
@@ -87,7 +97,11 @@ impl Dim {
 
     /// The value when `value` knows every symbol.
     pub fn eval(&self, value: &dyn Fn(&str) -> Option<i64>) -> Option<i64> {
-        self.substitute(&|s| value(s).map(Dim::from)).as_const()
+        let Repr::Poly(terms) = &self.0 else { return self.as_const() };
+        terms.iter().try_fold(0i64, |sum, (symbols, coefficient)| {
+            let multiply = |product: i64, symbol: &SmolStr| Some(product.saturating_mul(value(symbol)?));
+            Some(sum.saturating_add(symbols.iter().try_fold(*coefficient, multiply)?))
+        })
     }
 
     /// `self / divisor` rounded down, for a positive divisor; a symbol of its own where that is not known.
@@ -142,6 +156,12 @@ impl From<i32> for Dim {
 impl Add for Dim {
     type Output = Dim;
     fn add(self, other: Dim) -> Dim {
+        match (self.as_const(), other.as_const()) {
+            (Some(a), Some(b)) => return Dim::from(a.saturating_add(b)),
+            (Some(0), _) => return other,
+            (_, Some(0)) => return self,
+            _ => {}
+        }
         let mut terms: BTreeMap<_, _> = self.terms().into_iter().collect();
         for (k, c) in other.terms() {
             let sum: &mut i64 = terms.entry(k).or_insert(0);
@@ -154,6 +174,13 @@ impl Add for Dim {
 impl Mul for Dim {
     type Output = Dim;
     fn mul(self, other: Dim) -> Dim {
+        match (self.as_const(), other.as_const()) {
+            (Some(a), Some(b)) => return Dim::from(a.saturating_mul(b)),
+            (Some(0), _) | (_, Some(0)) => return Dim::from(0),
+            (Some(1), _) => return other,
+            (_, Some(1)) => return self,
+            _ => {}
+        }
         let mut terms = BTreeMap::new();
         for (a, x) in self.terms() {
             for (b, y) in other.terms() {

@@ -6,8 +6,10 @@
 pub mod bf16;
 mod dim;
 mod dtype;
+pub mod hash;
 mod kinds;
 pub mod philox;
+pub mod stopwatch;
 
 pub use dim::Dim;
 pub use dtype::DType;

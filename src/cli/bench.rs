@@ -2,7 +2,9 @@
 
 use super::output::{Failure, say};
 use super::project::{ModelArguments, Project, n_parameters};
+use super::stages::TimePasses;
 use super::{devices, format};
+use crate::base::stopwatch::timed;
 use crate::train::engine::Program;
 use crate::train::run::Trainer;
 use clap::ValueEnum;
@@ -14,6 +16,8 @@ use std::time::Instant;
 pub struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
+    #[command(flatten)]
+    time_passes: TimePasses,
     /// How long to measure
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
@@ -47,9 +51,10 @@ pub fn json(arguments: &Arguments) -> bool {
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let begun = Instant::now();
+    arguments.time_passes.start();
     let project = Project::open(&arguments.model)?;
     let model = &project.model;
-    let data = project.data.load(&model.settings.data)?;
+    let data = timed("data", || project.data.load(&model.settings.data))?;
     let n_rows = data.n_examples.min(model.settings.batch as usize);
     let data_ready = begun.elapsed();
     let program = match arguments.program {
@@ -64,6 +69,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         return Ok(trainer.record(path)?);
     }
     let times = trainer.time_steps(program, N_WARM, N_GROUPS, arguments.seconds)?;
+    arguments.time_passes.report();
+    let to_first_step = times.first_begun.duration_since(begun).as_secs_f64();
     let first_step = times.first_step.duration_since(begun);
     let (least, median) = (times.means[0], times.means[times.means.len() / 2]);
     let n_steps = times.means.len() * times.in_group;
@@ -72,7 +79,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.model.json {
         return say(json!({
             "name": model.name, "threads": n_threads, "batch": model.settings.batch,
-            "first_step_ms": first_step_ms, "data_ms": data_ready.as_secs_f64() * 1e3,
+            "ready_ms": to_first_step * 1e3, "first_step_ms": first_step_ms, "data_ms": data_ready.as_secs_f64() * 1e3,
             "parameters": n_parameters(model), "flops": flops, "peak_bytes": memory, "steps": n_steps,
             "ms_min": least * 1e3, "ms_median": median * 1e3, "gflop_per_s": gflops,
             "examples_per_s": n_rows as f64 / median,
@@ -81,7 +88,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     say(format!(
         "{} · batch {} · {n_threads} threads\n\
-         text to first step  {}\n\
+         text to first step  {} until it begins, {} until it is done\n\
          parameters          {}\n\
          work a step         {:.3} MFLOP\n\
          peak memory         {}\n\
@@ -90,6 +97,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
          speed               {gflops:.1} GFLOP/s, {} examples/s",
         model.name,
         model.settings.batch,
+        format::seconds(to_first_step),
         format::seconds(first_step.as_secs_f64()),
         format::count(n_parameters(model)),
         flops as f64 * 1e-6,

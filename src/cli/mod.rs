@@ -23,6 +23,7 @@ mod profile;
 mod progress;
 mod project;
 pub mod render;
+mod stages;
 mod test;
 mod train;
 

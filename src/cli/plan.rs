@@ -3,6 +3,7 @@
 use super::format;
 use super::output::{Failure, say};
 use super::project::{ModelArguments, Project, n_parameters};
+use super::stages::TimePasses;
 use crate::train::engine::Program;
 use crate::train::planned::plan_of;
 use serde_json::{Value, json};
@@ -11,6 +12,8 @@ use serde_json::{Value, json};
 pub struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
+    #[command(flatten)]
+    time_passes: TimePasses,
 }
 
 pub fn json(arguments: &Arguments) -> bool {
@@ -18,9 +21,11 @@ pub fn json(arguments: &Arguments) -> bool {
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    arguments.time_passes.start();
     let project = Project::open(&arguments.model)?;
     let model = &project.model;
     let plan = plan_of(model, Program::Train);
+    arguments.time_passes.report();
     let memory = plan.peak_bytes(project.threads);
     if arguments.model.json {
         let phases: Vec<Value> = plan

@@ -5,6 +5,7 @@
 
 use super::eval::Part;
 use super::output::{Failure, report};
+use crate::base::stopwatch::timed;
 use crate::model::{self, Disk, Loader, Model, Overrides, TestBlock};
 use crate::train::data::{Data, Dataset};
 use crate::train::folder::RunFolder;
@@ -134,9 +135,9 @@ impl Project {
     ) -> Result<Checked, Failure> {
         let threads = arguments.threads()?;
         let overrides = Overrides(overrides(&settings)?);
-        let program = model::load(&file.display().to_string(), bytes, loader);
+        let program = timed("parse", || model::load(&file.display().to_string(), bytes, loader));
         let data = Data::in_folder(data_folder);
-        let checked = model::check(&program, &data, &overrides);
+        let checked = timed("check", || model::check(&program, &data, &overrides));
         report(&checked.diagnostics, &program.sources, arguments.json)?;
         let program = Arc::new(program);
         let make = |model| {

@@ -3,7 +3,9 @@
 use super::output::{Failure, complain, say};
 use super::progress::Progress;
 use super::project::{ModelArguments, Project};
+use super::stages::TimePasses;
 use super::{devices, format};
+use crate::base::stopwatch::timed;
 use crate::train::engine::Program;
 use crate::train::folder::{RunFolder, RunInfo};
 use crate::train::run::{Event, Flow, Trainer};
@@ -17,6 +19,8 @@ use std::time::{Duration, Instant};
 pub struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
+    #[command(flatten)]
+    time_passes: TimePasses,
     /// Start from these weights instead of random ones
     #[arg(long, value_name = "FILE.safetensors")]
     weights: Option<PathBuf>,
@@ -72,6 +76,7 @@ pub fn json(arguments: &Arguments) -> bool {
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let begun = Instant::now();
+    arguments.time_passes.start();
     if arguments.checkpoint.is_nan() || arguments.checkpoint < 0.0 {
         return Err(Failure::Usage("`--checkpoint` takes a number of seconds from 0".to_string()));
     }
@@ -81,7 +86,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         None => Project::open(&arguments.model)?,
     };
     let model = &project.model;
-    let data = project.data.load(&model.settings.data)?;
+    let data = timed("data", || project.data.load(&model.settings.data))?;
     let valid = model.settings.valid.as_ref().map(|call| project.data.load(call)).transpose()?;
     let test = model.settings.test.as_ref().map(|call| project.data.load(call)).transpose()?;
 
@@ -138,6 +143,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             "compile_seconds": begun.elapsed().as_secs_f64(),
         }),
     );
+    arguments.time_passes.report();
     crate::runtime::interrupt::catch();
     let every = Duration::try_from_secs_f64(arguments.checkpoint).unwrap_or(Duration::MAX);
     let mut watch = |event: Event| {

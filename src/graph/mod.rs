@@ -227,11 +227,18 @@ impl Graph {
         Graph::default()
     }
 
+    /// An empty graph with room for as many nodes and edges as another has.
+    pub fn with_room_of(other: &Graph) -> Graph {
+        let nodes = DiGraph::with_capacity(other.nodes.node_count(), other.nodes.edge_count());
+        Graph { nodes, ..Graph::default() }
+    }
+
     /// Adds a node whose type was already inferred; `builder.rs` has the checked constructors.
     pub fn push(&mut self, node: Node) -> NodeId {
-        let operands = node.operands.clone();
+        let n_operands = node.operands.len();
         let index = self.nodes.add_node(node);
-        for operand in operands {
+        for i in 0..n_operands {
+            let operand = self.nodes[index].operands[i];
             self.nodes.add_edge(NodeIndex::new(operand.index()), index, ());
         }
         NodeId(index.index() as u32)

@@ -17,7 +17,7 @@ pub struct Rewriter<'a> {
 
 impl<'a> Rewriter<'a> {
     pub fn new(old: &'a Graph) -> Rewriter<'a> {
-        Rewriter { old, new: Graph::new(), map: vec![None; old.len()] }
+        Rewriter { old, new: Graph::with_room_of(old), map: vec![None; old.len()] }
     }
 
     /// The image of an old node, if it has one yet.
@@ -30,9 +30,14 @@ impl<'a> Rewriter<'a> {
     /// # Panics
     /// If one has none yet.
     pub fn operands(&self, old: NodeId) -> Vec<NodeId> {
-        let image =
-            |id: &NodeId| self.image(*id).unwrap_or_else(|| panic!("{id}, needed by {old}, has no image"));
-        self.old.node(old).operands.iter().map(image).collect()
+        self.images(old).collect()
+    }
+
+    fn images(&self, old: NodeId) -> impl Iterator<Item = NodeId> {
+        let image = move |id: &NodeId| {
+            self.image(*id).unwrap_or_else(|| panic!("{id}, needed by {old}, has no image"))
+        };
+        self.old.node(old).operands.iter().map(image)
     }
 
     /// From here on, the old node is `new`.
@@ -68,16 +73,19 @@ impl<'a> Rewriter<'a> {
 
 /// The same node on other operands, its type unchanged.
 pub fn copy_node(new: &mut Graph, node: &Node, operands: &[NodeId]) -> NodeId {
-    new.push(Node { operands: operands.to_vec(), ..node.clone() })
+    let Node { op, ty, origin, .. } = node;
+    new.push(Node { op: op.clone(), ty: ty.clone(), operands: operands.to_vec(), origin: origin.clone() })
 }
 
 /// A new graph from what `change` makes of each node, given the images of its operands. `copy_node` keeps one.
 /// The image must have the old node's type.
 pub fn rewrite(graph: &Graph, mut change: impl FnMut(&mut Graph, &Node, &[NodeId]) -> NodeId) -> Graph {
     let mut rewriter = Rewriter::new(graph);
+    let mut operands = Vec::new();
     for id in graph.ids() {
         rewriter.enter(id);
-        let operands = rewriter.operands(id);
+        operands.clear();
+        operands.extend(rewriter.images(id));
         let image = change(&mut rewriter.new, graph.node(id), &operands);
         debug_assert_eq!(rewriter.new.ty(image), graph.ty(id), "the rewriting of {id} changed its type");
         rewriter.set(id, image);
@@ -88,7 +96,7 @@ pub fn rewrite(graph: &Graph, mut change: impl FnMut(&mut Graph, &Node, &[NodeId
 /// The graph with `replacement(id)`, if any, in the place of each use of `id`. A replacement comes before all
 /// users of what it replaces.
 pub fn substitute(graph: &Graph, replacement: impl Fn(NodeId) -> Option<NodeId>) -> Graph {
-    let mut new = Graph::new();
+    let mut new = Graph::with_room_of(graph);
     let resolve = |id: &NodeId| replacement(*id).unwrap_or(*id);
     for id in graph.ids() {
         let node = graph.node(id);

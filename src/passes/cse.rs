@@ -1,25 +1,44 @@
 //! Common subexpressions: of nodes with the same primitive, type and operands, one is left. Equal `Random` nodes (same
 //! site) give equal numbers, so they too are one. Operands of sums and products count as equal in either order.
 
-use crate::base::TensorType;
+use crate::base::hash::FastMap;
 use crate::graph::rewrite::{copy_node, rewrite};
 use crate::graph::{Graph, NodeId, Op};
 use crate::scalar::Func;
-use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::mem::discriminant;
 
 pub fn run(graph: &Graph) -> Graph {
-    let mut seen: HashMap<(Vec<NodeId>, TensorType), Vec<NodeId>> = HashMap::new();
+    // Nodes with one hash: mostly one.
+    let mut seen: FastMap<u64, Vec<NodeId>> = FastMap::default();
     rewrite(graph, |new, node, operands| {
-        let mut order = operands.to_vec();
-        if matches!(node.op, Op::Map(Func::Add | Func::Mul)) {
-            order.sort_unstable();
-        }
-        let same_operands = seen.entry((order, node.ty.clone())).or_default();
-        if let Some(same) = same_operands.iter().find(|id| new.node(**id).op.is_same(&node.op)) {
+        let either_order = matches!(node.op, Op::Map(Func::Add | Func::Mul));
+        let hash = {
+            let mut hasher = seen.hasher().build_hasher();
+            match operands {
+                [x, y] if either_order => (x.min(y), x.max(y)).hash(&mut hasher),
+                _ => operands.hash(&mut hasher),
+            }
+            (&node.ty, discriminant(&node.op)).hash(&mut hasher);
+            match &node.op {
+                Op::Const(value) => value.to_bits().hash(&mut hasher),
+                Op::Map(func) => func.hash(&mut hasher),
+                op => op.leaf_name().hash(&mut hasher),
+            }
+            hasher.finish()
+        };
+        let alike = seen.entry(hash).or_default();
+        let is_same = |id: &&NodeId| {
+            let other = new.node(**id);
+            let same_operands = other.operands == operands
+                || either_order && other.operands.iter().eq(operands.iter().rev());
+            same_operands && other.ty == node.ty && other.op.is_same(&node.op)
+        };
+        if let Some(same) = alike.iter().find(is_same) {
             return *same;
         }
         let id = copy_node(new, node, operands);
-        same_operands.push(id);
+        alike.push(id);
         id
     })
 }

@@ -10,6 +10,7 @@ use super::space::Reads;
 use super::tile::{Sizes, choose, flops, scratch_offsets};
 use super::{Buffer, BufferId, Launch, Options, Part, Place, Plan};
 use crate::base::Dim;
+use crate::base::stopwatch::{count, timed};
 use crate::graph::{Graph, NodeId, Op, Origin};
 use crate::nest::{
     Access, Argument, ArgumentAccess, Axis, BufferRef, Inst, Kernel, Nest, Store, StoreKind, TileOp,
@@ -19,19 +20,24 @@ use std::collections::{BTreeMap, HashMap};
 
 /// See the module's documentation. The graph must satisfy `verify_compilable`.
 pub fn plan(graph: &Graph, options: &Options) -> Plan {
-    let graph = prepare(graph, options.max_batch);
-    let layouts = layouts(&graph);
-    let reads = Reads::new(&graph, &layouts);
-    let grouping = group(&graph, &layouts, &reads);
+    let graph = timed("prepare", || prepare(graph, options.max_batch));
+    let layouts = timed("layouts", || layouts(&graph));
+    let reads = timed("reads", || Reads::new(&graph, &layouts));
+    let grouping = timed("group", || group(&graph, &layouts, &reads));
     let phases = grouping.phases();
     let mut cx = Planner::new(&graph, &layouts, &reads, &grouping, options);
     cx.give_buffers();
-    for (g, phase) in phases.iter().enumerate() {
-        cx.launch_group(g, *phase);
-    }
+    timed("lower", || {
+        for (g, phase) in phases.iter().enumerate() {
+            cx.launch_group(g, *phase);
+        }
+    });
     let n_phases = phases.iter().map(|p| p + 1).max().unwrap_or(0);
     cx.launch_deferred(n_phases);
-    cx.place_buffers();
+    timed("place", || cx.place_buffers());
+    count("nodes", graph.len());
+    count("launches", cx.plan.phases.iter().map(Vec::len).sum());
+    count("kernels", cx.plan.kernels.len());
     cx.plan
 }
 

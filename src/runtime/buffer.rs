@@ -1,15 +1,25 @@
 //! Bytes that start on a cache line, at an address that does not change.
 //!
 //! Large buffers start on a 2 MiB boundary and ask the system for pages of that size: a step walks through all weights and the
-//! optimizer's states, and with small pages it would spend more on finding them than on reading them.
+//! optimizer's states, and with small pages it would spend more on finding them than on reading them. The system gives
+//! zeroed pages one by one when they are touched; `populate` has it give all of them, while something else is being done.
 
-use std::alloc::{Layout, alloc, alloc_zeroed, dealloc};
+use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
 
 /// Zeroed at first.
 pub struct Buffer {
     start: NonNull<u8>,
     bytes: usize,
+    owner: Owner,
+}
+
+/// Who has the memory back.
+enum Owner {
+    Allocator(Layout),
+    /// A mapping of its own, from its begin, and how long it is.
+    #[cfg(target_os = "linux")]
+    System(NonNull<u8>, usize),
 }
 
 // SAFETY: the buffer owns its bytes, as a `Vec` does; who writes them is settled by the borrows of `Buffer`.
@@ -21,26 +31,46 @@ impl Buffer {
     const ALIGNMENT: usize = 64;
     const LARGE_PAGE: usize = 2 << 20;
 
-    /// At least one cache line is reserved, so that an address is valid even for no elements.
-    fn layout(bytes: usize) -> Option<Layout> {
-        let alignment = if bytes >= Self::LARGE_PAGE { Self::LARGE_PAGE } else { Self::ALIGNMENT };
-        Layout::from_size_align(bytes.max(Self::ALIGNMENT), alignment).ok()
-    }
-
     /// `None` when the system has no such memory.
     pub fn new(bytes: usize) -> Option<Buffer> {
-        let layout = Self::layout(bytes)?;
-        if bytes < Self::LARGE_PAGE {
-            // SAFETY: the layout has a size, which is not 0.
-            let start = NonNull::new(unsafe { alloc_zeroed(layout) })?;
-            return Some(Buffer { start, bytes });
+        #[cfg(target_os = "linux")]
+        if bytes >= Self::LARGE_PAGE {
+            return Buffer::mapped(bytes);
         }
+        let alignment = if bytes >= Self::LARGE_PAGE { Self::LARGE_PAGE } else { Self::ALIGNMENT };
+        // At least one cache line is reserved, so that an address is valid even for no elements.
+        let layout = Layout::from_size_align(bytes.max(Self::ALIGNMENT), alignment).ok()?;
         // SAFETY: the layout has a size, which is not 0.
-        let start = NonNull::new(unsafe { alloc(layout) })?;
-        ask_for_large_pages(start, bytes);
-        // SAFETY: so many bytes were just allocated. Zeroed only now, for the first touch decides on the page's size.
-        unsafe { start.write_bytes(0, bytes) };
-        Some(Buffer { start, bytes })
+        let start = NonNull::new(unsafe { alloc_zeroed(layout) })?;
+        Some(Buffer { start, bytes, owner: Owner::Allocator(layout) })
+    }
+
+    #[cfg(target_os = "linux")]
+    fn mapped(bytes: usize) -> Option<Buffer> {
+        let length = bytes.checked_add(Self::LARGE_PAGE)?;
+        let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        // SAFETY: a new mapping of nobody's memory, at a place that the system chooses.
+        let begin = unsafe { libc::mmap(std::ptr::null_mut(), length, access, kind, -1, 0) };
+        if begin == libc::MAP_FAILED {
+            return None;
+        }
+        let begin = NonNull::new(begin.cast::<u8>())?;
+        let skipped = begin.as_ptr().align_offset(Self::LARGE_PAGE);
+        // SAFETY: less than a large page is skipped, and the mapping is a large page longer than the buffer.
+        let start = unsafe { begin.add(skipped) };
+        // SAFETY: the range is this mapping's own and starts on a page's boundary. The advice changes no contents, and the system
+        // may ignore it.
+        unsafe { libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE) };
+        Some(Buffer { start, bytes, owner: Owner::System(begin, length) })
+    }
+
+    /// Has the system give all pages now. Contents do not change, and others may read and write them meanwhile.
+    pub fn populate(&self) {
+        #[cfg(target_os = "linux")]
+        if let Owner::System(..) = self.owner {
+            // SAFETY: the range is this mapping's own; where the system does not know the advice, pages come when they are touched.
+            unsafe { libc::madvise(self.address().cast(), self.bytes, libc::MADV_POPULATE_WRITE) };
+        }
     }
 
     pub fn address(&self) -> *mut u8 {
@@ -58,20 +88,38 @@ impl Buffer {
     }
 }
 
-/// A hint, which the system may ignore.
-#[cfg(target_os = "linux")]
-fn ask_for_large_pages(start: NonNull<u8>, bytes: usize) {
-    // SAFETY: the range is this buffer's own, starts on a page's boundary, and the advice changes no contents.
-    unsafe { libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE) };
-}
-
-#[cfg(not(target_os = "linux"))]
-fn ask_for_large_pages(_: NonNull<u8>, _: usize) {}
-
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let layout = Self::layout(self.bytes).expect("the layout was good when the buffer was made");
-        // SAFETY: allocated in `new` with this very layout, and not freed since.
-        unsafe { dealloc(self.address(), layout) };
+        match self.owner {
+            // SAFETY: allocated in `new` with this very layout, and not freed since.
+            Owner::Allocator(layout) => unsafe { dealloc(self.address(), layout) },
+            #[cfg(target_os = "linux")]
+            // SAFETY: mapped in `mapped`, so long, and not unmapped since.
+            Owner::System(begin, length) => unsafe {
+                libc::munmap(begin.as_ptr().cast(), length);
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_are_zero_aligned_and_writable_to_their_end() {
+        for bytes in [0, 1, 64, Buffer::LARGE_PAGE - 1, Buffer::LARGE_PAGE, 3 * Buffer::LARGE_PAGE + 5] {
+            let mut buffer = Buffer::new(bytes).unwrap();
+            std::thread::scope(|scope| {
+                scope.spawn(|| buffer.populate());
+                assert!(buffer.bytes().iter().all(|byte| *byte == 0));
+            });
+            let alignment = if bytes >= Buffer::LARGE_PAGE { Buffer::LARGE_PAGE } else { Buffer::ALIGNMENT };
+            assert_eq!(buffer.address() as usize % alignment, 0);
+            buffer.bytes_mut().fill(7);
+            buffer.populate();
+            assert!(buffer.bytes().len() == bytes && buffer.bytes().iter().all(|byte| *byte == 7));
+        }
+        assert!(Buffer::new(usize::MAX).is_none() && Buffer::new(usize::MAX / 2).is_none());
     }
 }

@@ -10,6 +10,7 @@ use super::memory::available_bytes;
 use super::pool::Pool;
 use super::record::{Recorder, Recording};
 use crate::base::DType;
+use crate::base::stopwatch::timed;
 use crate::codegen::cpu::{StepEnv, Ticking, compile};
 use crate::plan::{BufferId, Place, Plan, bytes};
 use smol_str::SmolStr;
@@ -95,6 +96,7 @@ impl Session {
         }
         let reserve = |n: u64| usize::try_from(n).ok().and_then(Buffer::new).ok_or(refused.clone());
         let arena = reserve(plan.arena_bytes)?;
+        let n_known = self.variables.len();
         for (i, buffer) in plan.buffers.iter().enumerate() {
             if buffer.place != Place::Variable {
                 continue;
@@ -123,7 +125,17 @@ impl Session {
                 (0..self.pool.n_threads()).map(|_| reserve(scratch_bytes)).collect();
             self.scratch = all?;
         }
-        let code = compile(&plan.kernels, ticking);
+        // The system takes its time to give pages, and another thread can wait for them.
+        let new_variables = &self.variables[n_known..];
+        let code = std::thread::scope(|scope| {
+            let pages = scope.spawn(|| {
+                arena.populate();
+                new_variables.iter().for_each(|variable| variable.buffer.populate());
+            });
+            let code = timed("machine code", || compile(&plan.kernels, ticking));
+            timed("waiting for memory", || pages.join().expect("nothing there can fail"));
+            code
+        });
         let (variables, by_name) = (&self.variables, &self.by_name);
         let address = |id: BufferId| {
             let name = plan_name(&plan, id);

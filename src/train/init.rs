@@ -5,6 +5,46 @@
 
 use super::philox::Philox;
 use crate::model::{Initial, Variable};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::sync_channel;
+
+/// Gives each variable's first value to `set`, in order; other threads work them out.
+pub fn initial_values(variables: &[Variable], seed: u64, mut set: impl FnMut(&Variable, &[f32])) {
+    // As many as there is something to do for: numbers come slower than they are taken away.
+    const NUMBERS_A_THREAD: i64 = 50_000;
+    let n_numbers: i64 = variables.iter().filter_map(|v| v.ty.n_elements().as_const()).sum();
+    let n_cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let n_threads = ((n_numbers / NUMBERS_A_THREAD) as usize).min(n_cores);
+    if n_threads <= 1 {
+        return variables.iter().for_each(|variable| set(variable, &initial_value(variable, seed)));
+    }
+    let next = AtomicUsize::new(0);
+    // Few at a time: what waits to be taken away is memory.
+    let (sender, values) = sync_channel(n_threads);
+    std::thread::scope(|scope| {
+        for sender in (0..n_threads).map(|_| sender.clone()) {
+            scope.spawn(|| {
+                let sender = sender;
+                loop {
+                    let i = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(variable) = variables.get(i) else { return };
+                    if sender.send((i, initial_value(variable, seed))).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        let mut early: BTreeMap<usize, Vec<f32>> = BTreeMap::new();
+        for (i, variable) in variables.iter().enumerate() {
+            while !early.contains_key(&i) {
+                early.extend(values.recv());
+            }
+            set(variable, &early.remove(&i).expect("it just came"));
+        }
+    });
+}
 
 /// The variable's first value, row-major.
 pub fn initial_value(variable: &Variable, seed: u64) -> Vec<f32> {

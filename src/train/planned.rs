@@ -3,6 +3,7 @@
 //! What enters: a graph as the checker made it. What leaves: its plan, for a greatest batch.
 
 use super::engine::{Program, graph};
+use crate::base::stopwatch::timed;
 use crate::graph::Graph;
 use crate::model::Model;
 use crate::plan::Plan;
@@ -23,6 +24,7 @@ pub fn plan_of(model: &Model, program: Program) -> Plan {
 
 /// The same for any graph whose only free size is `batch`.
 pub fn plan_graph(graph: &Graph, batch: u64) -> Plan {
-    let graph = passes::optimize(&autodiff::differentiate(graph));
-    plan::plan(&graph, &plan::Options { max_batch: batch.max(1) as i64 })
+    let graph = timed("differentiate", || autodiff::differentiate(graph));
+    let graph = timed("optimize", || passes::optimize(&graph));
+    timed("plan", || plan::plan(&graph, &plan::Options { max_batch: batch.max(1) as i64 }))
 }

@@ -10,9 +10,10 @@ use super::checkpoint::{self, Position, Sums};
 use super::data::{DataError, Dataset};
 use super::engine::{Engine, Program};
 use super::folder::RunFolder;
-use super::init::initial_value;
+use super::init::initial_values;
 use super::weights::{self, Tensor, Tensors, WeightsError};
-use crate::model::Model;
+use crate::base::stopwatch::timed;
+use crate::model::{Model, Variable};
 use smol_str::SmolStr;
 use std::path::Path;
 use std::sync::Arc;
@@ -86,9 +87,10 @@ impl<'a, E: Engine> Trainer<'a, E> {
     /// At step 0, with initial values drawn by the model's seed.
     pub fn new(model: &'a Model, mut engine: E, data: Arc<Dataset>, valid: Option<Arc<Dataset>>) -> Self {
         let settings = &model.settings;
-        for variable in &model.variables {
-            engine.set_variable(&variable.path, &initial_value(variable, settings.seed));
-        }
+        timed("initial values", || {
+            let set = |variable: &Variable, value: &[f32]| engine.set_variable(&variable.path, value);
+            initial_values(&model.variables, settings.seed, set);
+        });
         let position = Position {
             step: 0,
             seed: settings.seed,
@@ -199,14 +201,15 @@ impl<'a, E: Engine> Trainer<'a, E> {
         let inputs = Inputs::of(&mut self.engine, program, &self.data)?;
         // Of one epoch at most: batches of the same rows again would take memory and tell nothing.
         let n_batches = N_BATCHES.min(self.steps_per_epoch());
-        let batches = gathered(&self.data, &inputs.fields, self.schedule(n_batches));
+        let batches = timed("batches", || gathered(&self.data, &inputs.fields, self.schedule(n_batches)));
         let mut next = 0;
         let mut step = || {
             let batch = &batches[next as usize % batches.len()];
             inputs.run(&mut self.engine, program, batch.n_rows, next, &|i| batch.field(i));
             next += 1;
         };
-        step();
+        let first_begun = Instant::now();
+        timed("first step", &mut step);
         let first_step = Instant::now();
         let mut n_steps = 0;
         while n_steps < n_warm && (n_steps < 2 || first_step.elapsed().as_secs_f64() < seconds) {
@@ -223,7 +226,7 @@ impl<'a, E: Engine> Trainer<'a, E> {
             means.push(begun.elapsed().as_secs_f64() / in_group as f64);
         }
         means.sort_by(f64::total_cmp);
-        Ok(Times { first_step, means, in_group })
+        Ok(Times { first_begun, first_step, means, in_group })
     }
 
     /// Every variable, optimizer states too.
@@ -373,6 +376,8 @@ impl<'a, E: Engine> Trainer<'a, E> {
 
 /// What was measured of training steps.
 pub struct Times {
+    /// When all was ready for the first step.
+    pub first_begun: Instant,
     /// When the first step was done.
     pub first_step: Instant,
     /// Seconds a step, the mean of each group, least first.

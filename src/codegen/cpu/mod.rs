@@ -16,6 +16,7 @@ mod sort;
 mod tests;
 pub mod ticks;
 
+use crate::base::stopwatch::timed;
 use crate::nest::Kernel;
 use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::settings::{self, Configurable};
@@ -96,14 +97,15 @@ pub fn compile(kernels: &[Kernel], ticking: Ticking) -> Program {
     let mut cx = Context::new();
     let mut ids = Vec::with_capacity(kernels.len());
     for (i, kernel) in kernels.iter().enumerate() {
-        kernel::build(&mut module, &mut cx, &mut frontend, kernel, ticking);
+        timed("clif", || kernel::build(&mut module, &mut cx, &mut frontend, kernel, ticking));
         let name = format!("kernel_{i}");
         let id = module
             .declare_function(&name, Linkage::Local, &cx.func.signature)
             .expect("kernels have names of their own");
-        module
-            .define_function_with_control_plane(id, &mut cx, &mut ControlPlane::default())
-            .unwrap_or_else(|e| panic!("kernel {} does not compile: {e}", kernel.name));
+        timed("cranelift", || {
+            module.define_function_with_control_plane(id, &mut cx, &mut ControlPlane::default())
+        })
+        .unwrap_or_else(|e| panic!("kernel {} does not compile: {e}", kernel.name));
         module.clear_context(&mut cx);
         ids.push(id);
     }

@@ -30,8 +30,8 @@ pub fn run(graph: &Graph) -> Graph {
         let alike = seen.entry(hash).or_default();
         let is_same = |id: &&NodeId| {
             let other = new.node(**id);
-            let same_operands = other.operands == operands
-                || either_order && other.operands.iter().eq(operands.iter().rev());
+            let same_operands =
+                other.operands == operands || either_order && other.operands.iter().eq(operands.iter().rev());
             same_operands && other.ty == node.ty && other.op.is_same(&node.op)
         };
         if let Some(same) = alike.iter().find(is_same) {

@@ -39,7 +39,7 @@ pub fn initial_values(variables: &[Variable], seed: u64, mut set: impl FnMut(&Va
         let mut early: BTreeMap<usize, Vec<f32>> = BTreeMap::new();
         for (i, variable) in variables.iter().enumerate() {
             while !early.contains_key(&i) {
-                early.extend(values.recv());
+                early.extend([values.recv().expect("who takes a variable sends its value")]);
             }
             set(variable, &early.remove(&i).expect("it just came"));
         }

@@ -40,24 +40,24 @@ pub struct Place {
 /// What a kernel did that it must not.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
-    #[error("{access} of {bytes} bytes {whereabouts}")]
+    #[error("out of bounds: {access} of {bytes} bytes, {whereabouts}")]
     OutOfBounds { access: Access, bytes: u32, whereabouts: String },
-    #[error("{access} of {bytes} bytes at {whereabouts} is not aligned to {bytes}")]
+    #[error("misaligned: {access} of {bytes} bytes at {whereabouts}")]
     Misaligned { access: Access, bytes: u32, whereabouts: String },
-    #[error("read of {bytes} bytes at {whereabouts}, which nothing has written")]
+    #[error("uninitialised: read of {bytes} bytes at {whereabouts}, which nothing has written")]
     Uninitialised { bytes: u32, whereabouts: String },
     #[error(
-        "{access} of {bytes} bytes at {whereabouts}, to which an asynchronous copy has not been waited for"
+        "copy in flight: {access} of {bytes} bytes at {whereabouts}, to which an asynchronous copy is not waited for"
     )]
     InFlight { access: Access, bytes: u32, whereabouts: String },
-    #[error("write of {bytes} bytes at {whereabouts}, which is for reading only")]
+    #[error("read-only: write of {bytes} bytes at {whereabouts}")]
     ReadOnly { bytes: u32, whereabouts: String },
     #[error(
         "race: {access} of {bytes} bytes at {whereabouts}, after a {other} by {by} with nothing between that orders them"
     )]
     Race { access: Access, bytes: u32, whereabouts: String, other: Access, by: String },
     #[error(
-        "read of {bytes} bytes at {whereabouts} through the read-only cache, though this launch wrote them"
+        "stale: read of {bytes} bytes at {whereabouts} through the read-only cache, though this launch wrote them"
     )]
     StaleCache { bytes: u32, whereabouts: String },
     #[error("divergent barrier: {arrived} of {live} live threads of the warp have come")]
@@ -68,9 +68,9 @@ pub enum Violation {
         "deadlock: every warp of the block waits, and barrier {barrier} has {arrived} of {expected} threads"
     )]
     Deadlock { barrier: u32, arrived: u32, expected: u32 },
-    #[error("lanes {mask:#010x} should take part, and lanes {active:#010x} are here")]
+    #[error("divergent warp: lanes {mask:#010x} should take part, and lanes {active:#010x} are here")]
     DivergentWarp { mask: u32, active: u32 },
-    #[error("lane {lane} reads lane {from}, which takes no part")]
+    #[error("shuffle: lane {lane} reads lane {from}, which takes no part")]
     ShuffleFromNobody { lane: u32, from: u32 },
     #[error("the kernel trapped")]
     Trap,

@@ -87,7 +87,8 @@ mod tests {
     #[test]
     fn branches_meet_where_all_ways_pass() {
         // name, successors, expected; the exit is the number of nodes.
-        let cases: [(&str, &[&[u32]], &[u32]); 5] = [
+        type Case = (&'static str, &'static [&'static [u32]], &'static [u32]);
+        let cases: [Case; 5] = [
             ("straight", &[&[1], &[2]], &[1, 2]),
             ("if and else", &[&[1, 2], &[3], &[3], &[4]], &[3, 3, 3, 4]),
             ("loop with a break", &[&[1], &[2, 4], &[3, 4], &[1], &[5]], &[1, 4, 4, 1, 5]),

@@ -83,7 +83,7 @@ impl<'a> Names<'a> {
             names.results.push(field);
             names.scopes[0].names.insert(variable.name.clone(), Symbol::Frame(field));
         }
-        names.walk(function.body.as_deref().unwrap_or_default(), 0, function.is_entry, layout)?;
+        names.walk(function.body.as_deref().unwrap_or_default(), 0, layout)?;
         Ok(names)
     }
 
@@ -93,13 +93,7 @@ impl<'a> Names<'a> {
         Field { at, bytes: variable.bytes }
     }
 
-    fn walk(
-        &mut self,
-        body: &'a [Statement],
-        scope: usize,
-        is_entry: bool,
-        layout: &mut Layout,
-    ) -> Result<(), String> {
+    fn walk(&mut self, body: &'a [Statement], scope: usize, layout: &mut Layout) -> Result<(), String> {
         for statement in body {
             match statement {
                 Statement::Label(name) => {
@@ -127,7 +121,7 @@ impl<'a> Names<'a> {
                 }
                 Statement::Block(inner) => {
                     self.scopes.push(Scope { parent: scope, ..Scope::default() });
-                    self.walk(inner, self.scopes.len() - 1, is_entry, layout)?;
+                    self.walk(inner, self.scopes.len() - 1, layout)?;
                 }
                 Statement::Instruction(instruction) => self.instructions.push((instruction, scope)),
                 Statement::Targets(name, list) => {

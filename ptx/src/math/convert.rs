@@ -6,7 +6,7 @@
 use super::half::enter;
 use super::integer;
 use super::lanes::{Compute, Word, one, two};
-use super::round::{BF16, F16, Format, Rounding, TF32, flush, narrow, odd, to_f32, to_integer};
+use super::round::{BF16, F16, Format, Rounding, TF32, directed, flush, narrow, odd, to_f32, to_integer};
 use crate::types::Type;
 
 /// What stands between `cvt` and its types.
@@ -37,7 +37,14 @@ pub fn convert(to: Type, from: Type, how: Conversion) -> Option<Compute> {
     match (to.is_float(), from.is_float()) {
         (false, false) => integer::convert(from, to, how.sat),
         (true, false) => integer::with_int!(from, I => {
-            Some(one(move |a: I| encode(from_integer(a as i128), to, how)))
+            let mode = how.rounding.unwrap_or(Rounding::Nearest);
+            if to == Type::F64 {
+                return Some(one(move |a: I| directed(parts(a as i128), mode)));
+            }
+            Some(one(move |a: I| {
+                let (near, lost) = parts(a as i128);
+                encode(odd(near, lost), to, how)
+            }))
         }),
         (false, true) => {
             let signed_range = integer::range(to);
@@ -81,15 +88,16 @@ fn decoder(from: Type, how: Conversion) -> Option<impl Fn(u64) -> f64 + Send + S
     })
 }
 
-fn from_integer(value: i128) -> f64 {
+/// The nearest f64 and what it lacks.
+fn parts(value: i128) -> (f64, f64) {
     let near = value as f64;
-    odd(near, (value - near as i128) as f64)
+    (near, (value - near as i128) as f64)
 }
 
 fn encode(value: f64, to: Type, how: Conversion) -> u64 {
     let mode = how.rounding.unwrap_or(Rounding::Nearest);
     let value = if how.sat { if value > 0.0 { value.min(1.0) } else { 0.0 } } else { value };
-    let value = if how.relu && !(value > 0.0) && !value.is_nan() { 0.0 } else { value };
+    let value = if how.relu && value <= 0.0 { 0.0 } else { value };
     match to {
         Type::F64 => value.to_bits(),
         Type::F32 => {

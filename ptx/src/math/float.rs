@@ -4,7 +4,7 @@
 //! instruction. Single precision returns the canonical NaN; `.ftz` flushes operands and result.
 
 use super::lanes::{Compare, Compute, Word, compare, one, three, two};
-use super::round::{Rounding, canonical, flush, odd, saturate, to_f32, two_sum};
+use super::round::{Rounding, canonical, directed, flush, odd, saturate, to_f32, two_sum};
 
 /// The modifiers of a float instruction.
 #[derive(Clone, Copy, Debug)]
@@ -140,20 +140,6 @@ pub fn double(opcode: &str, mode: Mode) -> Option<Compute> {
         "copysign" => two(|a: f64, b: f64| b.copysign(a)),
         _ => return None,
     })
-}
-
-/// The neighbour of `sum` in the mode's direction, if something was lost on that side.
-fn directed((sum, lost): (f64, f64), mode: Rounding) -> f64 {
-    let up = lost > 0.0;
-    let down = lost < 0.0;
-    let positive = sum > 0.0;
-    match mode {
-        Rounding::Up if up => sum.next_up(),
-        Rounding::Down if down => sum.next_down(),
-        Rounding::Zero if down && positive => sum.next_down(),
-        Rounding::Zero if up && !positive => sum.next_up(),
-        _ => sum,
-    }
 }
 
 fn least64(a: f64, b: f64) -> f64 {

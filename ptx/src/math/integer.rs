@@ -79,22 +79,28 @@ pub fn product(ty: Type, part: Part, add: bool) -> Option<Compute> {
         (Part::Low, true) => three(|a: I, b: I, c: I| a.wrapping_mul(b).wrapping_add(c)),
         (Part::High, false) => two(|a: I, b: I| high(a as i128, b as i128, I::BITS) as I),
         (Part::High, true) => three(|a: I, b: I, c: I| (high(a as i128, b as i128, I::BITS) as I).wrapping_add(c)),
-        (Part::Wide, _) if I::BITS == 64 => return None,
-        (Part::Wide, false) => two(move |a: I, b: I| wide((a as i64).wrapping_mul(b as i64), I::BITS)),
-        (Part::Wide, true) => three(move |a: I, b: I, c: u64| {
-            wide((a as i64).wrapping_mul(b as i64).wrapping_add(c as i64), I::BITS)
-        }),
+        (Part::Wide, _) => return wide_product(ty, add),
     }))
+}
+
+/// A product of twice the width, for the widths whose double fits a register.
+fn wide_product(ty: Type, add: bool) -> Option<Compute> {
+    Some(match (ty, add) {
+        (Type::S16, false) => two(|a: i16, b: i16| a as i32 * b as i32),
+        (Type::U16, false) => two(|a: u16, b: u16| a as u32 * b as u32),
+        (Type::S32, false) => two(|a: i32, b: i32| a as i64 * b as i64),
+        (Type::U32, false) => two(|a: u32, b: u32| a as u64 * b as u64),
+        (Type::S16, true) => three(|a: i16, b: i16, c: i32| (a as i32 * b as i32).wrapping_add(c)),
+        (Type::U16, true) => three(|a: u16, b: u16, c: u32| (a as u32 * b as u32).wrapping_add(c)),
+        (Type::S32, true) => three(|a: i32, b: i32, c: i64| (a as i64 * b as i64).wrapping_add(c)),
+        (Type::U32, true) => three(|a: u32, b: u32, c: u64| (a as u64 * b as u64).wrapping_add(c)),
+        _ => return None,
+    })
 }
 
 fn high(a: i128, b: i128, bits: u32) -> i128 {
     // Of two u64 the product can pass i128's sign bit: the upper half is then right as bits.
     (a.wrapping_mul(b) as u128 >> bits) as i128
-}
-
-/// The lowest `2 * bits` bits.
-fn wide(value: i64, bits: u32) -> u64 {
-    if bits == 32 { value as u64 } else { value as u64 & ((1 << (2 * bits)) - 1) }
 }
 
 /// mul24 and mad24: the low 32 bits of a product of 24-bit numbers.

@@ -47,11 +47,15 @@ impl Word for f64 {
     }
 }
 
+pub type One = Box<dyn Fn(&Lanes) -> Lanes + Send + Sync>;
+pub type Two = Box<dyn Fn(&Lanes, &Lanes) -> Lanes + Send + Sync>;
+pub type Three = Box<dyn Fn(&Lanes, &Lanes, &Lanes) -> Lanes + Send + Sync>;
+
 /// An instruction without side effects, by its number of operands.
 pub enum Compute {
-    One(Box<dyn Fn(&Lanes) -> Lanes + Send + Sync>),
-    Two(Box<dyn Fn(&Lanes, &Lanes) -> Lanes + Send + Sync>),
-    Three(Box<dyn Fn(&Lanes, &Lanes, &Lanes) -> Lanes + Send + Sync>),
+    One(One),
+    Two(Two),
+    Three(Three),
 }
 
 /// A comparison: the lanes in which it holds.

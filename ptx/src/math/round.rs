@@ -45,6 +45,20 @@ pub fn odd(sum: f64, lost: f64) -> f64 {
     }
 }
 
+/// `sum + lost` as an f64: the neighbour of `sum` in the mode's direction, if something was lost on that side.
+pub fn directed((sum, lost): (f64, f64), mode: Rounding) -> f64 {
+    let up = lost > 0.0;
+    let down = lost < 0.0;
+    let positive = sum > 0.0;
+    match mode {
+        Rounding::Up if up => sum.next_up(),
+        Rounding::Down if down => sum.next_down(),
+        Rounding::Zero if down && positive => sum.next_down(),
+        Rounding::Zero if up && !positive => sum.next_up(),
+        _ => sum,
+    }
+}
+
 /// `x` to an integer, in a mode.
 pub fn to_integer(x: f64, mode: Rounding) -> f64 {
     match mode {

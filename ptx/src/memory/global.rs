@@ -167,6 +167,7 @@ impl Memory {
             _ if buffer.is_freed => format!("at byte {at} of {label}, which was given back"),
             ..0 => format!("{} bytes before the start of {label} ({len} bytes)", -at),
             _ if at < len => format!("at byte {at} of {label} ({len} bytes), over its end"),
+            _ if at == len => format!("just past the end of {label} ({len} bytes)"),
             _ => format!("{} bytes past the end of {label} ({len} bytes)", at - len),
         }
     }

@@ -57,17 +57,16 @@ pub struct Actor {
     pub since_grid: u32,
 }
 
-/// How many threads a tag stands for.
+/// How many threads of its block a tag stands for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Debug)]
 enum Crowd {
     Thread,
     Warp,
     Block,
-    Grid,
 }
 
-/// Last accesses of one kind to the words of one buffer: 0, or a thread, its block, the crowd it stands for, the time
-/// and the bytes of the word.
+/// The last access of one kind to a word: 0, or a thread, its block, the crowd it stands for, the time and the bytes of
+/// the word.
 #[derive(Clone, Copy)]
 struct Tag(u64);
 
@@ -89,18 +88,16 @@ impl Tag {
     }
 
     fn crowd(self) -> Crowd {
-        [Crowd::Thread, Crowd::Warp, Crowd::Block, Crowd::Grid][(self.0 >> 31 & 3) as usize]
+        [Crowd::Thread, Crowd::Warp, Crowd::Block, Crowd::Block][(self.0 >> 31 & 3) as usize]
     }
 
     fn time(self) -> u32 {
         (self.0 >> 4) as u32 & MOST_EVENTS
     }
 
-    /// The smallest crowd that holds both.
+    /// The smallest crowd that holds both; they are of one block.
     fn common(self, actor: &Actor) -> Crowd {
-        if self.block() != actor.block || self.crowd() == Crowd::Grid {
-            Crowd::Grid
-        } else if self.thread() / 32 != actor.thread / 32 || self.crowd() == Crowd::Block {
+        if self.thread() / 32 != actor.thread / 32 || self.crowd() == Crowd::Block {
             Crowd::Block
         } else if self.thread() != actor.thread || self.crowd() == Crowd::Warp {
             Crowd::Warp
@@ -110,22 +107,23 @@ impl Tag {
     }
 
     fn is_ordered_before(self, actor: &Actor) -> bool {
+        if self.block() != actor.block {
+            return actor.since_grid > self.time();
+        }
         match self.common(actor) {
             Crowd::Thread => true,
             Crowd::Warp => actor.since_warp > self.time(),
             Crowd::Block => actor.since_block > self.time(),
-            Crowd::Grid => actor.since_grid > self.time(),
         }
     }
 
     fn who(self, actor: &Actor) -> String {
         let thread = self.thread();
         match (self.crowd(), self.block() == actor.block) {
-            (Crowd::Grid, _) => "threads of several blocks".into(),
-            (Crowd::Block, true) => "threads of several warps".into(),
+            (_, false) => format!("block {}", self.block()),
             (Crowd::Thread, true) => format!("thread {thread} of the block"),
             (Crowd::Warp, true) => format!("threads of warp {}", thread / 32),
-            (_, false) => format!("block {}", self.block()),
+            (Crowd::Block, true) => "threads of several warps".into(),
         }
     }
 }
@@ -141,6 +139,8 @@ pub struct Conflict {
 pub struct Shadow {
     writers: Vec<u64>,
     readers: Vec<u64>,
+    /// When a block other than that of the last reader read the word; 0 if none did.
+    other_readers: Vec<u32>,
 }
 
 fn words(at: usize, bytes: usize) -> impl Iterator<Item = (usize, u64)> {
@@ -153,13 +153,15 @@ fn words(at: usize, bytes: usize) -> impl Iterator<Item = (usize, u64)> {
 
 impl Shadow {
     pub fn new(bytes: usize) -> Shadow {
-        Shadow { writers: vec![0; bytes.div_ceil(WORD)], readers: vec![0; bytes.div_ceil(WORD)] }
+        let n = bytes.div_ceil(WORD);
+        Shadow { writers: vec![0; n], readers: vec![0; n], other_readers: vec![0; n] }
     }
 
     /// Nothing was touched.
     pub fn clear(&mut self) {
         self.writers.fill(0);
         self.readers.fill(0);
+        self.other_readers.fill(0);
     }
 
     /// True if this launch has written one of the bytes.
@@ -169,29 +171,39 @@ impl Shadow {
 
     pub fn read(&mut self, at: usize, bytes: usize, actor: &Actor) -> Option<Conflict> {
         for (word, mask) in words(at, bytes) {
-            if let Some(conflict) = conflict(self.writers[word], mask, actor, Access::Write) {
+            if let Some(conflict) = self.conflict_with_writer(word, mask, actor) {
                 return Some(conflict);
             }
-            let last = Tag(self.readers[word]);
-            let alone = Tag::new(actor, Crowd::Thread, mask);
-            // A crowd is remembered for the bytes that all of it read.
-            let both = mask & last.0;
-            self.readers[word] = if both == 0 || last.is_ordered_before(actor) {
-                alone.0
-            } else {
-                Tag::new(actor, last.common(actor), both).0
-            };
+            self.remember_reader(word, mask, actor);
         }
         None
+    }
+
+    fn remember_reader(&mut self, word: usize, mask: u64, actor: &Actor) {
+        let last = Tag(self.readers[word]);
+        // A crowd is remembered for the bytes that all of it read.
+        let both = mask & last.0;
+        let others = &mut self.other_readers[word];
+        if both == 0 || actor.since_grid > *others {
+            *others = 0;
+        }
+        self.readers[word] = if both == 0 || last.is_ordered_before(actor) {
+            Tag::new(actor, Crowd::Thread, if *others == 0 { mask } else { both }).0
+        } else if last.block() == actor.block {
+            Tag::new(actor, last.common(actor), both).0
+        } else {
+            *others = last.time();
+            Tag::new(actor, Crowd::Thread, both).0
+        };
     }
 
     /// `same`: what is written is what is there, which harms no other writer.
     pub fn write(&mut self, at: usize, bytes: usize, actor: &Actor, same: bool) -> Option<Conflict> {
         for (word, mask) in words(at, bytes) {
-            if !same && let Some(conflict) = conflict(self.writers[word], mask, actor, Access::Write) {
+            if !same && let Some(conflict) = self.conflict_with_writer(word, mask, actor) {
                 return Some(conflict);
             }
-            if let Some(conflict) = conflict(self.readers[word], mask, actor, Access::Read) {
+            if let Some(conflict) = self.conflict_with_reader(word, mask, actor) {
                 return Some(conflict);
             }
             let last = Tag(self.writers[word]);
@@ -206,16 +218,27 @@ impl Shadow {
     /// An atomic access leaves no trace: it races with plain accesses, never with its like.
     pub fn atomic(&self, at: usize, bytes: usize, actor: &Actor) -> Option<Conflict> {
         words(at, bytes).find_map(|(word, mask)| {
-            conflict(self.writers[word], mask, actor, Access::Write)
-                .or_else(|| conflict(self.readers[word], mask, actor, Access::Read))
+            self.conflict_with_writer(word, mask, actor)
+                .or_else(|| self.conflict_with_reader(word, mask, actor))
         })
     }
-}
 
-fn conflict(tag: u64, mask: u64, actor: &Actor, other: Access) -> Option<Conflict> {
-    let tag = Tag(tag);
-    if tag.0 & mask == 0 || tag.is_ordered_before(actor) {
-        return None;
+    fn conflict_with_writer(&self, word: usize, mask: u64, actor: &Actor) -> Option<Conflict> {
+        let tag = Tag(self.writers[word]);
+        let is_fine = tag.0 & mask == 0 || tag.is_ordered_before(actor);
+        (!is_fine).then(|| Conflict { other: Access::Write, by: tag.who(actor) })
     }
-    Some(Conflict { other, by: tag.who(actor) })
+
+    fn conflict_with_reader(&self, word: usize, mask: u64, actor: &Actor) -> Option<Conflict> {
+        let tag = Tag(self.readers[word]);
+        if tag.0 & mask == 0 {
+            return None;
+        }
+        if !tag.is_ordered_before(actor) {
+            return Some(Conflict { other: Access::Read, by: tag.who(actor) });
+        }
+        let others = self.other_readers[word];
+        let is_fine = others == 0 || actor.since_grid > others;
+        (!is_fine).then(|| Conflict { other: Access::Read, by: "another block".into() })
+    }
 }

@@ -82,6 +82,9 @@ impl Shared {
             Some((name, start, bytes)) if at < (start + bytes) as u64 => {
                 format!("byte {} of shared `{name}` ({bytes} bytes)", at - *start as u64)
             }
+            Some((name, start, bytes)) if at == (start + bytes) as u64 => {
+                format!("just past the end of shared `{name}` ({bytes} bytes)")
+            }
             Some((name, start, bytes)) => {
                 format!(
                     "{} bytes past the end of shared `{name}` ({bytes} bytes)",

@@ -479,6 +479,9 @@ impl<'t> Parser<'t> {
             }
             Kind::Minus => {
                 self.next();
+                if self.peek().kind == Kind::Minus {
+                    return self.fail("`-` twice".into());
+                }
                 Ok(match self.operand()? {
                     Operand::Integer(value) => Operand::Integer(value.wrapping_neg()),
                     Operand::Double(bits) => Operand::Double(bits ^ 1 << 63),

@@ -81,6 +81,7 @@ extern "C" __global__ void compact(const int* __restrict__ x, int* __restrict__ 
     unsigned kept = __ballot_sync(0xffffffffu, x[i] % 2 == 0);
     if (kept >> lane & 1) y[i - lane + __popc(kept & ((1u << lane) - 1))] = x[i];
     if (lane == 0) count[i / 32] = __popc(kept);
+    __syncwarp();
     if (__all_sync(0xffffffffu, x[i] > 0) && lane == 1) count[i / 32] += 100;
     if (__any_sync(0xffffffffu, x[i] == 7) && lane == 1) count[i / 32] += 1000;
     if (i == 0) atomicAdd(&launches, 1u);

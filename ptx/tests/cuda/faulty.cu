@@ -44,7 +44,9 @@ extern "C" __global__ void left_before_barrier(float* y, int n) {
 
 extern "C" __global__ void race_between_warps(float* y) {
     __shared__ float tile[64];
-    tile[threadIdx.x] = threadIdx.x;
+    tile[threadIdx.x] = 0.0f;
+    __syncthreads();
+    tile[threadIdx.x] += threadIdx.x;
     y[threadIdx.x] = tile[63 - threadIdx.x];
 }
 
@@ -97,6 +99,8 @@ extern "C" __global__ void copy_without_wait(const float4* x, float4* y) {
 
 extern "C" __global__ void copy_without_barrier(const float4* x, float4* y) {
     __shared__ float4 tile[64];
+    tile[threadIdx.x] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    __syncthreads();
     unsigned to = static_cast<unsigned>(__cvta_generic_to_shared(&tile[threadIdx.x]));
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(x + threadIdx.x));
     asm volatile("cp.async.wait_all;");

@@ -1,4 +1,4 @@
-//! The same bits: for any number of threads, and however often a run is stopped and goes on.
+//! The same bits: for any number of threads, and however often a run is stopped and goes on; in f32 and in bf16.
 //!
 //! What enters: a network with dropout, states and Adam, large enough that every thread has work, on batches of which the
 //! last of each epoch is short. What fails: one bit of one loss, or of one variable.
@@ -25,8 +25,9 @@ train net {
 }
 ";
 
-fn model() -> Model {
-    gradc::check(&gradc::load("net.model", MODEL), &Data::default(), &[]).unwrap()
+fn model(precision: &str) -> Model {
+    let settings = [("precision".into(), precision.into())];
+    gradc::check(&gradc::load("net.model", MODEL), &Data::default(), &settings).unwrap()
 }
 
 fn trainer(model: &Model, n_threads: usize) -> Trainer<'_, Compiled<'_>> {
@@ -55,7 +56,11 @@ fn bits(tensors: &Tensors) -> Vec<(String, Vec<u32>)> {
 
 #[test]
 fn any_number_of_threads_computes_the_same_bits() {
-    let model = model();
+    ["f32", "bf16"].into_iter().for_each(check_threads);
+}
+
+fn check_threads(precision: &str) {
+    let model = model(precision);
     let mut one = trainer(&model, 1);
     let losses = train(&mut one, None, u64::MAX);
     assert_eq!(losses.len(), 2 * 18);
@@ -68,7 +73,11 @@ fn any_number_of_threads_computes_the_same_bits() {
 
 #[test]
 fn a_run_that_was_stopped_goes_on_to_the_same_bits() {
-    let model = model();
+    ["f32", "bf16"].into_iter().for_each(check_stops);
+}
+
+fn check_stops(precision: &str) {
+    let model = model(precision);
     let mut whole = trainer(&model, 2);
     let losses = train(&mut whole, None, u64::MAX);
     let place = tempfile::tempdir().unwrap();

@@ -2,8 +2,8 @@
 //!
 //! What enters: `tests/parity/NAME.model` and `NAME.safetensors`, made by `tests/parity/make.py` from PyTorch's own
 //! modules: data, weights before, the loss of each step. What leaves: for each architecture the largest relative
-//! deviation of the loss, printed (`cargo test --test parity -- --nocapture`). What fails: a deviation of 1e-3 or more, a
-//! weight that has no twin, fewer than twelve architectures.
+//! deviation of the loss, printed (`cargo test --test parity -- --nocapture`). What fails: a deviation of 1e-3 or more, in bf16 (which
+//! PyTorch's losses are not) of 1e-2 in the mean over all steps, a weight that has no twin, fewer than twelve architectures.
 
 use gradc::base::{DType, Dim, TensorType};
 use gradc::train::compiled::Compiled;
@@ -17,6 +17,9 @@ use std::time::Duration;
 
 /// Relative to PyTorch's loss in the same step.
 const TOLERANCE: f64 = 1e-3;
+/// Of the mean of all losses, for training in bf16. That of a single step tells nothing: the steps of `cnn`, which go in the
+/// directions of signs at first, are off by up to 4 % here and in PyTorch's own automatic mixed precision.
+const TOLERANCE_BF16: f64 = 1e-2;
 const STEPS: usize = 50;
 
 fn architectures() -> Vec<PathBuf> {
@@ -44,7 +47,7 @@ fn field(name: &str, view: &TensorView) -> Field {
 }
 
 /// The loss of each step: PyTorch's, and gradc's.
-fn curves(path: &Path) -> Result<(Vec<f32>, Vec<f32>), String> {
+fn curves(path: &Path, precision: &str) -> Result<(Vec<f32>, Vec<f32>), String> {
     let text = std::fs::read_to_string(path).unwrap();
     let bytes = std::fs::read(path.with_extension("safetensors")).map_err(|e| e.to_string())?;
     let tensors = SafeTensors::deserialize(&bytes).map_err(|e| e.to_string())?;
@@ -57,7 +60,7 @@ fn curves(path: &Path) -> Result<(Vec<f32>, Vec<f32>), String> {
         }
     }
     let data = Data::default().with_memory("data", fields).map_err(|e| e.to_string())?;
-    let model = gradc::check(&gradc::load("parity.model", &text), &data, &[])
+    let model = gradc::check(&gradc::load("parity.model", &text), &data, &[("precision".into(), precision.into())])
         .map_err(|errors| errors.iter().map(|e| e.message.clone()).collect::<Vec<_>>().join("; "))?;
     let own: Vec<&str> = model.variables.iter().filter(|v| v.trained).map(|v| v.path.as_str()).collect();
     if let Some(missing) = own.iter().find(|path| !before.contains_key(**path)) {
@@ -84,10 +87,20 @@ fn curves(path: &Path) -> Result<(Vec<f32>, Vec<f32>), String> {
 
 #[test]
 fn whole_models_train_as_in_pytorch() {
+    compare("f32", TOLERANCE, |_, step| step);
+}
+
+#[test]
+fn whole_models_train_nearly_so_in_bf16() {
+    compare("bf16", TOLERANCE_BF16, |mean, _| mean);
+}
+
+/// `judged` chooses between the deviation of the mean and the largest of a step.
+fn compare(precision: &str, tolerance: f64, judged: fn(f64, f64) -> f64) {
     let (architectures, mut failures) = (architectures(), Vec::new());
     for path in &architectures {
         let name = path.file_stem().unwrap().to_string_lossy();
-        let (wanted, found) = match curves(path) {
+        let (wanted, found) = match curves(path, precision) {
             Ok(curves) => curves,
             Err(error) => {
                 failures.push(format!("{name}: {error}"));
@@ -99,13 +112,16 @@ fn whole_models_train_as_in_pytorch() {
         let (step, largest) = deviations.enumerate().fold((0, 0.0), |most, (step, deviation)| {
             if deviation > most.1 || deviation.is_nan() { (step, deviation) } else { most }
         });
+        let sum = |losses: &[f32]| losses.iter().map(|x| f64::from(*x)).sum::<f64>();
+        let mean = (sum(&found) / sum(&wanted) - 1.0).abs();
         println!(
-            "{name:12} loss {:.4} to {:.4}, largest deviation {largest:.1e} in step {step}",
+            "{name:12} {precision} loss {:.4} to {:.4}, largest deviation {largest:.1e} in step {step}, of the mean {mean:.1e}",
             found[0],
             found[STEPS - 1]
         );
-        if largest.is_nan() || largest >= TOLERANCE {
-            failures.push(format!("{name}: the loss deviates by {largest:.1e} in step {step}"));
+        let judged = judged(mean, largest);
+        if judged.is_nan() || judged >= tolerance {
+            failures.push(format!("{name}: the loss deviates by {judged:.1e}, most in step {step}"));
         }
     }
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));

@@ -1,4 +1,4 @@
-//! The choices that graph and nest share: which reduction, which order, which random numbers.
+//! The choices that several rooms share: which reduction, which order, which random numbers, which precision.
 
 use super::DType;
 use std::cmp::Ordering;
@@ -40,4 +40,28 @@ pub enum Distribution {
     Uniform,
     /// Mean 0, deviation 1 (Box and Muller, "A Note on the Generation of Random Normal Deviates", 1958).
     Normal,
+}
+
+/// In what a program's products are computed; `passes/precision.rs` has what it means.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Precision {
+    #[default]
+    F32,
+    Bf16,
+}
+
+impl Precision {
+    pub const ALL: [Precision; 2] = [Precision::F32, Precision::Bf16];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Precision::F32 => "f32",
+            Precision::Bf16 => "bf16",
+        }
+    }
+
+    /// The inverse of `name`.
+    pub fn from_name(name: &str) -> Option<Precision> {
+        Precision::ALL.into_iter().find(|p| p.name() == name)
+    }
 }

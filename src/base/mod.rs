@@ -13,7 +13,7 @@ pub mod stopwatch;
 
 pub use dim::Dim;
 pub use dtype::DType;
-pub use kinds::{Distribution, ReduceOp, sort_order};
+pub use kinds::{Distribution, Precision, ReduceOp, sort_order};
 
 /// A tensor's type: element type and sizes, outermost first. Rank 0 is a scalar.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]

@@ -50,7 +50,10 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     match arguments.after.as_str() {
         "graph" => say(print(graph, arguments.scopes)),
         "grad" => say(print(&autodiff::differentiate(graph), arguments.scopes)),
-        "optimized" => say(print(&passes::optimize(&autodiff::differentiate(graph)), arguments.scopes)),
+        "optimized" => {
+            let graph = passes::optimize_in(model.settings.precision, &autodiff::differentiate(graph));
+            say(print(&graph, arguments.scopes))
+        }
         "plan" => say(crate::plan::report(&plan_of(model, program))),
         "nest" => say(plan_of(model, program).kernels.iter().map(|k| format!("{k}\n")).collect::<String>()),
         "clif" => {

@@ -32,6 +32,10 @@ pub struct ModelArguments {
     /// Examples in a step
     #[arg(long)]
     batch: Option<u64>,
+    /// Of what a step multiplies and keeps: f32, or bf16, which is faster and takes less memory (parameters, sums and losses
+    /// stay f32) [default: the train block's `precision`, or f32]
+    #[arg(long, value_parser = ["f32", "bf16"])]
+    precision: Option<String>,
     /// Threads to compute with; results do not depend on it [default: as many as the machine has]
     #[arg(long)]
     threads: Option<usize>,
@@ -46,7 +50,8 @@ impl ModelArguments {
         let flags =
             [("seed", self.seed), ("epochs", self.epochs), ("steps", self.steps), ("batch", self.batch)];
         let flags = flags.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value?)));
-        self.set.iter().cloned().chain(flags).collect()
+        let precision = self.precision.iter().map(|value| format!("precision={value}"));
+        self.set.iter().cloned().chain(flags).chain(precision).collect()
     }
 
     fn threads(&self) -> Result<usize, Failure> {

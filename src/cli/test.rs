@@ -5,12 +5,14 @@
 
 use super::output::{Failure, report, say};
 use super::project::{ModelArguments, Project};
+use crate::base::Precision;
 use crate::graph::Graph;
 use crate::model::{CheckedClaim, Model, Program, Subject, TestBlock, Variable, examples};
+use crate::plan::Plan;
 use crate::train::engine;
 use crate::train::gradcheck::{gradcheck, gradcheck_function};
 use crate::train::interpreted::Interpreted;
-use crate::train::planned::plan_graph;
+use crate::train::planned::{plan_graph, plan_of};
 use crate::train::run::{Event, Flow, Trainer};
 use gradc_dsl::ast::BinaryOp;
 use gradc_dsl::{Diagnostic, SourceMap, Span, page};
@@ -150,7 +152,8 @@ fn check_train(
     let model = &project.model;
     match claim {
         CheckedClaim::Compare { quantity, op, value, span, .. } => {
-            let found = measure(quantity, &model.train, &model.variables, model.settings.batch);
+            let plan = || plan_of(model, engine::Program::Train);
+            let found = measure(quantity, &model.train, &model.variables, &plan);
             Ok(compare(found, *op, *value, *span))
         }
         CheckedClaim::GradCheck(span) => {
@@ -180,7 +183,8 @@ fn check_function(
 ) -> Result<Option<Diagnostic>, Failure> {
     match claim {
         CheckedClaim::Compare { quantity, op, value, span, .. } => {
-            Ok(compare(measure(quantity, graph, variables, 1), *op, *value, *span))
+            let plan = || plan_graph(graph, 1, Precision::F32);
+            Ok(compare(measure(quantity, graph, variables, &plan), *op, *value, *span))
         }
         CheckedClaim::GradCheck(span) => Ok(gradients(&gradcheck_function(graph, variables, 0)?, *span)),
         CheckedClaim::InRange { span, .. } => Ok(wrong(
@@ -192,7 +196,7 @@ fn check_function(
 }
 
 /// `params`, `states`, `nodes`, or what the plan says.
-fn measure(quantity: &str, graph: &Graph, variables: &[Variable], batch: u64) -> f64 {
+fn measure(quantity: &str, graph: &Graph, variables: &[Variable], plan: &dyn Fn() -> Plan) -> f64 {
     let elements = |trained: bool| -> f64 {
         let counted = variables.iter().filter(|v| v.trained == trained);
         counted.map(|v| v.ty.n_elements().as_const().unwrap_or(0) as f64).sum()
@@ -201,9 +205,9 @@ fn measure(quantity: &str, graph: &Graph, variables: &[Variable], batch: u64) ->
         "params" => elements(true),
         "states" => elements(false),
         "nodes" => graph.len() as f64,
-        "memory" => plan_graph(graph, batch).peak_bytes(1) as f64,
-        "flops" => plan_graph(graph, batch).flops as f64,
-        "kernels" => plan_graph(graph, batch).kernels.len() as f64,
+        "memory" => plan().peak_bytes(1) as f64,
+        "flops" => plan().flops as f64,
+        "kernels" => plan().kernels.len() as f64,
         _ => f64::NAN,
     }
 }

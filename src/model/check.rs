@@ -5,7 +5,7 @@
 
 use super::elaborate::{Elaborator, Frame, Mode, show};
 use super::load::Program;
-use super::settings::Overrides;
+use super::settings::{Overrides, REPLACED};
 use super::tests_blocks::TestBlock;
 use super::train::prune;
 use super::value::Value;
@@ -314,7 +314,7 @@ pub(super) fn globals<'a>(
 }
 
 fn unknown_overrides(program: &Program, train: &Train, overrides: &Overrides, all: &mut Vec<Diagnostic>) {
-    let mut known: Vec<SmolStr> = ["batch", "epochs", "steps", "seed", "shuffle", "accumulate"]
+    let mut known: Vec<SmolStr> = REPLACED
         .map(SmolStr::from)
         .into_iter()
         .collect();

@@ -47,7 +47,7 @@ pub use load::{Disk, Loader, NoFiles, Program, load};
 pub use settings::Overrides;
 pub use tests_blocks::{CheckedClaim, Subject, TestBlock};
 
-use crate::base::TensorType;
+use crate::base::{Precision, TensorType};
 use crate::graph::Graph;
 use gradc_dsl::Span;
 use smol_str::SmolStr;
@@ -146,6 +146,8 @@ pub struct Settings {
     pub steps: Option<u64>,
     pub seed: u64,
     pub shuffle: bool,
+    /// Of all of the model's programs.
+    pub precision: Precision,
 }
 
 /// A data source as written, `idx("data/mnist-train")`, arguments evaluated.

@@ -6,7 +6,7 @@
 use super::elaborate::Elaborator;
 use super::value::Value;
 use super::{Catalog, DataCall, DataValue, Settings};
-use crate::base::{Dim, TensorType};
+use crate::base::{Dim, Precision, TensorType};
 use gradc_dsl::ast::{ArgumentValue, Expr, ExprKind, Pattern, Train, TrainStatement};
 use gradc_dsl::nearest::nearest;
 use gradc_dsl::{Diagnostic, Span};
@@ -14,8 +14,13 @@ use indexmap::IndexMap;
 use smol_str::SmolStr;
 
 /// Everything a train block can set.
-pub(super) const NAMES: [&str; 9] =
-    ["data", "test", "valid", "batch", "epochs", "steps", "seed", "shuffle", "accumulate"];
+pub(super) const NAMES: [&str; 10] = [
+    "data", "test", "valid", "batch", "epochs", "steps", "seed", "shuffle", "accumulate", "precision",
+];
+
+/// Those that the command line can set.
+pub(super) const REPLACED: [&str; 7] =
+    ["batch", "epochs", "steps", "seed", "shuffle", "accumulate", "precision"];
 
 /// `--set NAME=VALUE`, in order; later ones win.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +55,7 @@ pub(super) struct TrainSettings {
     pub seed: u64,
     pub shuffle: bool,
     pub accumulate: u64,
+    pub precision: Precision,
     /// `epochs * ceil(n / batch)`, or `steps`.
     pub total_steps: Option<u64>,
     /// `let`s of the block that the command line replaces.
@@ -76,6 +82,7 @@ impl TrainSettings {
             steps: self.steps,
             seed: self.seed,
             shuffle: self.shuffle,
+            precision: self.precision,
         })
     }
 }
@@ -106,6 +113,7 @@ impl<'a> Elaborator<'a> {
             seed: 0,
             shuffle: true,
             accumulate: 1,
+            precision: Precision::F32,
             total_steps: None,
             lets: IndexMap::new(),
         };
@@ -138,11 +146,11 @@ impl<'a> Elaborator<'a> {
                 _ => {}
             }
         }
-        for name in ["batch", "epochs", "steps", "seed", "shuffle", "accumulate"] {
+        for name in REPLACED {
             if !seen.contains_key(name)
                 && let Some(value) = overrides.get(name)
             {
-                self.number_setting(&mut settings, name, value, train.name.span);
+                self.plain_setting(&mut settings, name, value, train.name.span);
             }
         }
         self.look_up(train, &mut settings, catalog);
@@ -160,9 +168,9 @@ impl<'a> Elaborator<'a> {
             "data" => settings.data = self.data_call(value),
             "test" => settings.test = self.data_call(value),
             "valid" => settings.valid = self.data_call(value),
-            "batch" | "epochs" | "steps" | "seed" | "shuffle" | "accumulate" => {
+            plain if REPLACED.contains(&plain) => {
                 let result = overrides.get(&name.text).unwrap_or_else(|| self.expr(value));
-                self.number_setting(settings, &name.text, result, value.span);
+                self.plain_setting(settings, &name.text, result, value.span);
             }
             other => {
                 let error = Diagnostic::error(
@@ -176,6 +184,31 @@ impl<'a> Elaborator<'a> {
                     Some(near) => error.help(format!("did you mean `{near}`?")),
                     None => error.help(format!("for a value of your own, write `let {other} = …`")),
                 });
+            }
+        }
+    }
+
+    /// A setting that is a number, a truth value or a word.
+    fn plain_setting(&mut self, settings: &mut TrainSettings, name: &str, value: Value, span: Span) {
+        if name != "precision" {
+            return self.number_setting(settings, name, value, span);
+        }
+        let found = match &value {
+            Value::Text(text) => Precision::from_name(text),
+            _ => None,
+        };
+        match (found, &value) {
+            (Some(precision), _) => settings.precision = precision,
+            (None, Value::Error) => {}
+            (None, _) => {
+                let found = self.describe(&value);
+                self.error(
+                    "E0504",
+                    "`precision` is \"f32\" or \"bf16\"",
+                    span,
+                    format!("this is {found}"),
+                    "write `precision = \"bf16\"`, or leave it out for f32",
+                );
             }
         }
     }

@@ -14,6 +14,7 @@ mod cse;
 mod dce;
 mod fold;
 mod hoist;
+mod precision;
 mod reduce;
 mod scan;
 mod simplify;
@@ -23,6 +24,7 @@ mod window;
 #[cfg(test)]
 mod tests;
 
+use crate::base::Precision;
 use crate::base::stopwatch::timed;
 use crate::graph::{Graph, Node, NodeId, Op, View};
 use crate::scalar::Func;
@@ -66,6 +68,14 @@ pub fn optimize(graph: &Graph) -> Graph {
 /// What every pipeline begins with.
 fn begin(graph: &Graph) -> Graph {
     timed("begin", || dce::run(&cse::run(graph)))
+}
+
+/// Runs all passes for a program of that precision; below f32, what is rounded then stands in the graph.
+pub fn optimize_in(precision: Precision, graph: &Graph) -> Graph {
+    match precision {
+        Precision::F32 => optimize(graph),
+        Precision::Bf16 => optimize(&precision::run(&optimize(graph))),
+    }
 }
 
 /// The graph after the first run of the pass of that name, as `gradc dump --after NAME` shows it.

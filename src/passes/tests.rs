@@ -301,6 +301,57 @@ const CASES: &[(&str, &str, &str, &str)] = &[
     ),
 ];
 
+/// What is rounded for bf16: name of the case, what goes in, what comes out. `loss` is the forward pass.
+const ROUNDED: &[(&str, &str, &str)] = &[
+    (
+        "factors of a product over examples, the weight once",
+        "%0 = input @x : f32[batch, 4]  %1 = param @w : f32[4, 8]  %2 = contract ab,bc->ac %0, %1 : f32[batch, 8]
+         %3 = map exp %2 : f32[batch, 8]  %4 = permute [1, 0] %1 : f32[8, 4]  %5 = contract ab,bc->ac %3, %4 : f32[batch, 4]  output loss = %5",
+        "%0 = input @x : f32[batch, 4]  %1 = cast %0 : bf16[batch, 4]  %2 = param @w : f32[4, 8]  %3 = cast %2 : bf16[4, 8]
+         %4 = contract ab,bc->ac %1, %3 : f32[batch, 8]  %5 = map exp %4 : f32[batch, 8]  %6 = cast %5 : bf16[batch, 8]
+         %7 = permute [1, 0] %3 : bf16[8, 4]  %8 = contract ab,bc->ac %6, %7 : f32[batch, 4]  output loss = %8",
+    ),
+    (
+        "neither an optimizer's product nor a dot product",
+        "%0 = param @w : f32[4, 4]  %1 = contract ab,cb->ac %0, %0 : f32[4, 4]  %2 = input @x : f32[batch, 4]  %3 = param @v : f32[4]
+         %4 = contract ab,b->a %2, %3 : f32[batch]  output loss = %4  update %0 <- %1",
+        "%0 = param @w : f32[4, 4]  %1 = contract ab,cb->ac %0, %0 : f32[4, 4]  %2 = input @x : f32[batch, 4]  %3 = param @v : f32[4]
+         %4 = contract ab,b->a %2, %3 : f32[batch]  output loss = %4  update %0 <- %1",
+    ),
+    (
+        "what is kept for the backward pass, and what that sums over examples",
+        "%0 = input @x : f32[batch, 4]  %1 = param @b : f32[4]  %2 = map exp %0 : f32[batch, 4]  %3 = reduce sum [0, 1] %2 : f32[]
+         %4 = map neg %2 : f32[batch, 4]  %5 = reduce sum [0] %4 : f32[4]  output loss = %3  update %1 <- %5",
+        "%0 = input @x : f32[batch, 4]  %1 = param @b : f32[4]  %2 = map exp %0 : f32[batch, 4]  %3 = cast %2 : bf16[batch, 4]
+         %4 = reduce sum [0, 1] %2 : f32[]  %5 = cast %3 : f32[batch, 4]  %6 = map neg %5 : f32[batch, 4]  %7 = cast %6 : bf16[batch, 4]
+         %8 = cast %7 : f32[batch, 4]  %9 = reduce sum [0] %8 : f32[4]  output loss = %4  update %1 <- %9",
+    ),
+    (
+        "what is compared with 0 may be rounded, what is compared with its maximum not; nor is a statistic",
+        "%0 = input @x : f32[batch, 4]  %1 = param @b : f32[batch, 4]  %2 = map exp %0 : f32[batch, 4]  %3 = map sin %0 : f32[batch, 4]
+         %4 = reduce max [1] %2 : f32[batch]  %5 = map add %2, %3 : f32[batch, 4]  %6 = broadcast [0] %4 : f32[batch, 4]
+         %7 = map eq %2, %6 : bool[batch, 4]  %8 = const 0.0 : f32[]  %9 = broadcast [] %8 : f32[batch, 4]
+         %10 = map gt %3, %9 : bool[batch, 4]  %11 = map and %7, %10 : bool[batch, 4]  %12 = map select %11, %6, %9 : f32[batch, 4]
+         output loss = %5  output m = %4  update %1 <- %12",
+        "%0 = input @x : f32[batch, 4]  %1 = param @b : f32[batch, 4]  %2 = map exp %0 : f32[batch, 4]  %3 = map sin %0 : f32[batch, 4]
+         %4 = cast %3 : bf16[batch, 4]  %5 = reduce max [1] %2 : f32[batch]  %6 = map add %2, %3 : f32[batch, 4]
+         %7 = broadcast [0] %5 : f32[batch, 4]  %8 = map eq %2, %7 : bool[batch, 4]  %9 = const 0.0 : f32[]
+         %10 = broadcast [] %9 : f32[batch, 4]  %11 = cast %4 : f32[batch, 4]  %12 = map gt %11, %10 : bool[batch, 4]
+         %13 = map and %8, %12 : bool[batch, 4]  %14 = map select %13, %7, %10 : f32[batch, 4]  output loss = %6  output m = %5  update %1 <- %14",
+    ),
+];
+
+#[test]
+fn what_is_rounded_for_bf16() {
+    for (case, from, to) in ROUNDED {
+        let before = graph(from);
+        verify(&before).unwrap_or_else(|e| panic!("{case}: {e}"));
+        let after = super::dce::run(&super::precision::run(&before));
+        verify(&after).unwrap_or_else(|e| panic!("{case}: {e}"));
+        assert_eq!(print(&after, false), print(&graph(to), false), "{case}");
+    }
+}
+
 /// Statements stand two blanks or a line apart.
 fn graph(text: &str) -> Graph {
     let lines: Vec<&str> = text.split("  ").map(str::trim).filter(|line| !line.is_empty()).collect();

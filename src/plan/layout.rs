@@ -40,11 +40,19 @@ pub fn layouts(graph: &Graph) -> Vec<Layout> {
         let layout = match &node.op {
             Op::View(view) => through_view(graph, id, view, &all[node.operands[0].index()]),
             Op::Detach | Op::After => Some(all[node.operands[0].index()].clone()),
+            _ if is_widening(graph, id) => Some(all[node.operands[0].index()].clone()),
             _ => None,
         };
         all.push(layout.unwrap_or_else(|| Layout::own(graph, id)));
     }
     all
+}
+
+/// Whether a node is a bf16 tensor as f32: what reads it widens each element.
+pub fn is_widening(graph: &Graph, id: NodeId) -> bool {
+    let node = graph.node(id);
+    let of_bf16 = node.operands.first().is_some_and(|x| graph.dtype(*x) == DType::BF16);
+    node.op == Op::Cast && of_bf16 && node.ty.dtype == DType::F32
 }
 
 /// Whether a node is a view that could not be folded, so that its elements must be moved.

@@ -295,7 +295,7 @@ impl<'a> Lowerer<'a> {
     /// An operand's value at the loop's index.
     pub fn value(&mut self, body: &mut Body, read: &Read) -> Value {
         let base = self.graph.node(read.base);
-        match &base.op {
+        let value = match &base.op {
             Op::Const(c) => body.push(Inst::Const { bits: c.to_bits(), dtype: base.ty.dtype }),
             Op::Size(size) => body.push(Inst::Size { size: size.clone() }),
             Op::Iota { .. } => self.index(body, read),
@@ -306,6 +306,10 @@ impl<'a> Lowerer<'a> {
                     body.push(Inst::Load { access })
                 }
             },
+        };
+        match base.ty.dtype == read.dtype {
+            true => value,
+            false => body.push(Inst::Cast { to: read.dtype, argument: value }),
         }
     }
 

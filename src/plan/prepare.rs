@@ -8,7 +8,7 @@
 //! without gaps, and its body is prepared, too.
 //! A copy is a `Cast` to the type that its operand has already.
 
-use super::layout::{is_copy, layouts};
+use super::layout::{is_copy, is_widening, layouts};
 use super::pack::pack;
 use super::split::split_sums;
 use crate::graph::rewrite::{Rewriter, copy_node, reachable, rewrite};
@@ -81,9 +81,11 @@ fn sort_last(graph: &Graph) -> Graph {
 }
 
 /// Whether a node has no storage: it is read through another, or written into the bodies of its users.
-fn is_virtual(op: &Op) -> bool {
+fn is_virtual(graph: &Graph, id: NodeId) -> bool {
+    let op = &graph.node(id).op;
     let is_view = matches!(op, Op::View(view) if !matches!(view, View::Pad { .. }));
     is_view
+        || is_widening(graph, id)
         || matches!(op, Op::Detach | Op::After | Op::Const(_) | Op::Iota { .. } | Op::Size(_))
         || matches!(op, Op::Input(_) | Op::Param(_) | Op::State(_))
 }
@@ -118,9 +120,10 @@ fn copy_where_needed(graph: &Graph) -> Graph {
         rewriter.enter(id);
         let node = graph.node(id);
         let mut operands = rewriter.operands(id);
-        let in_body = |old: NodeId| {
+        let has_no_memory = |old: NodeId| {
             let base = old_layouts[old.index()].base;
-            matches!(graph.node(base).op, Op::Const(_) | Op::Iota { .. } | Op::Size(_))
+            let is_written = matches!(graph.node(base).op, Op::Const(_) | Op::Iota { .. } | Op::Size(_));
+            is_written || graph.dtype(base) != graph.dtype(old)
         };
         let must_lie_in_memory: &[usize] = match node.op {
             Op::Contract(_) => &[0, 1],
@@ -143,13 +146,13 @@ fn copy_where_needed(graph: &Graph) -> Graph {
             // A turn finds its slice of a tensor at the turn's number of slices from its start.
             for (operand, old) in operands.iter_mut().zip(&node.operands) {
                 let layout = &old_layouts[old.index()];
-                if in_body(*old) || layout.strides != graph.ty(*old).row_major_strides() {
+                if has_no_memory(*old) || layout.strides != graph.ty(*old).row_major_strides() {
                     *operand = copy(&mut rewriter.new, *operand);
                 }
             }
         }
         for &i in must_lie_in_memory {
-            if in_body(node.operands[i]) {
+            if has_no_memory(node.operands[i]) {
                 operands[i] = copy(&mut rewriter.new, operands[i]);
             }
         }
@@ -163,7 +166,7 @@ fn copy_where_needed(graph: &Graph) -> Graph {
     // Each root gets a node of its own, so that no two share a buffer that one of them may be written into.
     let mut taken: Vec<NodeId> = Vec::new();
     let mut own = |new: &mut Graph, id: NodeId| {
-        let image = if is_virtual(&new.node(id).op) || taken.contains(&id) { copy(new, id) } else { id };
+        let image = if is_virtual(new, id) || taken.contains(&id) { copy(new, id) } else { id };
         taken.push(image);
         image
     };

@@ -4,14 +4,16 @@
 //! order of the node's own axes, then the reducing ones), and the operand's layout along them. Grouping asks whether a
 //! tile of rows suffices, lowering makes accesses of it. Invariant: the row axis, if any, is axis 0.
 
-use super::layout::Layout;
-use crate::base::Dim;
+use super::layout::{Layout, is_widening};
+use crate::base::{DType, Dim};
 use crate::graph::{Graph, Node, NodeId, Op, View};
 
 /// One operand, as its reader's loop sees it.
 #[derive(Clone, Debug)]
 pub struct Read {
     pub base: NodeId,
+    /// As what it is read: f32, where the base may be bf16.
+    pub dtype: DType,
     pub offset: Dim,
     /// Extents of the loop: `n_parallel` parallel axes, then reducing ones.
     pub extents: Vec<Dim>,
@@ -94,6 +96,7 @@ pub fn has_storage(graph: &Graph, id: NodeId) -> bool {
         Op::View(view) => matches!(view, View::Pad { .. }),
         Op::Input(_) | Op::Param(_) | Op::State(_) => false,
         Op::Const(_) | Op::Iota { .. } | Op::Size(_) | Op::Detach | Op::After => false,
+        Op::Cast => !is_widening(graph, id),
         _ => true,
     }
 }
@@ -161,7 +164,8 @@ fn read(graph: &Graph, layouts: &[Layout], id: NodeId, i: usize) -> Read {
         // Elementwise, and what moves each operand's elements to a place of their own.
         _ => (shape.clone(), shape.len(), layout.strides.clone()),
     };
-    Read { base: layout.base, offset: layout.offset.clone(), extents, n_parallel, strides, indexed }
+    let dtype = graph.dtype(operand);
+    Read { base: layout.base, dtype, offset: layout.offset.clone(), extents, n_parallel, strides, indexed }
 }
 
 type Split = (Vec<Dim>, usize, Vec<Dim>);

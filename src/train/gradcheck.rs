@@ -224,6 +224,7 @@ mod tests {
             steps: None,
             seed: 1,
             shuffle: false,
+            precision: Default::default(),
         };
         let (eval, predict) = (Graph::new(), Graph::new());
         Model {

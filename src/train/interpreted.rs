@@ -2,15 +2,17 @@
 //!
 //! What enters: a checked model. What leaves: an `Engine` that evaluates each graph in f64, node by node, and
 //! rounds variables and outputs to their types after each step. Invariant: nothing between the differentiated
-//! graph and the numbers; no pass, no plan, no generated code.
+//! graph and the numbers; no pass, no plan, no generated code. A model in bf16 is defined by the optimized graph, in which
+//! its roundings stand (`passes/precision.rs`).
 
 use super::engine::{Engine, Program, graph};
 use super::gradcheck::to_f64;
 use crate::autodiff::differentiate;
-use crate::base::{DType, bf16};
+use crate::base::{DType, Precision, bf16};
 use crate::graph::interpret::{Env, Tensor, interpret_step};
 use crate::graph::{Graph, Op};
 use crate::model::Model;
+use crate::passes::optimize_in;
 use smol_str::SmolStr;
 use std::collections::BTreeMap;
 
@@ -43,8 +45,13 @@ fn inputs(graph: &Graph) -> impl Iterator<Item = (&SmolStr, &crate::base::Tensor
 
 impl Engine for Interpreted<'_> {
     fn prepare(&mut self, program: Program) -> Result<Vec<SmolStr>, String> {
-        let graph =
-            self.graphs[program as usize].get_or_insert_with(|| differentiate(graph(self.model, program)));
+        let graph = self.graphs[program as usize].get_or_insert_with(|| {
+            let graph = differentiate(graph(self.model, program));
+            match self.model.settings.precision {
+                Precision::F32 => graph,
+                precision => optimize_in(precision, &graph),
+            }
+        });
         Ok(inputs(graph).map(|(name, _)| name.clone()).collect())
     }
 
@@ -139,6 +146,7 @@ mod tests {
             steps: None,
             seed: 1,
             shuffle: true,
+            precision: Default::default(),
         };
         let predict = Graph::new();
         let model = Model {

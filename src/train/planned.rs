@@ -3,6 +3,7 @@
 //! What enters: a graph as the checker made it. What leaves: its plan, for a greatest batch.
 
 use super::engine::{Program, graph};
+use crate::base::Precision;
 use crate::base::stopwatch::timed;
 use crate::graph::Graph;
 use crate::model::Model;
@@ -19,12 +20,12 @@ pub struct Cost {
 
 /// Differentiates, optimizes and plans a program for the model's batch.
 pub fn plan_of(model: &Model, program: Program) -> Plan {
-    plan_graph(graph(model, program), model.settings.batch)
+    plan_graph(graph(model, program), model.settings.batch, model.settings.precision)
 }
 
 /// The same for any graph whose only free size is `batch`.
-pub fn plan_graph(graph: &Graph, batch: u64) -> Plan {
+pub fn plan_graph(graph: &Graph, batch: u64, precision: Precision) -> Plan {
     let graph = timed("differentiate", || autodiff::differentiate(graph));
-    let graph = timed("optimize", || passes::optimize(&graph));
+    let graph = timed("optimize", || passes::optimize_in(precision, &graph));
     timed("plan", || plan::plan(&graph, &plan::Options { max_batch: batch.max(1) as i64 }))
 }

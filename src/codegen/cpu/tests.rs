@@ -7,14 +7,14 @@ use super::oracle::check;
 use super::{Ticking, clif, compile};
 use crate::autodiff::differentiate;
 use crate::base::philox::block;
-use crate::base::{DType, Dim, Distribution, ReduceOp};
+use crate::base::{DType, Dim, Distribution, Precision, ReduceOp};
 use crate::graph::arbitrary::{Wish, random_graph};
 use crate::graph::{NodeId, Op};
 use crate::nest::interpret::Run;
 use crate::nest::samples::*;
 use crate::nest::verify::verify;
 use crate::nest::{BufferRef, Inst, Kernel};
-use crate::passes::optimize;
+use crate::passes::optimize_in;
 use crate::plan::{Options, Place, Plan, plan};
 use crate::scalar::Func;
 
@@ -247,9 +247,13 @@ fn kernels_of_training_steps() {
             graph.updates.push((leaf, next));
         }
         let batch = env.symbols.get("batch").copied().unwrap_or(1);
-        let plan = plan(&optimize(&differentiate(&graph)), &Options { max_batch: batch + seed as i64 % 3 });
-        let at = Run { batch, seed: env.seed, step: env.step };
-        check_plan(&plan, &format!("seed {seed}\n{graph}"), |name| env.leaves[name].data.clone(), at);
+        let differentiated = differentiate(&graph);
+        for precision in Precision::ALL {
+            let graph = optimize_in(precision, &differentiated);
+            let plan = plan(&graph, &Options { max_batch: batch + seed as i64 % 3 });
+            let at = Run { batch, seed: env.seed, step: env.step };
+            check_plan(&plan, &format!("seed {seed}\n{graph}"), |name| env.leaves[name].data.clone(), at);
+        }
     }
 }
 

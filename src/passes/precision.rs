@@ -1,0 +1,263 @@
+//! What is rounded to bf16 where a model asks for it (`precision = "bf16"`).
+//!
+//! What enters: an optimized graph. What leaves: one in which the roundings stand as casts to bf16, so that its meaning is exact
+//! from here on: every other node is f32, as it was. Three rules, of which all but the first are about the backward pass, that
+//! is what no output needs:
+//!
+//! 1. The factors of a product over examples are rounded; products and sums are f32. A product here has rows, columns and a
+//!    sum, all longer than 1; it is over examples if a factor has `batch` among its sizes. So an optimizer's own products
+//!    are not, nor are dot products.
+//! 2. What the backward pass reads of the forward pass it reads rounded, if `batch` is among its sizes. Exact stay: what
+//!    reductions give, and functions of such alone (the mean and the deviation of a norm, a maximum); and what the backward pass
+//!    compares or cuts into steps, but for comparisons with 0, which rounding does not change.
+//! 3. What the backward pass sums over the examples is rounded, as it would be as a factor beside ones: a bias's gradient.
+//!
+//! So parameters, states, optimizers, losses, residual streams (both ways) and statistics are f32; what lies in memory between forward and
+//! backward pass takes half the bytes; and each weight is rounded once a step. This is what automatic mixed precision does
+//! elsewhere (Micikevicius et al., "Mixed Precision Training", ICLR 2018); there is no scaling of the loss, for a bf16 has
+//! the range of an f32. Before and after:
+//!
+//! ```text
+//! %2 = contract ab,bc->ac %0, %1 : f32[batch, 8]
+//!
+//! %2 = cast %0 : bf16[batch, 4]   %3 = cast %1 : bf16[4, 8]   %4 = contract ab,bc->ac %2, %3 : f32[batch, 8]
+//! ```
+//!
+//! Not here: how the rest of the optimizer treats casts (it moves them up through views), and that a tensor of bf16 is
+//! read as f32 without a copy (`plan/layout.rs`).
+
+use super::known;
+use crate::base::{DType, ReduceOp, TensorType};
+use crate::graph::rewrite::{Rewriter, reachable};
+use crate::graph::{Contraction, Graph, Node, NodeId, Op, Scan, View};
+use crate::scalar::Func;
+use std::collections::HashMap;
+
+pub fn run(graph: &Graph) -> Graph {
+    let forward = reachable(graph, graph.outputs.iter().map(|(_, id)| *id));
+    narrow(graph, &forward)
+}
+
+fn narrow(graph: &Graph, forward: &[bool]) -> Graph {
+    let mut cx = Narrowing {
+        rewriter: Rewriter::new(graph),
+        factors: factors(graph),
+        kept: kept(graph, forward),
+        summed: summed(graph, forward),
+        forward,
+        narrow: HashMap::new(),
+    };
+    for id in graph.ids() {
+        cx.rewriter.enter(id);
+        let image = cx.image(id);
+        cx.rewriter.set(id, image);
+        if [&cx.factors, &cx.kept, &cx.summed].iter().any(|rounded| rounded[id.index()]) {
+            // Here, beside the value itself, and not where it is first read: the value need not be kept until then.
+            cx.narrowed(image);
+        }
+    }
+    cx.rewriter.finish()
+}
+
+struct Narrowing<'a> {
+    rewriter: Rewriter<'a>,
+    /// Of old nodes: which the outputs need.
+    forward: &'a [bool],
+    /// Of old nodes: factors of products over examples (rule 1).
+    factors: Vec<bool>,
+    /// What the backward pass reads rounded of the forward pass (rule 2).
+    kept: Vec<bool>,
+    /// What it sums over the examples (rule 3).
+    summed: Vec<bool>,
+    /// Of new nodes: their bf16.
+    narrow: HashMap<NodeId, NodeId>,
+}
+
+impl Narrowing<'_> {
+    fn image(&mut self, id: NodeId) -> NodeId {
+        let old = self.rewriter.old;
+        let node = old.node(id);
+        let mut operands = self.rewriter.operands(id);
+        let mut node = node.clone();
+        match &mut node.op {
+            Op::Contract(contraction) if is_over_examples(old, id) => {
+                let [left, right] = [self.narrowed(operands[0]), self.narrowed(operands[1])];
+                return self.rewriter.new.contract(left, right, contraction.clone()).expect("the old sizes");
+            }
+            Op::Scan(scan) => {
+                // All that a body makes may be carried: nothing of it is only the backward pass's.
+                let forward = vec![true; scan.body.len()];
+                **scan = Scan { body: narrow(&scan.body, &forward), ..(**scan).clone() };
+            }
+            op if !self.forward[id.index()] && reads_elements(op) => {
+                let is_sum = is_sum_over_examples(old, id);
+                for (operand, old_operand) in operands.iter_mut().zip(&node.operands) {
+                    let base = base(old, *old_operand).index();
+                    if self.kept[base] || is_sum && self.summed[base] {
+                        *operand = self.widened(*operand);
+                    }
+                }
+            }
+            _ => {}
+        }
+        self.rewriter.new.push(Node { operands, ..node })
+    }
+
+    /// The bf16 of a new node, made below the views that it is seen through.
+    fn narrowed(&mut self, id: NodeId) -> NodeId {
+        if let Some(narrow) = self.narrow.get(&id) {
+            return *narrow;
+        }
+        let node = self.rewriter.new.node(id).clone();
+        let narrow = if is_seen_through(&node.op) {
+            let mut operands = node.operands.clone();
+            operands[0] = self.narrowed(operands[0]);
+            let ty = TensorType { dtype: DType::BF16, ..node.ty };
+            self.rewriter.new.push(Node { ty, operands, ..node })
+        } else {
+            self.rewriter.new.cast(id, DType::BF16).expect("any type casts to any other")
+        };
+        self.narrow.insert(id, narrow);
+        narrow
+    }
+
+    /// The bf16 of a new node, as f32.
+    fn widened(&mut self, id: NodeId) -> NodeId {
+        let narrow = self.narrowed(id);
+        self.rewriter.new.cast(narrow, DType::F32).expect("any type casts to any other")
+    }
+}
+
+/// Views that have all elements of what they view; a slice is rounded by itself.
+fn is_seen_through(op: &Op) -> bool {
+    match op {
+        Op::View(view) => !matches!(view, View::Slice { .. } | View::Pad { .. }),
+        op => matches!(op, Op::After | Op::Detach),
+    }
+}
+
+/// What a node is, seen through views.
+fn base(graph: &Graph, mut id: NodeId) -> NodeId {
+    while is_seen_through(&graph.node(id).op) {
+        id = graph.node(id).operands[0];
+    }
+    id
+}
+
+/// Whether it reads its operands one element at a time, so that a bf16 will do where there is one.
+fn reads_elements(op: &Op) -> bool {
+    matches!(op, Op::Map(_) | Op::Reduce { .. } | Op::Cast)
+}
+
+fn has_examples(graph: &Graph, id: NodeId) -> bool {
+    graph.ty(id).shape.iter().any(|size| size.contains("batch"))
+}
+
+/// Rule 1.
+fn is_over_examples(graph: &Graph, id: NodeId) -> bool {
+    let node = graph.node(id);
+    let Op::Contract(Contraction { lhs, rhs, out }) = &node.op else { return false };
+    let is_long = |side: usize, labels: &[u8], label: &u8| {
+        let axis = labels.iter().position(|l| l == label).expect("one of its own");
+        !graph.ty(node.operands[side]).shape[axis].is_const(1)
+    };
+    let has_rows = lhs.iter().any(|l| !rhs.contains(l) && is_long(0, lhs, l));
+    let has_columns = rhs.iter().any(|l| !lhs.contains(l) && is_long(1, rhs, l));
+    let has_sum = lhs.iter().any(|l| !out.contains(l) && is_long(0, lhs, l));
+    let is_f32 = graph.dtype(node.operands[0]) == DType::F32;
+    is_f32 && has_rows && has_columns && has_sum && node.operands.iter().any(|x| has_examples(graph, *x))
+}
+
+/// Rule 3.
+fn is_sum_over_examples(graph: &Graph, id: NodeId) -> bool {
+    let node = graph.node(id);
+    matches!(node.op, Op::Reduce { op: ReduceOp::Sum, .. })
+        && node.ty.dtype == DType::F32
+        && has_examples(graph, node.operands[0])
+        && !has_examples(graph, id)
+}
+
+/// What products over examples multiply.
+fn factors(graph: &Graph) -> Vec<bool> {
+    let mut factors = vec![false; graph.len()];
+    for id in graph.ids().filter(|id| is_over_examples(graph, *id)) {
+        graph.node(id).operands.iter().for_each(|x| factors[base(graph, *x).index()] = true);
+    }
+    factors
+}
+
+/// Rule 3: what is summed.
+fn summed(graph: &Graph, forward: &[bool]) -> Vec<bool> {
+    let mut summed = vec![false; graph.len()];
+    for id in graph.ids().filter(|id| !forward[id.index()] && is_sum_over_examples(graph, *id)) {
+        let base = base(graph, graph.node(id).operands[0]);
+        summed[base.index()] = lies_in_memory(graph, base);
+    }
+    summed
+}
+
+/// Rule 2: what is read.
+fn kept(graph: &Graph, forward: &[bool]) -> Vec<bool> {
+    let statistics = statistics(graph);
+    let (mut read, mut exact) = (vec![false; graph.len()], vec![false; graph.len()]);
+    for id in graph.ids() {
+        let node = graph.node(id);
+        if forward[id.index()] || is_seen_through(&node.op) || is_over_examples(graph, id) {
+            continue;
+        }
+        for operand in &node.operands {
+            let base = base(graph, *operand).index();
+            exact[base] |= !reads_elements(&node.op) || wants_all_digits(graph, node);
+            read[base] |= forward[base];
+        }
+    }
+    let is_kept = |id: NodeId| {
+        let i = id.index();
+        read[i] && !exact[i] && !statistics[i] && lies_in_memory(graph, id)
+    };
+    graph.ids().map(is_kept).collect()
+}
+
+/// Whether it is a value of the graph's own, f32 with a row for each example, that would lie in memory for a later reader.
+fn lies_in_memory(graph: &Graph, id: NodeId) -> bool {
+    let node = graph.node(id);
+    let is_made = matches!(
+        node.op,
+        Op::Map(_) | Op::Cast | Op::Contract(_) | Op::Concat { .. } | Op::Gather { .. } | Op::Fold(_)
+    ) || matches!(node.op, Op::View(View::Pad { .. }));
+    is_made && node.ty.dtype == DType::F32 && has_examples(graph, id)
+}
+
+/// Comparisons but for those with 0, and functions with steps.
+fn wants_all_digits(graph: &Graph, node: &Node) -> bool {
+    let Op::Map(func) = node.op else { return false };
+    let with_zero = node.operands.iter().any(|x| known(graph, *x) == Some(0.0));
+    let keeps_sign = matches!(func, Func::Abs | Func::Sign) || (with_zero && func.arity() == 2);
+    !func.row().kinks.is_empty() && !keeps_sign
+}
+
+/// Reductions, and functions of reductions and of what has no examples.
+fn statistics(graph: &Graph) -> Vec<bool> {
+    let mut is_statistic = vec![false; graph.len()];
+    // What is the same for every example.
+    let mut is_common = vec![false; graph.len()];
+    for id in graph.ids() {
+        let node = graph.node(id);
+        let all = |of: &dyn Fn(&NodeId) -> bool| node.operands.iter().all(of);
+        let is_function = matches!(node.op, Op::Map(_) | Op::Cast) || is_seen_through(&node.op);
+        is_common[id.index()] = match &node.op {
+            Op::Const(_) | Op::Iota { .. } | Op::Size(_) => true,
+            Op::View(View::Broadcast { .. }) if !has_examples(graph, node.operands[0]) => true,
+            _ if is_function => all(&|x| is_common[x.index()]),
+            _ => !has_examples(graph, id),
+        };
+        is_statistic[id.index()] = match &node.op {
+            Op::Reduce { .. } | Op::ArgMax { .. } => true,
+            _ => {
+                let any = node.operands.iter().any(|x| is_statistic[x.index()]);
+                is_function && any && all(&|x| is_statistic[x.index()] || is_common[x.index()])
+            }
+        };
+    }
+    is_statistic
+}

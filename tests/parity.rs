@@ -60,8 +60,9 @@ fn curves(path: &Path, precision: &str) -> Result<(Vec<f32>, Vec<f32>), String> 
         }
     }
     let data = Data::default().with_memory("data", fields).map_err(|e| e.to_string())?;
-    let model = gradc::check(&gradc::load("parity.model", &text), &data, &[("precision".into(), precision.into())])
-        .map_err(|errors| errors.iter().map(|e| e.message.clone()).collect::<Vec<_>>().join("; "))?;
+    let model =
+        gradc::check(&gradc::load("parity.model", &text), &data, &[("precision".into(), precision.into())])
+            .map_err(|errors| errors.iter().map(|e| e.message.clone()).collect::<Vec<_>>().join("; "))?;
     let own: Vec<&str> = model.variables.iter().filter(|v| v.trained).map(|v| v.path.as_str()).collect();
     if let Some(missing) = own.iter().find(|path| !before.contains_key(**path)) {
         return Err(format!("the twin has no `{missing}`; it has {:?}", before.keys()));

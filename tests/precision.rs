@@ -71,7 +71,8 @@ fn assert_near(what: &str, found: &[f32], expected: &[f32], tolerance: f32) {
 #[test]
 fn machine_code_does_what_the_interpreter_says() {
     let model = model(PERCEPTRON, "bf16");
-    let (found, expected) = (losses(&model, Compiled::new(&model, 2)), losses(&model, Interpreted::new(&model)));
+    let (found, expected) =
+        (losses(&model, Compiled::new(&model, 2)), losses(&model, Interpreted::new(&model)));
     // A value on the edge between two bf16 may fall to either side, and a step later all weights have moved.
     assert_near("the first step", &found[..1], &expected[..1], 1e-5);
     assert_near("all steps", &found, &expected, 2e-3);

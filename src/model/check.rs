@@ -314,10 +314,7 @@ pub(super) fn globals<'a>(
 }
 
 fn unknown_overrides(program: &Program, train: &Train, overrides: &Overrides, all: &mut Vec<Diagnostic>) {
-    let mut known: Vec<SmolStr> = REPLACED
-        .map(SmolStr::from)
-        .into_iter()
-        .collect();
+    let mut known: Vec<SmolStr> = REPLACED.map(SmolStr::from).into_iter().collect();
     let lets = items(program).filter_map(|item| match item {
         Item::Setting(binding) => Some(&binding.pattern),
         _ => None,

@@ -87,18 +87,17 @@ fn elaborate(program: &Program) -> Result<(Model, u64, Vec<Claim>), Vec<Diagnost
         return Err(diagnostics);
     }
     let data = DataCall { source: "none".into(), arguments: Vec::new(), span: Span::default() };
-    let settings =
-        Settings {
-            data,
-            test: None,
-            valid: None,
-            batch: 1,
-            epochs: 1,
-            steps: None,
-            seed: 0,
-            shuffle: false,
-            precision: Default::default(),
-        };
+    let settings = Settings {
+        data,
+        test: None,
+        valid: None,
+        batch: 1,
+        epochs: 1,
+        steps: None,
+        seed: 0,
+        shuffle: false,
+        precision: Default::default(),
+    };
     let model = Model {
         name: WRAPPER.into(),
         train: super::train::prune(&cx.graph),

@@ -14,9 +14,8 @@ use indexmap::IndexMap;
 use smol_str::SmolStr;
 
 /// Everything a train block can set.
-pub(super) const NAMES: [&str; 10] = [
-    "data", "test", "valid", "batch", "epochs", "steps", "seed", "shuffle", "accumulate", "precision",
-];
+pub(super) const NAMES: [&str; 10] =
+    ["data", "test", "valid", "batch", "epochs", "steps", "seed", "shuffle", "accumulate", "precision"];
 
 /// Those that the command line can set.
 pub(super) const REPLACED: [&str; 7] =

@@ -79,7 +79,17 @@ fn model(epochs: u64, steps: Option<u64>) -> Model {
         shadows: Vec::new(),
         aggregates: Vec::new(),
         metrics: vec!["loss".into()],
-        settings: Settings { data, test: None, valid: None, batch: 4, epochs, steps, seed: 5, shuffle: true, precision: Default::default() },
+        settings: Settings {
+            data,
+            test: None,
+            valid: None,
+            batch: 4,
+            epochs,
+            steps,
+            seed: 5,
+            shuffle: true,
+            precision: Default::default(),
+        },
     }
 }
 

@@ -4,10 +4,10 @@
 //! compared stands in `oracle.rs`.
 
 use super::oracle::check;
-use super::{Ticking, clif, compile};
+use super::{StepEnv, Ticking, clif, compile};
 use crate::autodiff::differentiate;
 use crate::base::philox::block;
-use crate::base::{DType, Dim, Distribution, Precision, ReduceOp};
+use crate::base::{DType, Dim, Distribution, Precision, ReduceOp, bf16};
 use crate::graph::arbitrary::{Wish, random_graph};
 use crate::graph::{NodeId, Op};
 use crate::nest::interpret::Run;
@@ -254,6 +254,35 @@ fn kernels_of_training_steps() {
             let at = Run { batch, seed: env.seed, step: env.step };
             check_plan(&plan, &format!("seed {seed}\n{graph}"), |name| env.leaves[name].data.clone(), at);
         }
+    }
+}
+
+/// Runs a kernel without scratch over its only tile.
+fn run_raw(kernel: &Kernel, from: *const u8, to: *mut u8) {
+    let program = compile(std::slice::from_ref(kernel), Ticking::Off);
+    let (addresses, env) = ([from.cast_mut(), to], StepEnv::default());
+    // SAFETY: the callers' buffers have the elements that the kernel reads and writes.
+    unsafe { program.function(0)(addresses.as_ptr(), std::ptr::null_mut(), 1, 0, 1, &raw const env) };
+}
+
+/// Bit for bit, NaN and numbers too small to be normal included, in vectors and one at a time.
+#[test]
+fn roundings_to_bf16_are_exact() {
+    let lower = [0, 1, 0x4000, 0x7fff, 0x8000, 0x8001, 0xffff];
+    let bits = (0..=u32::from(u16::MAX)).flat_map(|upper| lower.map(|low| upper << 16 | low));
+    let numbers: Vec<f32> = bits.map(f32::from_bits).collect();
+    for skipped in [0, 3] {
+        let from = &numbers[skipped..];
+        let mut found = vec![0u16; from.len()];
+        let kernel = conversion(DType::F32, DType::BF16, from.len() as i64);
+        run_raw(&kernel, from.as_ptr().cast(), found.as_mut_ptr().cast());
+        for (x, found) in from.iter().zip(&found) {
+            assert_eq!(*found, bf16::to_bits(*x), "of {x:?}, {:08x}", x.to_bits());
+        }
+        let mut back = vec![0f32; found.len()];
+        let kernel = conversion(DType::BF16, DType::F32, found.len() as i64);
+        run_raw(&kernel, found.as_ptr().cast(), back.as_mut_ptr().cast());
+        assert!(found.iter().zip(&back).all(|(half, x)| x.to_bits() == u32::from(*half) << 16));
     }
 }
 

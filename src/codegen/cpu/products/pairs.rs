@@ -190,6 +190,9 @@ pub mod x86 {
         }
     }
 
+    /// How many terms before it is read a row is asked for.
+    const AHEAD: isize = 32;
+
     /// The first `n` of 32 lanes.
     fn lanes(n: usize) -> __mmask32 {
         if n < 32 { (1 << n) - 1 } else { !0 }
@@ -214,6 +217,11 @@ pub mod x86 {
                 let has_second = 2 * pair + 1 < side.n_terms;
                 let to = to.add(pair * side.n_across);
                 for i in (0..side.n_across).step_by(32) {
+                    // A row of terms is a line or two, and the next lies too far away for the CPU to foresee it.
+                    for row in [AHEAD, AHEAD + 1] {
+                        let next = first.wrapping_offset(row * side.along).wrapping_add(i);
+                        _mm_prefetch::<_MM_HINT_T0>(next.cast());
+                    }
                     let mask = lanes(side.n_across - i);
                     let a = _mm512_maskz_loadu_epi16(mask, first.add(i).cast());
                     let second_mask = if has_second { mask } else { 0 };

@@ -97,7 +97,10 @@ fn parts(graph: &Graph, id: NodeId, max_batch: i64) -> Option<i64> {
     let Op::Contract(Contraction { lhs, rhs, out }) = &node.op else { return None };
     let is_plain = matches!((&lhs[..], &rhs[..], &out[..]),
         ([row, k], [same, column], [r, c]) if k == same && row == r && column == c);
-    let of_parameter = matches!(graph.node(node.operands[1]).op, Op::Param(_));
+    let is_parameter = |id: NodeId| matches!(graph.node(id).op, Op::Param(_));
+    // Itself, or rounded to bf16.
+    let right = graph.node(node.operands[1]);
+    let of_parameter = is_parameter(node.operands[1]) || right.op == Op::Cast && is_parameter(right.operands[0]);
     let shape = &graph.ty(node.operands[0]).shape;
     if !is_plain || !of_parameter || shape[0] != Dim::symbol("batch") {
         return None;

@@ -100,7 +100,8 @@ fn parts(graph: &Graph, id: NodeId, max_batch: i64) -> Option<i64> {
     let is_parameter = |id: NodeId| matches!(graph.node(id).op, Op::Param(_));
     // Itself, or rounded to bf16.
     let right = graph.node(node.operands[1]);
-    let of_parameter = is_parameter(node.operands[1]) || right.op == Op::Cast && is_parameter(right.operands[0]);
+    let of_parameter =
+        is_parameter(node.operands[1]) || right.op == Op::Cast && is_parameter(right.operands[0]);
     let shape = &graph.ty(node.operands[0]).shape;
     if !is_plain || !of_parameter || shape[0] != Dim::symbol("batch") {
         return None;

@@ -45,8 +45,8 @@ fn awkward() -> Vec<f32> {
     x.extend([
         f32::INFINITY,
         f32::NEG_INFINITY,
-        1.00390625,
-        1.01171875,
+        1.0 + 2f32.powi(-8),
+        1.0 + 3.0 * 2f32.powi(-8),
         1.0 + 2f32.powi(-11),
         2049.0,
         2051.0,

@@ -76,7 +76,8 @@ pub struct Row {
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    for given in [arguments.peak, arguments.bandwidth].into_iter().flatten().filter(|given| *given <= 0.0) {
+    let given = [arguments.peak, arguments.bandwidth].into_iter().flatten();
+    if let Some(given) = given.into_iter().find(|given| *given <= 0.0) {
         return Err(Failure::Usage(format!("a machine's peak is more than 0, not {given}")));
     }
     let project = Project::open(&arguments.model)?;

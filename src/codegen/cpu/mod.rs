@@ -103,9 +103,10 @@ pub fn compile(kernels: &[Kernel], ticking: Ticking) -> Program {
             .declare_function(&name, Linkage::Local, &cx.func.signature)
             .expect("kernels have names of their own");
         timed("cranelift", || {
-            module.define_function_with_control_plane(id, &mut cx, &mut ControlPlane::default())
-        })
-        .unwrap_or_else(|e| panic!("kernel {} does not compile: {e}", kernel.name));
+            module
+                .define_function_with_control_plane(id, &mut cx, &mut ControlPlane::default())
+                .unwrap_or_else(|e| panic!("kernel {} does not compile: {e}", kernel.name));
+        });
         module.clear_context(&mut cx);
         ids.push(id);
     }

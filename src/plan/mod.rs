@@ -17,6 +17,7 @@ mod lower;
 mod memory;
 mod pack;
 mod prepare;
+mod rematerialise;
 mod report;
 mod scan;
 mod space;
@@ -27,6 +28,7 @@ mod tile;
 mod work;
 
 pub use build::plan;
+pub use rematerialise::{Exceeds, plan_within};
 pub use report::{bytes, report};
 pub use tile::tile_cost;
 pub use work::{Work, work};

@@ -12,7 +12,9 @@
 //! seconds: tiles are dealt evenly or not, each reads what all of them multiply with, and each is started. The number of tiles
 //! is the one whose times on `CORES` are least together, each counted against the best that there is for so many cores; a few
 //! long tiles would be best for one core, many for a large machine, and the plan must not know which it is. What lies in scratch
-//! should stay in a core's second-level cache (`SCRATCH_BYTES`), unless that makes tiles shorter than `LEAST_ROWS`.
+//! should stay in a core's second-level cache (`SCRATCH_BYTES`), unless that makes tiles shorter than `LEAST_ROWS`. Where a row by
+//! itself is past all caches (an example's whole way through a transformer and back), shorter tiles gain no speed, but each
+//! thread has such a scratch: past `MOST_SCRATCH_BYTES` tiles have as few rows as vectors and products allow.
 
 use super::lower::ScratchUse;
 use crate::base::Dim;
@@ -35,6 +37,8 @@ const MOST_TILES: u64 = 16;
 const MOST_ROWS: u64 = 1 << 30;
 /// Scratch of a thread.
 const SCRATCH_BYTES: u64 = 512 * 1024;
+/// Scratch of a thread past which memory counts more than the length of a product.
+const MOST_SCRATCH_BYTES: u64 = 16 * 1024 * 1024;
 /// Rows below which a tile is not split for the sake of scratch.
 const LEAST_ROWS: u64 = 8;
 /// Tiles have a multiple of so many rows, for the sake of products and vectors, but where a row by itself is so much work.
@@ -174,6 +178,10 @@ pub fn choose(ops: &[TileOp], scratch: &[ScratchUse], rows: u64, batch: i64) -> 
     let bytes = |tile: u64| scratch_offsets(scratch, &Sizes { batch, tile: tile as i64 }).1;
     while tile > LEAST_ROWS && bytes(tile) > SCRATCH_BYTES {
         tile = (tile / 2).next_multiple_of(ROW_STEP);
+    }
+    let step = row_step(ops, rows);
+    while tile > step && bytes(tile) > MOST_SCRATCH_BYTES {
+        tile = (tile / 2).next_multiple_of(step);
     }
     tile as u32
 }

@@ -1,5 +1,6 @@
 //! `gradc bench FILE`: how fast a model compiles and trains here, or what its first steps are, for a twin elsewhere.
 
+use super::memory::MemoryLimit;
 use super::output::{Failure, say};
 use super::project::{ModelArguments, Project, n_parameters};
 use super::stages::TimePasses;
@@ -18,6 +19,8 @@ pub struct Arguments {
     model: ModelArguments,
     #[command(flatten)]
     time_passes: TimePasses,
+    #[command(flatten)]
+    memory: MemoryLimit,
     /// How long to measure
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
@@ -62,7 +65,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         Measured::Eval => Program::Eval,
         Measured::Predict => Program::Predict,
     };
-    let (engine, cost) = devices::engine(&arguments.device, model, program, project.threads)?;
+    let (engine, cost) =
+        devices::engine(&arguments.device, model, program, project.threads, arguments.memory)?;
     let (n_threads, memory, flops) = (project.threads, cost.peak_bytes, cost.flops);
     let mut trainer = Trainer::new(model, engine, data, None);
     if let Some(path) = &arguments.record {

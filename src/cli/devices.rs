@@ -2,6 +2,7 @@
 //!
 //! Works, and says so, where there is no CUDA.
 
+use super::memory::MemoryLimit;
 use super::output::{Failure, say};
 use crate::model::Model;
 use crate::runtime::probe::{Found, cuda_driver, nvrtc};
@@ -34,13 +35,17 @@ pub fn engine<'m>(
     model: &'m Model,
     program: Program,
     n_threads: usize,
+    limit: MemoryLimit,
 ) -> Result<(Box<dyn Engine + 'm>, Cost), Failure> {
     match device {
         "cpu" => {
-            let mut compiled = Compiled::new(model, n_threads);
+            let mut compiled = Compiled::new(model, n_threads).within(limit.memory_limit);
             let cost = compiled.compile(program).map_err(Failure::Error)?;
             Ok((Box::new(compiled), cost))
         }
+        "interpreter" if limit.memory_limit.is_some() => Err(Failure::Usage(
+            "`--memory-limit` is for compiled programs; the interpreter plans none".to_string(),
+        )),
         "interpreter" => Ok((Box::new(Interpreted::new(model)), Cost::default())),
         _ => Err(Failure::Error(format!(
             "this build cannot train on the device `{device}`; there is: {} (`gradc devices` shows what the machine has)",

@@ -1,5 +1,6 @@
 //! `gradc eval RUN`: metrics of trained weights on data.
 
+use super::memory::MemoryLimit;
 use super::output::{Failure, say};
 use super::project::{ModelArguments, Project};
 use crate::train::engine::Program;
@@ -37,8 +38,13 @@ pub fn json(arguments: &Arguments) -> bool {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let project = Project::open(&arguments.model)?;
     let data = project.part(arguments.on)?;
-    let (engine, _) =
-        super::devices::engine(&arguments.device, &project.model, Program::Eval, project.threads)?;
+    let (engine, _) = super::devices::engine(
+        &arguments.device,
+        &project.model,
+        Program::Eval,
+        project.threads,
+        MemoryLimit::default(),
+    )?;
     let mut trainer = Trainer::new(&project.model, engine, data.clone(), None);
     trainer.load_weights(&project.weights(arguments.weights.as_deref())?)?;
     let evaluation = trainer.measure(data)?;

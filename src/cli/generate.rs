@@ -1,6 +1,7 @@
 //! `gradc generate RUN`: text from a trained model, on and on from a prompt.
 
 use super::eval::Part;
+use super::memory::MemoryLimit;
 use super::output::{Failure, say, write};
 use super::project::{ModelArguments, Project};
 use crate::base::{DType, Dim};
@@ -57,8 +58,13 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         ));
     }
     let writer = Writer::new(&project.model, &data.fields, &output);
-    let (engine, _) =
-        super::devices::engine(&arguments.device, &writer.model, Program::Predict, project.threads)?;
+    let (engine, _) = super::devices::engine(
+        &arguments.device,
+        &writer.model,
+        Program::Predict,
+        project.threads,
+        MemoryLimit::default(),
+    )?;
     let mut trainer = Trainer::new(&writer.model, engine, data.clone(), None);
     trainer.load_weights(&project.weights(arguments.weights.as_deref())?)?;
     let choice = Choice {

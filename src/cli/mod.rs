@@ -16,6 +16,7 @@ mod explain;
 mod fmt;
 mod format;
 mod generate;
+mod memory;
 pub mod output;
 mod plan;
 mod predict;

@@ -1,11 +1,12 @@
 //! `gradc plan FILE`: what a training step will cost, before it runs.
 
 use super::format;
+use super::memory::MemoryLimit;
 use super::output::{Failure, say};
 use super::project::{ModelArguments, Project, n_parameters};
 use super::stages::TimePasses;
 use crate::train::engine::Program;
-use crate::train::planned::plan_of;
+use crate::train::planned::plan_within;
 use serde_json::{Value, json};
 
 #[derive(clap::Args)]
@@ -14,6 +15,8 @@ pub struct Arguments {
     model: ModelArguments,
     #[command(flatten)]
     time_passes: TimePasses,
+    #[command(flatten)]
+    memory: MemoryLimit,
 }
 
 pub fn json(arguments: &Arguments) -> bool {
@@ -24,7 +27,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     arguments.time_passes.start();
     let project = Project::open(&arguments.model)?;
     let model = &project.model;
-    let plan = plan_of(model, Program::Train);
+    let limit = arguments.memory.memory_limit;
+    let plan = plan_within(model, Program::Train, limit, project.threads).map_err(Failure::Error)?;
     arguments.time_passes.report();
     let memory = plan.peak_bytes(project.threads);
     if arguments.model.json {

@@ -1,6 +1,7 @@
 //! `gradc predict RUN`: the model's `predict` outputs for every example, as CSV, JSON lines or npy.
 
 use super::eval::Part;
+use super::memory::MemoryLimit;
 use super::output::{Failure, say};
 use super::project::{ModelArguments, Project};
 use crate::base::{DType, TensorType, bf16};
@@ -40,8 +41,13 @@ struct Prediction {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let project = Project::open(&arguments.model)?;
     let data = project.part(arguments.on)?;
-    let (engine, _) =
-        super::devices::engine(&arguments.device, &project.model, Program::Predict, project.threads)?;
+    let (engine, _) = super::devices::engine(
+        &arguments.device,
+        &project.model,
+        Program::Predict,
+        project.threads,
+        MemoryLimit::default(),
+    )?;
     let mut trainer = Trainer::new(&project.model, engine, data.clone(), None);
     trainer.load_weights(&project.weights(arguments.weights.as_deref())?)?;
     let graph = &project.model.predict;

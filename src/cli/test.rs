@@ -3,6 +3,7 @@
 //! What enters: a checked model with its `test` blocks, and the examples in its functions' comments. What leaves: a
 //! diagnostic for each claim that does not hold. Metrics `at N` are those of step N (from 0) of a fresh run.
 
+use super::memory::MemoryLimit;
 use super::output::{Failure, report, say};
 use super::project::{ModelArguments, Project};
 use crate::base::Precision;
@@ -127,7 +128,13 @@ fn metrics(project: &Option<Project>, test: &TestBlock, device: &str) -> Result<
     let mut model: Model = project.model.clone();
     model.settings.steps = Some(last + 1);
     let data = project.data.load(&model.settings.data)?;
-    let (engine, _) = super::devices::engine(device, &model, engine::Program::Train, project.threads)?;
+    let (engine, _) = super::devices::engine(
+        device,
+        &model,
+        engine::Program::Train,
+        project.threads,
+        MemoryLimit::default(),
+    )?;
     let mut trainer = Trainer::new(&model, engine, data, None);
     trainer.train(None, Duration::MAX, &mut |event| {
         if let Event::Step { step, metrics, .. } = event

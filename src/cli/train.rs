@@ -1,5 +1,6 @@
 //! `gradc train FILE`: from text to a trained network in a run folder.
 
+use super::memory::MemoryLimit;
 use super::output::{Failure, complain, say};
 use super::progress::Progress;
 use super::project::{ModelArguments, Project};
@@ -21,6 +22,8 @@ pub struct Arguments {
     model: ModelArguments,
     #[command(flatten)]
     time_passes: TimePasses,
+    #[command(flatten)]
+    memory: MemoryLimit,
     /// Start from these weights instead of random ones
     #[arg(long, value_name = "FILE.safetensors")]
     weights: Option<PathBuf>,
@@ -98,7 +101,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         None => None,
     };
     let mut events = Events { json: arguments.model.json, log };
-    let (engine, cost) = devices::engine(&arguments.device, model, Program::Train, project.threads)?;
+    let (engine, cost) =
+        devices::engine(&arguments.device, model, Program::Train, project.threads, arguments.memory)?;
     let (n_threads, memory) = (project.threads, cost.peak_bytes);
     let mut trainer = Trainer::new(model, engine, data, valid);
     if let Some(weights) = &arguments.weights {

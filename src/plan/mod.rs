@@ -29,7 +29,7 @@ mod work;
 
 pub use build::plan;
 pub use rematerialise::{Exceeds, plan_within};
-pub use report::{bytes, report};
+pub use report::{bytes, group_digits, report};
 pub use tile::tile_cost;
 pub use work::{Work, work};
 

@@ -82,6 +82,16 @@ pub fn plan_within(graph: &Graph, options: &Options, limit: u64, threads: usize)
     best.ok_or(Exceeds { least })
 }
 
+/// The graph with all but the last of so many segments made again.
+#[cfg(test)]
+pub fn made_again_in(graph: &Graph, max_batch: i64, n_segments: usize) -> Graph {
+    let lives = Lives::new(graph, max_batch);
+    match lives.segments(n_segments).split_last() {
+        Some((_, segments)) => made_again(graph, &lives, segments),
+        None => graph.clone(),
+    }
+}
+
 /// When each value is alive, nodes taken in their order.
 struct Lives {
     layouts: Vec<Layout>,
@@ -145,11 +155,12 @@ impl Lives {
         let is_kept = |made: &usize| self.users[*made].last().is_some_and(|user| *user >= self.peak);
         let kept = (0..self.peak).map(|made| if is_kept(&made) { self.bytes[made] } else { 0 });
         let mut sum = 0u64;
-        let before: Vec<u64> =
-            kept.map(|bytes| {
-            sum = sum.saturating_add(bytes);
-            sum - bytes
-        }).collect();
+        let before: Vec<u64> = kept
+            .map(|bytes| {
+                sum = sum.saturating_add(bytes);
+                sum - bytes
+            })
+            .collect();
         let half = (sum / (2 * n as u64)).max(1);
         let alive = self.alive();
         let mut ends = vec![0];
@@ -177,9 +188,8 @@ impl Lives {
     /// make it, or it is needed in later segments or by the caller.
     fn is_given(&self, graph: &Graph, segment: &Range<usize>, id: NodeId) -> bool {
         let base = self.layouts[id.index()].base;
-        let is_written = |op: &Op| {
-            matches!(op, Op::Const(_) | Op::Iota { .. } | Op::Size(_)) || op.leaf_name().is_some()
-        };
+        let is_written =
+            |op: &Op| matches!(op, Op::Const(_) | Op::Iota { .. } | Op::Size(_)) || op.leaf_name().is_some();
         !segment.contains(&id.index())
             || !segment.contains(&base.index())
             || is_written(&graph.node(base).op)
@@ -278,7 +288,8 @@ fn copy_again(rewriter: &mut Rewriter, lives: &Lives, again: &Again, gates: &[No
                 None => {
                     let given = rewriter.image(*operand).expect(VALID);
                     let gates = gates.iter().filter(|_| waits);
-                    let later = gates.fold(given, |x, gate| rewriter.new.after(x, *gate).expect("any two nodes"));
+                    let later =
+                        gates.fold(given, |x, gate| rewriter.new.after(x, *gate).expect("any two nodes"));
                     copies.insert(*operand, later);
                     later
                 }

@@ -1,6 +1,7 @@
 //! Plans held to the graph interpreter, through the nest interpreter; and what a plan must be.
 
 use super::interpret::{Values, interpret};
+use super::rematerialise::made_again_in;
 use super::{Options, Place, Plan, plan, report};
 use crate::autodiff::differentiate;
 use crate::base::Precision;
@@ -19,8 +20,11 @@ fn close(a: f64, b: f64) -> bool {
 /// Outputs and updated variables agree, for the plan's greatest batch and below it.
 fn check(graph: &Graph, env: &Env) {
     let batch = env.symbols.get("batch").copied().unwrap_or(1);
-    for max_batch in [batch, batch + 5] {
-        let plan = plan(graph, &Options { max_batch });
+    let small = |n_segments| made_again_in(graph, batch, n_segments);
+    let graphs = [(graph.clone(), batch), (graph.clone(), batch + 5), (small(2), batch), (small(5), batch)];
+    for (planned, max_batch) in graphs {
+        verify(&planned).unwrap_or_else(|e| panic!("{e} in\n{planned}\nmade of\n{graph}"));
+        let plan = plan(&planned, &Options { max_batch });
         no_overlaps(&plan);
         let (outputs, updates) = interpret_step(graph, env).unwrap_or_else(|e| panic!("{e} in\n{graph}"));
         let leaves: Values = env.leaves.iter().map(|(name, t)| (name.clone(), t.data.clone())).collect();

@@ -5,7 +5,7 @@
 //! name, so what training changes, evaluation sees.
 
 use super::engine::{Engine, Program};
-use super::planned::{Cost, plan_of};
+use super::planned::{Cost, plan_within};
 use crate::model::Model;
 use crate::plan::Plan;
 use crate::runtime::{ProgramId, Recording, Session, StepEnv, Ticking};
@@ -15,6 +15,8 @@ pub struct Compiled<'m> {
     model: &'m Model,
     session: Session,
     n_threads: usize,
+    /// Bytes that a program may take.
+    memory_limit: Option<u64>,
     /// In the order of `Program`'s variants.
     programs: [Option<ProgramId>; 3],
 }
@@ -22,7 +24,14 @@ pub struct Compiled<'m> {
 impl<'m> Compiled<'m> {
     /// Starts the threads; compiles nothing yet.
     pub fn new(model: &'m Model, n_threads: usize) -> Compiled<'m> {
-        Compiled { model, session: Session::new(n_threads), n_threads, programs: [None; 3] }
+        let session = Session::new(n_threads);
+        Compiled { model, session, n_threads, memory_limit: None, programs: [None; 3] }
+    }
+
+    /// Programs that are compiled from here on take at most so many bytes each, or are refused.
+    pub fn within(mut self, memory_limit: Option<u64>) -> Compiled<'m> {
+        self.memory_limit = memory_limit;
+        self
     }
 
     /// Compiles a program now and says what a run of it takes.
@@ -38,7 +47,7 @@ impl<'m> Compiled<'m> {
     /// # Errors
     /// As `compile`.
     pub fn compile_with(&mut self, program: Program, ticking: Ticking) -> Result<Cost, String> {
-        let plan = plan_of(self.model, program);
+        let plan = plan_within(self.model, program, self.memory_limit, self.n_threads)?;
         let cost = Cost { peak_bytes: plan.peak_bytes(self.n_threads), flops: plan.flops };
         let id = self.session.add_with(plan, ticking).map_err(|e| e.to_string())?;
         self.programs[program as usize] = Some(id);
@@ -51,7 +60,8 @@ impl Engine for Compiled<'_> {
         let id = match self.programs[program as usize] {
             Some(id) => id,
             None => {
-                let id = self.session.add(plan_of(self.model, program)).map_err(|e| e.to_string())?;
+                let plan = plan_within(self.model, program, self.memory_limit, self.n_threads)?;
+                let id = self.session.add(plan).map_err(|e| e.to_string())?;
                 self.programs[program as usize] = Some(id);
                 id
             }

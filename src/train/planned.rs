@@ -7,7 +7,7 @@ use crate::base::Precision;
 use crate::base::stopwatch::timed;
 use crate::graph::Graph;
 use crate::model::Model;
-use crate::plan::Plan;
+use crate::plan::{Plan, bytes, group_digits};
 use crate::{autodiff, passes, plan};
 
 /// What a run of a program over one batch takes.
@@ -18,6 +18,31 @@ pub struct Cost {
     pub flops: u64,
 }
 
+/// The plan of a program that takes at most `limit` bytes with so many threads; its results are those of `plan_of`, bit for bit.
+///
+/// # Errors
+/// There is none, in words for the user.
+pub fn plan_within(
+    model: &Model,
+    program: Program,
+    limit: Option<u64>,
+    n_threads: usize,
+) -> Result<Plan, String> {
+    let Some(limit) = limit else { return Ok(plan_of(model, program)) };
+    let graph = optimized(graph(model, program), model.settings.precision);
+    let options = options(model.settings.batch);
+    let found = timed("plan", || plan::plan_within(&graph, &options, limit, n_threads));
+    found.map_err(|plan::Exceeds { least }| {
+        format!(
+            "a step cannot be made to take {} or less: the least that is known takes {}, which is {} bytes more; a \
+             smaller batch, fewer threads or `--precision bf16` take less",
+            bytes(limit),
+            bytes(least),
+            group_digits(least - limit),
+        )
+    })
+}
+
 /// Differentiates, optimizes and plans a program for the model's batch.
 pub fn plan_of(model: &Model, program: Program) -> Plan {
     plan_graph(graph(model, program), model.settings.batch, model.settings.precision)
@@ -25,7 +50,15 @@ pub fn plan_of(model: &Model, program: Program) -> Plan {
 
 /// The same for any graph whose only free size is `batch`.
 pub fn plan_graph(graph: &Graph, batch: u64, precision: Precision) -> Plan {
+    let graph = optimized(graph, precision);
+    timed("plan", || plan::plan(&graph, &options(batch)))
+}
+
+fn optimized(graph: &Graph, precision: Precision) -> Graph {
     let graph = timed("differentiate", || autodiff::differentiate(graph));
-    let graph = timed("optimize", || passes::optimize_in(precision, &graph));
-    timed("plan", || plan::plan(&graph, &plan::Options { max_batch: batch.max(1) as i64 }))
+    timed("optimize", || passes::optimize_in(precision, &graph))
+}
+
+fn options(batch: u64) -> plan::Options {
+    plan::Options { max_batch: batch.max(1) as i64 }
 }

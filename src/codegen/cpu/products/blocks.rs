@@ -11,7 +11,7 @@
 
 use super::Product;
 use super::panels::{Side, lay_out};
-use super::simd::Simd;
+use super::simd::{Portable, Simd};
 use std::cell::UnsafeCell;
 
 /// Terms that blocks take at a time, and go on from what is there.
@@ -26,7 +26,7 @@ const MOST_ROWS: usize = 12;
 const FAR: u64 = 512;
 
 /// One block's operands; `k` terms.
-struct Block {
+pub struct Block {
     k: usize,
     lhs: *const f32,
     lhs_row: isize,
@@ -86,7 +86,16 @@ unsafe fn block<S: Simd, const ROWS: usize, const VECTORS: usize>(block: &Block)
     }
 }
 
-/// The block of that many rows and vectors.
+/// Vectors, and the blocks compiled for them: once, though several kinds of product call them.
+pub trait Blocks: Simd {
+    /// The block of that many rows and vectors.
+    ///
+    /// # Safety
+    /// As for `block`.
+    unsafe fn run(rows: usize, vectors: usize, b: &Block);
+}
+
+/// `Blocks::run`, to be inlined into functions for each kind of vector.
 ///
 /// # Safety
 /// As for `block`.
@@ -96,7 +105,9 @@ unsafe fn any_block<S: Simd>(rows: usize, vectors: usize, b: &Block) {
         ($($vectors:literal: $($rows:literal)*;)*) => {
             match (vectors, rows) {
                 // SAFETY: the caller's promises are this call's.
-                $($(($vectors, $rows) => unsafe { block::<S, $rows, $vectors>(b) },)*)*
+                $($(($vectors, $rows) if $vectors <= S::VECTORS && $rows <= S::rows($vectors) => unsafe {
+                    block::<S, $rows, $vectors>(b)
+                },)*)*
                 _ => unreachable!("no block is {rows} rows by {vectors} vectors"),
             }
         };
@@ -107,6 +118,41 @@ unsafe fn any_block<S: Simd>(rows: usize, vectors: usize, b: &Block) {
         3: 1 2 3 4 5 6;
         4: 1 2 3 4 5 6;
     }
+}
+
+impl Blocks for Portable {
+    unsafe fn run(rows: usize, vectors: usize, b: &Block) {
+        // SAFETY: the caller's promises are this call's.
+        unsafe { any_block::<Self>(rows, vectors, b) }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    //! The blocks with the CPU features that their vectors need.
+
+    use super::super::simd::x86::{Avx2, Avx512, Avx512Bf16};
+    use super::{Block, Blocks, any_block};
+
+    macro_rules! blocks_with {
+        ($vectors:ty, $features:literal) => {
+            impl Blocks for $vectors {
+                unsafe fn run(rows: usize, vectors: usize, b: &Block) {
+                    #[target_feature(enable = $features)]
+                    unsafe fn run(rows: usize, vectors: usize, b: &Block) {
+                        // SAFETY: the caller's promises are this call's.
+                        unsafe { any_block::<$vectors>(rows, vectors, b) }
+                    }
+                    // SAFETY: the caller vouches for the CPU and the addresses.
+                    unsafe { run(rows, vectors, b) }
+                }
+            }
+        };
+    }
+
+    blocks_with!(Avx2, "avx2,fma");
+    blocks_with!(Avx512, "avx512f");
+    blocks_with!(Avx512Bf16, "avx512f,avx512bf16");
 }
 
 /// Room for what is laid out; rows of few elements are written a vector at a time, so there is one more at the end.
@@ -126,7 +172,7 @@ thread_local! {
 /// # Safety
 /// The CPU has the features of `S`; `product` describes matrices in live buffers, of which `out` overlaps neither.
 #[inline(always)]
-pub unsafe fn product<S: Simd>(product: &Product) {
+pub unsafe fn product<S: Blocks>(product: &Product) {
     let p = oriented(product);
     let (m, n, k) = (p.m.max(0) as usize, p.n.max(0) as usize, p.k.max(0) as usize);
     let width = S::LANES * S::VECTORS;
@@ -276,7 +322,7 @@ pub fn deal(n: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
 /// # Safety
 /// As for `product`.
 #[inline(always)]
-pub unsafe fn blocks_of_rows<S: Simd, Element>(p: &Product, part: &Part, next: &Side<Element>) {
+pub unsafe fn blocks_of_rows<S: Blocks, Element>(p: &Product, part: &Part, next: &Side<Element>) {
     let vectors = part.n_columns.div_ceil(S::LANES);
     let most = match part.lhs {
         Left::InPlace(_) => S::rows(vectors),
@@ -309,7 +355,7 @@ pub unsafe fn blocks_of_rows<S: Simd, Element>(p: &Product, part: &Part, next: &
                 accumulate: part.accumulate,
             };
             if p.out_column == 1 {
-                any_block::<S>(n_rows, vectors, &b);
+                S::run(n_rows, vectors, &b);
             } else {
                 // Elements of a row are apart: the block is made elsewhere and dealt out.
                 let mut apart = [0.0f32; MOST_ROWS * WIDTH];
@@ -320,7 +366,7 @@ pub unsafe fn blocks_of_rows<S: Simd, Element>(p: &Product, part: &Part, next: &
                     each().for_each(|(i, j)| apart[i * WIDTH + j] = *out.offset(place(i, j)));
                 }
                 (b.out, b.out_row) = (apart.as_mut_ptr(), WIDTH as isize);
-                any_block::<S>(n_rows, vectors, &b);
+                S::run(n_rows, vectors, &b);
                 each().for_each(|(i, j)| *out.offset(place(i, j)) = apart[i * WIDTH + j]);
             }
         }

@@ -10,12 +10,14 @@
 //! terms at a time: of the right operand a panel of columns that fits the first-level cache, of the left one `ROWS` rows that fit the second.
 
 use super::Product;
-use super::panels::{Side, lay_out};
-use super::simd::Simd;
+use super::panels::{Side, lay_out, lay_panels};
+use super::simd::{Portable, Simd};
 use std::cell::UnsafeCell;
 
 /// Terms that blocks take at a time, and go on from what is there.
 const TERMS: usize = 256;
+/// The same where the right operand is read once, where it lies: it is best read along its rows.
+const FEW_TERMS: usize = 8;
 /// Rows that are laid out at a time.
 const ROWS: usize = 192;
 /// The widest panel.
@@ -26,7 +28,7 @@ const MOST_ROWS: usize = 12;
 const FAR: u64 = 512;
 
 /// One block's operands; `k` terms.
-struct Block {
+pub struct Block {
     k: usize,
     lhs: *const f32,
     lhs_row: isize,
@@ -86,7 +88,16 @@ unsafe fn block<S: Simd, const ROWS: usize, const VECTORS: usize>(block: &Block)
     }
 }
 
-/// The block of that many rows and vectors.
+/// Vectors, and the blocks compiled for them: once, though several kinds of product call them.
+pub trait Blocks: Simd {
+    /// The block of that many rows and vectors.
+    ///
+    /// # Safety
+    /// As for `block`.
+    unsafe fn run(rows: usize, vectors: usize, b: &Block);
+}
+
+/// `Blocks::run`, to be inlined into functions for each kind of vector.
 ///
 /// # Safety
 /// As for `block`.
@@ -96,7 +107,9 @@ unsafe fn any_block<S: Simd>(rows: usize, vectors: usize, b: &Block) {
         ($($vectors:literal: $($rows:literal)*;)*) => {
             match (vectors, rows) {
                 // SAFETY: the caller's promises are this call's.
-                $($(($vectors, $rows) => unsafe { block::<S, $rows, $vectors>(b) },)*)*
+                $($(($vectors, $rows) if $vectors <= S::VECTORS && $rows <= S::rows($vectors) => unsafe {
+                    block::<S, $rows, $vectors>(b)
+                },)*)*
                 _ => unreachable!("no block is {rows} rows by {vectors} vectors"),
             }
         };
@@ -107,6 +120,41 @@ unsafe fn any_block<S: Simd>(rows: usize, vectors: usize, b: &Block) {
         3: 1 2 3 4 5 6;
         4: 1 2 3 4 5 6;
     }
+}
+
+impl Blocks for Portable {
+    unsafe fn run(rows: usize, vectors: usize, b: &Block) {
+        // SAFETY: the caller's promises are this call's.
+        unsafe { any_block::<Self>(rows, vectors, b) }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    //! The blocks with the CPU features that their vectors need.
+
+    use super::super::simd::x86::{Avx2, Avx512, Avx512Bf16};
+    use super::{Block, Blocks, any_block};
+
+    macro_rules! blocks_with {
+        ($vectors:ty, $features:literal) => {
+            impl Blocks for $vectors {
+                unsafe fn run(rows: usize, vectors: usize, b: &Block) {
+                    #[target_feature(enable = $features)]
+                    unsafe fn run(rows: usize, vectors: usize, b: &Block) {
+                        // SAFETY: the caller's promises are this call's.
+                        unsafe { any_block::<$vectors>(rows, vectors, b) }
+                    }
+                    // SAFETY: the caller vouches for the CPU and the addresses.
+                    unsafe { run(rows, vectors, b) }
+                }
+            }
+        };
+    }
+
+    blocks_with!(Avx2, "avx2,fma");
+    blocks_with!(Avx512, "avx512f");
+    blocks_with!(Avx512Bf16, "avx512f,avx512bf16");
 }
 
 /// Room for what is laid out; rows of few elements are written a vector at a time, so there is one more at the end.
@@ -126,7 +174,7 @@ thread_local! {
 /// # Safety
 /// The CPU has the features of `S`; `product` describes matrices in live buffers, of which `out` overlaps neither.
 #[inline(always)]
-pub unsafe fn product<S: Simd>(product: &Product) {
+pub unsafe fn product<S: Blocks>(product: &Product) {
     let p = oriented(product);
     let (m, n, k) = (p.m.max(0) as usize, p.n.max(0) as usize, p.k.max(0) as usize);
     let width = S::LANES * S::VECTORS;
@@ -135,9 +183,13 @@ pub unsafe fn product<S: Simd>(product: &Product) {
     let (left, right): (*mut f32, *mut f32) =
         unsafe { ((&raw mut (*buffers).left).cast(), (&raw mut (*buffers).right).cast()) };
     for (row, n_rows) in deal(m, ROWS) {
+        let terms = match reads_once(&p, n_rows, S::rows(S::VECTORS)) {
+            true if p.rhs_row.unsigned_abs() >= FAR => FEW_TERMS,
+            _ => TERMS,
+        };
         let mut term = 0;
         loop {
-            let n_terms = TERMS.min(k - term);
+            let n_terms = terms.min(k - term);
             let accumulate = p.accumulate != 0 || term > 0;
             // SAFETY: row, column and term are inside of the matrices that the caller vouches for; the buffers have room for
             // `ROWS` rows and `WIDTH` columns of `TERMS` terms, and are this thread's alone.
@@ -148,31 +200,30 @@ pub unsafe fn product<S: Simd>(product: &Product) {
                 if lays_left {
                     lay_rows::<S>(&p, lhs, n_rows, n_terms, left);
                 }
-                let mut column = 0;
-                while column < n {
-                    let n_columns = width.min(n - column);
-                    let side = right_side(&p, term, n_terms, column, n_columns);
-                    let mut part = Part {
-                        row,
-                        n_rows,
-                        column,
-                        n_columns,
-                        n_terms,
-                        lhs: if lays_left { Left::InBlocks(left) } else { Left::InPlace(lhs) },
-                        rhs: side.from,
-                        rhs_row: side.along,
-                        accumulate,
-                    };
-                    let vectors = n_columns.div_ceil(S::LANES);
-                    if lays_right(&p, &side, n_rows, S::LANES, S::rows(vectors)) {
-                        let to_row = vectors * S::LANES;
-                        lay_out::<S>(&side, right, to_row);
-                        (part.rhs, part.rhs_row) = (right, to_row as isize);
+                for (group, n_group) in steps(n, WIDTH) {
+                    let side = right_side(&p, term, n_terms, group, n_group);
+                    let laid = lays_right(&p, &side, n_rows, S::LANES, S::rows(S::VECTORS));
+                    if laid {
+                        lay_panels::<S>(&side, right, width);
                     }
-                    let next = width.min(n - column - n_columns);
-                    let next = right_side(&p, term, n_terms, column + n_columns, next);
-                    blocks_of_rows::<S, f32>(&p, &part, &next);
-                    column += n_columns;
+                    let next = WIDTH.min(n - group - n_group);
+                    let next = right_side(&p, term, n_terms, group + n_group, next);
+                    let n_panels = n_group.div_ceil(width);
+                    for (panel, (column, n_columns)) in steps(n_group, width).enumerate() {
+                        let (rhs, rhs_row) = match laid {
+                            true => (right.add(panel * n_terms * width).cast_const(), width as isize),
+                            false => (side.from.offset(column as isize * side.across), side.along),
+                        };
+                        let lhs = if lays_left { Left::InBlocks(left) } else { Left::InPlace(lhs) };
+                        let column = group + column;
+                        let part =
+                            Part { row, n_rows, column, n_columns, n_terms, lhs, rhs, rhs_row, accumulate };
+                        blocks_of_rows::<S, f32>(
+                            &p,
+                            &part,
+                            &Ahead { side: &next, part: panel, parts: n_panels },
+                        );
+                    }
                 }
             }
             term += n_terms;
@@ -205,10 +256,16 @@ fn lays_left(p: &Product, n_rows: usize, width: usize) -> bool {
     }
 }
 
-/// Whether a panel of the right operand is laid out: it must be whole vectors, and each block of rows reads it again.
+/// Whether so few rows of the result are made that the right operand is best read where it lies.
+fn reads_once(p: &Product, n_rows: usize, rows_of_block: usize) -> bool {
+    p.rhs_column == 1 && n_rows <= 2 * rows_of_block
+}
+
+/// Whether panels of the right operand are laid out: they must be whole vectors, and each block of rows reads them again.
 fn lays_right(p: &Product, side: &Side<f32>, n_rows: usize, lanes: usize, rows_of_block: usize) -> bool {
     let in_place = side.across == 1 && side.n_across.is_multiple_of(lanes);
-    !in_place || (side.along.unsigned_abs() as u64 > WIDTH as u64 && p.k > 1 && n_rows > 2 * rows_of_block)
+    let is_panel = side.along.unsigned_abs() <= WIDTH || p.k == 1;
+    !in_place || !(is_panel || reads_once(p, n_rows, rows_of_block))
 }
 
 /// A panel's columns of some terms.
@@ -271,12 +328,23 @@ pub fn deal(n: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
     })
 }
 
-/// `next` is what will be read next: it is asked for meanwhile.
+/// `n` by steps of at most `step`: the first of each, and how many.
+fn steps(n: usize, step: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..n).step_by(step).map(move |first| (first, step.min(n - first)))
+}
+
+/// What will be read next, and which part of it to ask for meanwhile.
+pub struct Ahead<'a, Element> {
+    pub side: &'a Side<Element>,
+    pub part: usize,
+    pub parts: usize,
+}
+
 ///
 /// # Safety
 /// As for `product`.
 #[inline(always)]
-pub unsafe fn blocks_of_rows<S: Simd, Element>(p: &Product, part: &Part, next: &Side<Element>) {
+pub unsafe fn blocks_of_rows<S: Blocks, Element>(p: &Product, part: &Part, ahead: &Ahead<Element>) {
     let vectors = part.n_columns.div_ceil(S::LANES);
     let most = match part.lhs {
         Left::InPlace(_) => S::rows(vectors),
@@ -287,7 +355,7 @@ pub unsafe fn blocks_of_rows<S: Simd, Element>(p: &Product, part: &Part, next: &
     unsafe {
         let tail = part.n_columns - (vectors - 1) * S::LANES;
         for (at, (row, n_rows)) in deal(part.n_rows, most).enumerate() {
-            next.prefetch::<S>(at, n_blocks);
+            ahead.side.prefetch::<S>(ahead.part * n_blocks + at, ahead.parts * n_blocks);
             let i = (part.row + row) as isize;
             let out = p.out.offset(i * p.out_row as isize + part.column as isize * p.out_column as isize);
             let (lhs, lhs_row, lhs_column) = match part.lhs {
@@ -309,7 +377,7 @@ pub unsafe fn blocks_of_rows<S: Simd, Element>(p: &Product, part: &Part, next: &
                 accumulate: part.accumulate,
             };
             if p.out_column == 1 {
-                any_block::<S>(n_rows, vectors, &b);
+                S::run(n_rows, vectors, &b);
             } else {
                 // Elements of a row are apart: the block is made elsewhere and dealt out.
                 let mut apart = [0.0f32; MOST_ROWS * WIDTH];
@@ -320,7 +388,7 @@ pub unsafe fn blocks_of_rows<S: Simd, Element>(p: &Product, part: &Part, next: &
                     each().for_each(|(i, j)| apart[i * WIDTH + j] = *out.offset(place(i, j)));
                 }
                 (b.out, b.out_row) = (apart.as_mut_ptr(), WIDTH as isize);
-                any_block::<S>(n_rows, vectors, &b);
+                S::run(n_rows, vectors, &b);
                 each().for_each(|(i, j)| *out.offset(place(i, j)) = apart[i * WIDTH + j]);
             }
         }

@@ -11,7 +11,7 @@
 //! another already are read where they lie, if the CPU multiplies pairs.
 
 use super::Product;
-use super::blocks::{Left, Part, WIDTH, blocks_of_rows};
+use super::blocks::{Ahead, Blocks, Left, Part, WIDTH, blocks_of_rows};
 use super::panels;
 use super::simd::Simd;
 use std::cell::UnsafeCell;
@@ -26,7 +26,7 @@ type Side = panels::Side<u16>;
 
 /// What is multiplied: how pairs of bf16 become elements of 32 bits for a kind of vector.
 pub trait Factors {
-    type Simd: Simd;
+    type Simd: Blocks;
     /// Elements of a pair: 1 if the vectors multiply pairs, 2 if they multiply numbers.
     const PER_PAIR: usize;
 
@@ -41,7 +41,7 @@ pub trait Factors {
 /// One term after another as f32, the second of a pair first.
 pub struct Widened<S>(std::marker::PhantomData<S>);
 
-impl<S: Simd> Factors for Widened<S> {
+impl<S: Blocks> Factors for Widened<S> {
     type Simd = S;
     const PER_PAIR: usize = 2;
 
@@ -144,7 +144,11 @@ pub unsafe fn product<F: Factors>(product: &Product<u16>) {
                     };
                     let from = side.from.wrapping_offset(n_columns as isize * rhs_column);
                     let next = Side { from, n_across: n_columns.min(n - column - n_columns), ..side };
-                    blocks_of_rows::<F::Simd, u16>(&of_rows, &part, &next);
+                    blocks_of_rows::<F::Simd, u16>(
+                        &of_rows,
+                        &part,
+                        &Ahead { side: &next, part: 0, parts: 1 },
+                    );
                     column += n_columns;
                 }
             }

@@ -2,8 +2,9 @@
 //!
 //! What enters: an optimized graph. What leaves: an equal graph in which (1) nothing stands that no root needs; (2) every
 //! output and every update's value is a node with storage of its own; (3) a reshape is an index map; (4) operands that
-//! must lie in memory (of contractions and sorts, and gathered tables) do; (5) a sum over all axes is taken in two
-//! stages, rows first, so that the first stage can be split over threads and the result does not depend on how; (6) some
+//! must lie in memory (of contractions and sorts, and gathered tables) do; (5) a reduction over rows and over axes inside of them is
+//! taken in two stages, each row by itself first: in the kernel that makes the rows, while they are in cache, and whatever else is
+//! made there (the terms of the gradients of biases, scales and shifts) is never written to memory; (6) some
 //! products are sums of products (`split.rs`); (7) sorts go along the last axis; (8) a scan's operands lie in memory
 //! without gaps, and its body is prepared, too.
 //! A copy is a `Cast` to the type that its operand has already.
@@ -42,25 +43,22 @@ fn live(graph: &Graph) -> Graph {
     rewriter.finish()
 }
 
+/// Elements of a row that become one; fewer are not worth partial results in memory.
+const LEAST_IN_ROW: i64 = 8;
+
 /// (5)
 fn split_reductions(graph: &Graph) -> Graph {
-    let mut rewriter = Rewriter::new(graph);
-    for id in graph.ids() {
-        rewriter.enter(id);
-        let node = graph.node(id);
-        match &node.op {
-            Op::Reduce { op, axes } if axes.len() > 1 && axes.len() == graph.ty(node.operands[0]).rank() => {
-                let x = rewriter.operands(id)[0];
-                let rows = rewriter.new.reduce(*op, x, &axes[1..]).expect("fewer axes of the same operand");
-                let all = rewriter.new.reduce(*op, rows, &[0]).expect("rows remain");
-                rewriter.set(id, all);
-            }
-            _ => {
-                rewriter.copy(id);
-            }
+    rewrite(graph, |new, node, operands| {
+        let Op::Reduce { op, axes } = &node.op else { return copy_node(new, node, operands) };
+        let shape = &new.ty(operands[0]).shape;
+        let in_row = axes.iter().skip(1).filter_map(|axis| shape[*axis].as_const());
+        let shrinks = axes.len() == shape.len() || in_row.fold(1, i64::saturating_mul) >= LEAST_IN_ROW;
+        if axes.len() < 2 || axes[0] != 0 || !shrinks {
+            return copy_node(new, node, operands);
         }
-    }
-    rewriter.finish()
+        let rows = new.reduce(*op, operands[0], &axes[1..]).expect("fewer axes of the same operand");
+        new.reduce(*op, rows, &[0]).expect("rows remain")
+    })
 }
 
 /// (7)

@@ -1,13 +1,13 @@
-//! Bytes of the arena.
+//! Bytes of the arena, and of a kernel's scratch.
 //!
-//! What enters: buffers with their sizes and the phases they live in. What leaves: an offset for each. Invariant:
-//! buffers whose lives meet do not overlap; launches of one phase run at the same time, so a life counts whole phases.
+//! What enters: buffers with their sizes and the time they live. What leaves: an offset for each. Invariant: buffers whose lives
+//! meet do not overlap. In the arena the time is the phase, for launches of one phase run at the same time; in scratch it is the op.
 
 /// Places are multiples of this many bytes: a cache line.
 const ALIGNMENT: u64 = 64;
 
 /// The lowest place for `bytes` bytes that meets none of the places taken (from, to).
-pub fn first_fit(bytes: u64, mut taken: Vec<(u64, u64)>) -> u64 {
+fn first_fit(bytes: u64, mut taken: Vec<(u64, u64)>) -> u64 {
     taken.sort_unstable();
     let mut at = 0;
     for (from, to) in taken {
@@ -19,7 +19,7 @@ pub fn first_fit(bytes: u64, mut taken: Vec<(u64, u64)>) -> u64 {
     at
 }
 
-/// A buffer's need: bytes, first and last phase.
+/// A buffer's need: bytes, first and last phase or op.
 #[derive(Clone, Copy, Debug)]
 pub struct Need {
     pub bytes: u64,

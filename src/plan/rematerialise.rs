@@ -99,6 +99,7 @@ struct Lives {
     bytes: Vec<u64>,
     /// The nodes that read a node's storage, through views or at once, in order.
     users: Vec<Vec<usize>>,
+    is_root: Vec<bool>,
     /// The node before which the most bytes are alive.
     peak: usize,
 }
@@ -106,14 +107,15 @@ struct Lives {
 impl Lives {
     fn new(graph: &Graph, batch: i64) -> Lives {
         let layouts = layouts(graph);
-        let roots: Vec<NodeId> = graph.roots().collect();
+        let mut is_root = vec![false; graph.len()];
+        graph.roots().for_each(|root| is_root[root.index()] = true);
         let size = |symbol: &str| (symbol == "batch").then_some(batch);
         let bytes_of = |id: NodeId| {
             let ty = graph.ty(id);
             let n = ty.n_elements().eval(&size).and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
             n.saturating_mul(ty.dtype.bytes() as u64)
         };
-        let is_own = |id: NodeId| has_storage(graph, id) && !roots.contains(&id);
+        let is_own = |id: NodeId| has_storage(graph, id) && !is_root[id.index()];
         let bytes = graph.ids().map(|id| if is_own(id) { bytes_of(id) } else { 0 }).collect();
         let mut users = vec![Vec::new(); graph.len()];
         for id in graph.ids() {
@@ -121,7 +123,7 @@ impl Lives {
                 users[layouts[operand.index()].base.index()].push(id.index());
             }
         }
-        let mut lives = Lives { layouts, bytes, users, peak: graph.len() };
+        let mut lives = Lives { layouts, bytes, users, is_root, peak: graph.len() };
         let alive = lives.alive();
         lives.peak = (0..graph.len()).max_by_key(|at| alive[*at]).unwrap_or(0);
         lives
@@ -194,7 +196,8 @@ impl Lives {
             || !segment.contains(&base.index())
             || is_written(&graph.node(base).op)
             || self.last_use(base.index()) >= segment.end
-            || graph.roots().any(|root| root == base || root == id)
+            || self.is_root[base.index()]
+            || self.is_root[id.index()]
     }
 
     fn again(&self, graph: &Graph, segment: &Range<usize>) -> Option<Again> {

@@ -17,6 +17,7 @@
 //! thread has such a scratch: past `MOST_SCRATCH_BYTES` tiles have as few rows as vectors and products allow.
 
 use super::lower::ScratchUse;
+use super::memory::{Need, place};
 use crate::base::Dim;
 use crate::nest::{BufferRef, GemmAxis, Kernel, Loop, Matrix, Nest, Scratch, TileOp};
 
@@ -194,16 +195,13 @@ fn row_step(ops: &[TileOp], rows: u64) -> u64 {
 
 /// Places for scratch buffers, those whose lives do not meet sharing bytes; and how many bytes there are in all.
 pub fn scratch_offsets(scratch: &[ScratchUse], sizes: &Sizes) -> (Vec<Scratch>, u64) {
-    let mut placed: Vec<Scratch> = Vec::with_capacity(scratch.len());
-    let mut end = 0;
-    for (i, use_) in scratch.iter().enumerate() {
-        let bytes = sizes.greatest(&use_.n_elements) * use_.dtype.bytes() as u64;
-        let overlaps = |j: &usize| scratch[*j].live.0 <= use_.live.1 && use_.live.0 <= scratch[*j].live.1;
-        let taken: Vec<(u64, u64)> =
-            (0..i).filter(overlaps).map(|j| (placed[j].offset, placed[j].offset + placed[j].bytes)).collect();
-        let offset = super::memory::first_fit(bytes, taken);
-        end = end.max(offset + bytes);
-        placed.push(Scratch { dtype: use_.dtype, offset, bytes });
-    }
-    (placed, end)
+    let bytes = |use_: &ScratchUse| sizes.greatest(&use_.n_elements) * use_.dtype.bytes() as u64;
+    let needs: Vec<Need> = scratch.iter().map(|use_| Need { bytes: bytes(use_), live: use_.live }).collect();
+    let (offsets, end) = place(&needs);
+    let at = |((use_, need), offset): ((&ScratchUse, &Need), u64)| Scratch {
+        dtype: use_.dtype,
+        offset,
+        bytes: need.bytes,
+    };
+    (scratch.iter().zip(&needs).zip(offsets).map(at).collect(), end)
 }

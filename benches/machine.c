@@ -8,7 +8,15 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { LANES = 16, CHAINS = 12, REPEATS = 400000, ELEMENTS = 1 << 24, TURNS = 30 };
+/* As wide as the registers: a wider vector would be several of them, and more chains than there are registers. */
+#if defined(__AVX512F__)
+enum { LANES = 16 };
+#elif defined(__AVX__)
+enum { LANES = 8 };
+#else
+enum { LANES = 4 };
+#endif
+enum { CHAINS = 12, REPEATS = 400000, ELEMENTS = 1 << 24, TURNS = 30 };
 
 typedef float vector __attribute__((vector_size(LANES * sizeof(float))));
 

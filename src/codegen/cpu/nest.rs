@@ -4,7 +4,8 @@
 //! - without reduction: the parallel axis along which most accesses are neighbours, moved innermost;
 //! - a reduction along whose last axis the loads are neighbours: that axis, each lane with an accumulator of its own,
 //!   put together in the end in a fixed order;
-//! - another reduction: the parallel axis along which loads are neighbours, so that each lane reduces its own index;
+//! - another reduction: the parallel axis along which loads are neighbours, so that each lane reduces its own index; some
+//!   vectors side by side, so that each visit of a row reads whole lines of it;
 //! - `ArgMax` and `AddAt`: one index at a time.
 //!
 //! What is left over at an axis's end runs one index at a time. Neighbouring axes that step evenly are one.
@@ -18,6 +19,10 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 use cranelift_frontend::Variable;
 
+/// Vectors side by side in a reduction of neighbours, a line of a cache; and running values that the registers have room for.
+const BESIDE: i64 = 4;
+const RUNNING: i64 = 8;
+
 pub fn emit_nest(e: &mut Emitter, nest: &Nest) {
     let nest = merge_axes(nest);
     let n_parallel = nest.axes.iter().filter(|axis| !axis.reduce).count();
@@ -28,7 +33,8 @@ pub fn emit_nest(e: &mut Emitter, nest: &Nest) {
         order.push(axis);
     }
     let zero = e.integer(0);
-    let mut loops = Loops { nest: &nest, n_parallel, vector, order, index: vec![zero; nest.axes.len()] };
+    let index = vec![zero; nest.axes.len()];
+    let mut loops = Loops { nest: &nest, n_parallel, vector, order, beside: 1, index };
     loops.parallel(e, 0, Mode::Scalar);
 }
 
@@ -114,7 +120,9 @@ struct Loops<'n> {
     vector: Option<usize>,
     /// Parallel axes, outermost first.
     order: Vec<usize>,
-    /// The axes' indices, i64.
+    /// How many vectors the reduction that is being emitted takes along the vector axis.
+    beside: i64,
+    /// The axes' indices, i64; along the vector axis that of the first lane of the first vector.
     index: Vec<Value>,
 }
 
@@ -138,15 +146,24 @@ impl<'n> Loops<'n> {
         let mut from = zero;
         let known = self.nest.axes[axis].extent.as_const();
         if self.vector == Some(axis) {
-            let whole = e.b.ins().band_imm_s(extent, -LANES);
-            e.each(zero, whole, LANES, |e, i| {
-                self.index[axis] = i;
-                inside(self, e, Mode::Vector);
-            });
-            if known.is_some_and(|n| n % LANES == 0) {
-                return;
+            let n_running = self.nest.stores.iter().filter(|s| s.kind != StoreKind::Set).count() as i64;
+            for beside in [(RUNNING / n_running.max(1)).clamp(1, BESIDE), 1] {
+                let step = beside * LANES;
+                if known.is_some_and(|n| n < step) {
+                    continue;
+                }
+                let whole = e.b.ins().band_imm_s(extent, -step);
+                e.each(from, whole, step, |e, i| {
+                    self.index[axis] = i;
+                    self.beside = beside;
+                    inside(self, e, Mode::Vector);
+                    self.beside = 1;
+                });
+                if known.is_some_and(|n| n % step == 0) {
+                    return;
+                }
+                from = whole;
             }
-            from = whole;
         }
         e.each(from, extent, 1, |e, i| {
             self.index[axis] = i;
@@ -164,18 +181,19 @@ impl<'n> Loops<'n> {
                 body.inner(e, &self.index);
             }
             None => self.reduction(e, mode),
-            Some(axis) if innermost_follows => self.innermost(e, axis, mode, &mut |_, _, _| {}),
+            Some(axis) if innermost_follows => self.innermost(e, axis, mode, &mut |_, _, _, _| {}),
             Some(axis) => self.over(e, axis, &mut |loops, e, mode| loops.parallel(e, depth + 1, mode)),
         }
     }
 
-    /// The innermost loop: what does not change along it is made before it. `each` sees every index's values.
+    /// The innermost loop: what does not change along it is made before it. `each` sees every index's values, and the number of
+    /// the vector beside the first.
     fn innermost(
         &mut self,
         e: &mut Emitter,
         axis: usize,
         mode: Mode,
-        each: &mut dyn FnMut(&mut BodyEmitter<'n>, &mut Emitter, &[Value]),
+        each: &mut dyn FnMut(&mut BodyEmitter<'n>, &mut Emitter, &[Value], usize),
     ) {
         let zero = e.integer(0);
         let extent = e.dim(&self.nest.axes[axis].extent);
@@ -194,14 +212,17 @@ impl<'n> Loops<'n> {
                 e.each(from, to, step, |e, i| {
                     loops.index[axis] = i;
                     body.inner(e, &loops.index);
-                    each(&mut body, e, &loops.index);
+                    each(&mut body, e, &loops.index, 0);
                 });
             } else {
                 e.each(from, to, step, |e, i| {
                     loops.index[axis] = i;
-                    body.outer(e, &loops.index);
-                    body.inner(e, &loops.index);
-                    each(&mut body, e, &loops.index);
+                    for number in 0..loops.beside as usize {
+                        let index = loops.index_beside(e, number);
+                        body.outer(e, &index);
+                        body.inner(e, &index);
+                        each(&mut body, e, &index, number);
+                    }
                 });
             }
         };
@@ -225,12 +246,26 @@ impl<'n> Loops<'n> {
         let nest = self.nest;
         let reducing =
             nest.stores.iter().filter(|s| matches!(s.kind, StoreKind::Reduce(_) | StoreKind::ArgMax));
-        let accumulators: Vec<Accumulator> =
-            reducing.map(|store| begin(e, nest, store, lanes, along)).collect();
+        let reducing: Vec<&Store> = reducing.collect();
+        // Those of the first vector, then those of the next.
+        let all = (0..self.beside).flat_map(|_| &reducing);
+        let accumulators: Vec<Accumulator> = all.map(|store| begin(e, nest, store, lanes, along)).collect();
         self.reduce_axes(e, self.n_parallel, mode, &accumulators);
-        for accumulator in &accumulators {
-            self.end(e, accumulator, lanes, mode);
+        for (number, of_vector) in accumulators.chunks(reducing.len().max(1)).enumerate() {
+            let index = self.index_beside(e, number);
+            for accumulator in of_vector {
+                self.end(e, accumulator, lanes, mode, &index);
+            }
         }
+    }
+
+    /// The indices at a vector beside the first.
+    fn index_beside(&self, e: &mut Emitter, number: usize) -> Vec<Value> {
+        let mut index = self.index.clone();
+        if let Some(axis) = self.vector.filter(|_| number > 0) {
+            index[axis] = e.b.ins().iadd_imm_s(index[axis], number as i64 * LANES);
+        }
+        index
     }
 
     fn reduce_axes(&mut self, e: &mut Emitter, axis: usize, mode: Mode, accumulators: &[Accumulator<'n>]) {
@@ -243,8 +278,9 @@ impl<'n> Loops<'n> {
             });
             return;
         }
-        self.innermost(e, axis, mode, &mut |body, e, index| {
-            for accumulator in accumulators {
+        let n_stores = accumulators.len() / self.beside as usize;
+        self.innermost(e, axis, mode, &mut |body, e, index, number| {
+            for accumulator in &accumulators[number * n_stores..(number + 1) * n_stores] {
                 let value = body.value(accumulator.store.value);
                 take(e, body, accumulator, value, index[axis]);
             }
@@ -252,7 +288,7 @@ impl<'n> Loops<'n> {
     }
 
     /// Puts lanes together and stores.
-    fn end(&mut self, e: &mut Emitter, accumulator: &Accumulator, lanes: Mode, mode: Mode) {
+    fn end(&self, e: &mut Emitter, accumulator: &Accumulator, lanes: Mode, mode: Mode, index: &[Value]) {
         let body = BodyEmitter::new(self.nest, mode, self.vector.filter(|_| mode == Mode::Vector));
         let mut value = e.b.use_var(accumulator.place.unwrap_or(accumulator.sum));
         if let StoreKind::Reduce(op) = accumulator.store.kind
@@ -268,7 +304,7 @@ impl<'n> Loops<'n> {
                 value = combine(e, &body, op, accumulator.dtype, value, rest);
             }
         }
-        body.store_result(e, &accumulator.store.access, value, &self.index);
+        body.store_result(e, &accumulator.store.access, value, index);
     }
 }
 

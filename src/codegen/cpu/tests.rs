@@ -51,6 +51,20 @@ fn samples_run_compiled() {
 }
 
 /// Vectors of four, and what is left over after them.
+/// Columns are reduced some vectors at a time, then one, then one by one.
+#[test]
+fn every_tail_of_columns() {
+    for n in [15, 16, 17, 20, 31, 32, 39, 64] {
+        for op in [ReduceOp::Sum, ReduceOp::Prod, ReduceOp::Max, ReduceOp::Min] {
+            for rows in [0, 1, 5] {
+                let arguments = [numbers(DType::F32, rows * n, 7), vec![0.0; n as usize]];
+                let what = format!("{rows} rows of {n} columns");
+                check_one(&what, &columns_reduced(op, DType::F32, rows, n), &arguments, once(1));
+            }
+        }
+    }
+}
+
 #[test]
 fn every_tail() {
     for n in 0..=9 {

@@ -24,6 +24,7 @@ mod split;
 #[cfg(test)]
 mod tests;
 mod tile;
+mod winograd;
 mod work;
 
 pub use build::plan;

@@ -2,8 +2,9 @@
 //!
 //! What enters: an optimized graph. What leaves: an equal graph in which (1) nothing stands that no root needs; (2) every
 //! output and every update's value is a node with storage of its own; (3) a reshape is an index map; (4) operands that
-//! must lie in memory (of contractions and sorts, and gathered tables) do; (5) a sum over all axes is taken in two
-//! stages, rows first, so that the first stage can be split over threads and the result does not depend on how; (6) some
+//! must lie in memory (of contractions and sorts, and gathered tables) do; (5) a reduction over rows and other axes is taken
+//! in two stages, the other axes first, so that the first stage can be split over threads and can be part of the visit that makes
+//! the rows; the result does not depend on how; (6) some
 //! products are sums of products (`split.rs`); (7) sorts go along the last axis; (8) a scan's operands lie in memory
 //! without gaps, and its body is prepared, too.
 //! A copy is a `Cast` to the type that its operand has already.
@@ -11,6 +12,7 @@
 use super::layout::{is_copy, is_widening, layouts};
 use super::pack::pack;
 use super::split::split_sums;
+use crate::base::Dim;
 use crate::graph::rewrite::{Rewriter, copy_node, reachable, rewrite};
 use crate::graph::{Contraction, Graph, Node, NodeId, Op, View};
 
@@ -49,7 +51,9 @@ fn split_reductions(graph: &Graph) -> Graph {
         rewriter.enter(id);
         let node = graph.node(id);
         match &node.op {
-            Op::Reduce { op, axes } if axes.len() > 1 && axes.len() == graph.ty(node.operands[0]).rank() => {
+            Op::Reduce { op, axes }
+                if axes.len() > 1 && in_stages(&graph.ty(node.operands[0]).shape, axes) =>
+            {
                 let x = rewriter.operands(id)[0];
                 let rows = rewriter.new.reduce(*op, x, &axes[1..]).expect("fewer axes of the same operand");
                 let all = rewriter.new.reduce(*op, rows, &[0]).expect("rows remain");
@@ -61,6 +65,13 @@ fn split_reductions(graph: &Graph) -> Graph {
         }
     }
     rewriter.finish()
+}
+
+/// Whether the rows' own results are few beside what they are made of.
+fn in_stages(shape: &[Dim], axes: &[usize]) -> bool {
+    const WORTH: i64 = 8;
+    let of_row = axes[1..].iter().fold(Dim::from(1), |n, axis| n * shape[*axis].clone());
+    axes.len() == shape.len() || axes[0] == 0 && of_row.as_const().is_none_or(|n| n >= WORTH)
 }
 
 /// (7)

@@ -81,8 +81,15 @@ pub struct BodyEmitter<'n> {
     depends: Vec<bool>,
     pub values: Vec<Option<Value>>,
     /// Addresses at inner index 0, by instruction and by store.
-    load_base: Vec<Option<Value>>,
-    store_base: Vec<Option<Value>>,
+    load_base: Vec<Option<Base>>,
+    store_base: Vec<Option<Base>>,
+}
+
+/// An address, and bytes beyond it. Accesses that keep their distance share the address: it takes one register for all of them.
+#[derive(Clone, Copy)]
+struct Base {
+    address: Value,
+    beyond: i64,
 }
 
 impl<'n> BodyEmitter<'n> {
@@ -104,9 +111,10 @@ impl<'n> BodyEmitter<'n> {
 
     /// What does not change along the inner axis; `index` has the outer axes' indices.
     pub fn outer(&mut self, e: &mut Emitter, index: &[Value]) {
+        let mut known: Vec<(&Access, Base)> = Vec::new();
         for (i, inst) in self.nest.body.iter().enumerate() {
             if let Inst::Load { access } | Inst::LoadAt { access, .. } = inst {
-                self.load_base[i] = Some(self.address(e, access, index));
+                self.load_base[i] = Some(self.base(e, access, index, &mut known));
             }
             if !self.depends[i] {
                 let value = self.inst(e, i, inst, index);
@@ -115,9 +123,32 @@ impl<'n> BodyEmitter<'n> {
         }
         for (i, store) in self.nest.stores.iter().enumerate() {
             if matches!(store.kind, StoreKind::Set | StoreKind::AddAt { .. }) {
-                self.store_base[i] = Some(self.address(e, &store.access, index));
+                self.store_base[i] = Some(self.base(e, &store.access, index, &mut known));
             }
         }
+    }
+
+    /// The address of an access at inner index 0, by way of one that is known where the distance is.
+    fn base<'a>(
+        &self,
+        e: &mut Emitter,
+        access: &'a Access,
+        index: &[Value],
+        known: &mut Vec<(&'a Access, Base)>,
+    ) -> Base {
+        let bytes = access.dtype.bytes() as i64;
+        let distance = |other: &Access| {
+            let same = (other.buffer, other.dtype) == (access.buffer, access.dtype)
+                && other.strides == access.strides;
+            let apart = same.then(|| (access.offset.clone() - other.offset.clone()).as_const()).flatten()?;
+            apart.checked_mul(bytes).filter(|bytes| i32::try_from(*bytes).is_ok())
+        };
+        if let Some((base, beyond)) = known.iter().find_map(|(other, base)| Some((*base, distance(other)?))) {
+            return Base { beyond, ..base };
+        }
+        let base = Base { address: self.address(e, access, index), beyond: 0 };
+        known.push((access, base));
+        base
     }
 
     /// What changes along the inner axis, at `index`, and the stores at each index.
@@ -161,19 +192,19 @@ impl<'n> BodyEmitter<'n> {
     }
 
     /// The address moved to the inner index.
-    fn moved(&self, e: &mut Emitter, base: Value, access: &Access, index: &[Value]) -> Value {
-        let Some(axis) = self.inner else { return base };
-        let stride = &access.strides[axis];
-        if stride.is_const(0) {
-            return base;
+    fn moved(&self, e: &mut Emitter, base: Base, access: &Access, index: &[Value]) -> Value {
+        let Base { mut address, beyond } = base;
+        if let Some(axis) = self.inner.filter(|axis| !access.strides[*axis].is_const(0)) {
+            let stride = &access.strides[axis];
+            let mut steps = index[axis];
+            if !stride.is_const(1) {
+                let stride = e.dim(stride);
+                steps = e.b.ins().imul(steps, stride);
+            }
+            let bytes = scale(e, steps, access.dtype);
+            address = e.b.ins().iadd(address, bytes);
         }
-        let mut steps = index[axis];
-        if !stride.is_const(1) {
-            let stride = e.dim(stride);
-            steps = e.b.ins().imul(steps, stride);
-        }
-        let bytes = scale(e, steps, access.dtype);
-        e.b.ins().iadd(base, bytes)
+        if beyond == 0 { address } else { e.b.ins().iadd_imm_s(address, beyond) }
     }
 
     fn splat(&self, e: &mut Emitter, value: Value, dtype: DType) -> Value {
@@ -435,7 +466,7 @@ impl<'n> BodyEmitter<'n> {
 
     /// A reduction's result, at the indices of the parallel axes.
     pub fn store_result(&self, e: &mut Emitter, access: &Access, value: Value, index: &[Value]) {
-        let base = self.address(e, access, index);
+        let base = Base { address: self.address(e, access, index), beyond: 0 };
         let at = self.moved(e, base, access, index);
         self.store(e, access, at, value);
     }

@@ -139,9 +139,11 @@ pub fn flush(x: f32) -> f32 {
     if x.is_subnormal() { f32::copysign(0.0, x) } else { x }
 }
 
-/// The NaN that single-precision instructions return.
+/// The NaN that single-precision instructions return. By bits: where a NaN is chosen in place of a square root that is one, LLVM
+/// takes the choice for idle, as all NaNs are alike to it.
 pub fn canonical(x: f32) -> f32 {
-    if x.is_nan() { f32::from_bits(0x7fff_ffff) } else { x }
+    let bits = x.to_bits();
+    f32::from_bits(if bits & 0x7fff_ffff > 0x7f80_0000 { 0x7fff_ffff } else { bits })
 }
 
 /// Into [0, 1], with NaN as 0: `.sat`.

@@ -6,37 +6,38 @@
 //!
 //! The result is made in blocks of `rows x (vectors * lanes)`. The right operand is read along its rows by vectors, each element
 //! of the left one is multiplied with all of them: for a block 6 x 64 this is 10 loads for 24 multiply-adds, which
-//! take 24 cycles on a core with one 512-bit unit. A right operand that is not contiguous along its rows is first turned
-//! about, a panel of `DEPTH` terms at a time, into a buffer of the thread's.
+//! take 24 cycles on a core with one 512-bit unit. What many blocks read is first laid out for them (`panels.rs`), `TERMS`
+//! terms at a time: of the right operand a panel of columns that fits the first-level cache, of the left one `ROWS` rows that fit the second.
 
 use super::Product;
-use super::simd::Simd;
+use super::panels::{Side, lay_out};
+use super::simd::{Portable, Simd};
 use std::cell::UnsafeCell;
 
-/// Terms in a turned panel.
-const DEPTH: usize = 1024;
+/// Terms that blocks take at a time, and go on from what is there.
+const TERMS: usize = 256;
+/// Rows that are laid out at a time.
+const ROWS: usize = 192;
 /// The widest panel.
 pub const WIDTH: usize = 64;
 /// The most rows of a block.
 const MOST_ROWS: usize = 12;
-/// Rows of the right operand that are at least so many elements apart fall into few sets of a cache.
+/// Rows of an operand that are at least so many elements apart fall into few sets of a cache.
 const FAR: u64 = 512;
-/// Then so many rows of the result are made at once: what cannot stay in a cache is not read again and again.
-const FEW_ROWS: usize = 32;
 
 /// One block's operands; `k` terms.
-struct Block<S: Simd> {
+pub struct Block {
     k: usize,
     lhs: *const f32,
     lhs_row: isize,
     lhs_column: isize,
-    /// Contiguous along its rows.
+    /// Contiguous along its rows, in whole vectors.
     rhs: *const f32,
     rhs_row: isize,
     out: *mut f32,
     out_row: isize,
-    /// Of the last vector of each row.
-    tail: S::Mask,
+    /// Lanes of the last vector of each row that belong to the result.
+    tail: usize,
     accumulate: bool,
 }
 
@@ -45,8 +46,9 @@ struct Block<S: Simd> {
 /// # Safety
 /// The CPU has the features of `S`; the block's addresses are valid.
 #[inline(always)]
-unsafe fn block<S: Simd, const ROWS: usize, const VECTORS: usize>(block: &Block<S>) {
+unsafe fn block<S: Simd, const ROWS: usize, const VECTORS: usize>(block: &Block) {
     let Block { k, lhs, lhs_row, lhs_column, rhs, rhs_row, out, out_row, tail, accumulate } = *block;
+    let is_cut = |v: usize| v + 1 == VECTORS && tail < S::LANES;
     // SAFETY: the caller vouches for the addresses and the CPU.
     unsafe {
         let mut sums = [[S::splat(0.0); VECTORS]; ROWS];
@@ -54,17 +56,13 @@ unsafe fn block<S: Simd, const ROWS: usize, const VECTORS: usize>(block: &Block<
             for (i, row) in sums.iter_mut().enumerate() {
                 for (v, sum) in row.iter_mut().enumerate() {
                     let from = out.offset(i as isize * out_row).add(v * S::LANES);
-                    *sum = if v + 1 == VECTORS { S::load_masked(from, tail) } else { S::load(from) };
+                    *sum = if is_cut(v) { S::load_some(from, tail) } else { S::load(from) };
                 }
             }
         }
         let (mut lhs, mut rhs) = (lhs, rhs);
         for _ in 0..k {
-            let mut right = [S::splat(0.0); VECTORS];
-            for (v, x) in right.iter_mut().enumerate() {
-                let from = rhs.add(v * S::LANES);
-                *x = if v + 1 == VECTORS { S::load_masked(from, tail) } else { S::load(from) };
-            }
+            let right: [S::Vector; VECTORS] = std::array::from_fn(|v| S::load(rhs.add(v * S::LANES)));
             for (i, row) in sums.iter_mut().enumerate() {
                 // A pair of bf16 may lie at any even address.
                 let left = S::splat(lhs.offset(i as isize * lhs_row).read_unaligned());
@@ -78,8 +76,8 @@ unsafe fn block<S: Simd, const ROWS: usize, const VECTORS: usize>(block: &Block<
         for (i, row) in sums.iter().enumerate() {
             for (v, sum) in row.iter().enumerate() {
                 let to = out.offset(i as isize * out_row).add(v * S::LANES);
-                if v + 1 == VECTORS {
-                    S::store_masked(to, tail, *sum);
+                if is_cut(v) {
+                    S::store_some(to, tail, *sum);
                 } else {
                     S::store(to, *sum);
                 }
@@ -88,17 +86,28 @@ unsafe fn block<S: Simd, const ROWS: usize, const VECTORS: usize>(block: &Block<
     }
 }
 
-/// The block of that many rows and vectors.
+/// Vectors, and the blocks compiled for them: once, though several kinds of product call them.
+pub trait Blocks: Simd {
+    /// The block of that many rows and vectors.
+    ///
+    /// # Safety
+    /// As for `block`.
+    unsafe fn run(rows: usize, vectors: usize, b: &Block);
+}
+
+/// `Blocks::run`, to be inlined into functions for each kind of vector.
 ///
 /// # Safety
 /// As for `block`.
 #[inline(always)]
-unsafe fn any_block<S: Simd>(rows: usize, vectors: usize, b: &Block<S>) {
+unsafe fn any_block<S: Simd>(rows: usize, vectors: usize, b: &Block) {
     macro_rules! blocks {
         ($($vectors:literal: $($rows:literal)*;)*) => {
             match (vectors, rows) {
                 // SAFETY: the caller's promises are this call's.
-                $($(($vectors, $rows) => unsafe { block::<S, $rows, $vectors>(b) },)*)*
+                $($(($vectors, $rows) if $vectors <= S::VECTORS && $rows <= S::rows($vectors) => unsafe {
+                    block::<S, $rows, $vectors>(b)
+                },)*)*
                 _ => unreachable!("no block is {rows} rows by {vectors} vectors"),
             }
         };
@@ -111,11 +120,51 @@ unsafe fn any_block<S: Simd>(rows: usize, vectors: usize, b: &Block<S>) {
     }
 }
 
+impl Blocks for Portable {
+    unsafe fn run(rows: usize, vectors: usize, b: &Block) {
+        // SAFETY: the caller's promises are this call's.
+        unsafe { any_block::<Self>(rows, vectors, b) }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    //! The blocks with the CPU features that their vectors need.
+
+    use super::super::simd::x86::{Avx2, Avx512, Avx512Bf16};
+    use super::{Block, Blocks, any_block};
+
+    macro_rules! blocks_with {
+        ($vectors:ty, $features:literal) => {
+            impl Blocks for $vectors {
+                unsafe fn run(rows: usize, vectors: usize, b: &Block) {
+                    #[target_feature(enable = $features)]
+                    unsafe fn run(rows: usize, vectors: usize, b: &Block) {
+                        // SAFETY: the caller's promises are this call's.
+                        unsafe { any_block::<$vectors>(rows, vectors, b) }
+                    }
+                    // SAFETY: the caller vouches for the CPU and the addresses.
+                    unsafe { run(rows, vectors, b) }
+                }
+            }
+        };
+    }
+
+    blocks_with!(Avx2, "avx2,fma");
+    blocks_with!(Avx512, "avx512f");
+    blocks_with!(Avx512Bf16, "avx512f,avx512bf16");
+}
+
+/// Room for what is laid out; rows of few elements are written a vector at a time, so there is one more at the end.
 #[repr(C, align(64))]
-struct Panel([f32; DEPTH * WIDTH]);
+struct Buffers {
+    left: [f32; ROWS * TERMS + 16],
+    right: [f32; TERMS * WIDTH],
+}
 
 thread_local! {
-    static PANEL: UnsafeCell<Panel> = const { UnsafeCell::new(Panel([0.0; DEPTH * WIDTH])) };
+    static BUFFERS: UnsafeCell<Buffers> =
+        const { UnsafeCell::new(Buffers { left: [0.0; ROWS * TERMS + 16], right: [0.0; TERMS * WIDTH] }) };
 }
 
 /// See the module's documentation.
@@ -123,47 +172,60 @@ thread_local! {
 /// # Safety
 /// The CPU has the features of `S`; `product` describes matrices in live buffers, of which `out` overlaps neither.
 #[inline(always)]
-pub unsafe fn product<S: Simd>(product: &Product) {
+pub unsafe fn product<S: Blocks>(product: &Product) {
     let p = oriented(product);
     let (m, n, k) = (p.m.max(0) as usize, p.n.max(0) as usize, p.k.max(0) as usize);
     let width = S::LANES * S::VECTORS;
-    let turns = p.rhs_column != 1;
-    let depth = if turns { DEPTH } else { k.max(1) };
-    let rows_at_once = if !turns && p.rhs_row.unsigned_abs() >= FAR { FEW_ROWS } else { m };
-    let panel: *mut f32 = PANEL.with(UnsafeCell::get).cast();
-    let mut row = 0;
-    while row < m {
-        let n_rows = rows_at_once.min(m - row);
-        let mut column = 0;
-        while column < n {
-            let n_columns = width.min(n - column);
-            let mut term = 0;
-            loop {
-                let n_terms = depth.min(k - term);
-                let accumulate = p.accumulate != 0 || term > 0;
-                // SAFETY: row, column and term are inside of the matrices that the caller vouches for; a panel holds
-                // `DEPTH` rows of at most `WIDTH` elements, and is this thread's alone.
-                unsafe {
-                    let (right, down) =
-                        (column as isize * p.rhs_column as isize, term as isize * p.rhs_row as isize);
-                    let mut rhs = p.rhs.offset(right + down);
-                    let mut rhs_row = p.rhs_row as isize;
-                    if turns {
-                        copy_panel(rhs, &p, n_terms, n_columns, panel);
-                        (rhs, rhs_row) = (panel, n_columns as isize);
-                    }
-                    let part =
-                        Part { row, n_rows, column, n_columns, term, n_terms, rhs, rhs_row, accumulate };
-                    blocks_of_rows::<S>(&p, &part);
+    let buffers = BUFFERS.with(UnsafeCell::get);
+    // SAFETY: fields of this thread's own buffers, which no other function uses.
+    let (left, right): (*mut f32, *mut f32) =
+        unsafe { ((&raw mut (*buffers).left).cast(), (&raw mut (*buffers).right).cast()) };
+    for (row, n_rows) in deal(m, ROWS) {
+        let mut term = 0;
+        loop {
+            let n_terms = TERMS.min(k - term);
+            let accumulate = p.accumulate != 0 || term > 0;
+            // SAFETY: row, column and term are inside of the matrices that the caller vouches for; the buffers have room for
+            // `ROWS` rows and `WIDTH` columns of `TERMS` terms, and are this thread's alone.
+            unsafe {
+                let lhs =
+                    p.lhs.offset(row as isize * p.lhs_row as isize + term as isize * p.lhs_column as isize);
+                let lays_left = lays_left(&p, n_rows, width);
+                if lays_left {
+                    lay_rows::<S>(&p, lhs, n_rows, n_terms, left);
                 }
-                term += n_terms;
-                if term >= k {
-                    break;
+                let mut column = 0;
+                while column < n {
+                    let n_columns = width.min(n - column);
+                    let side = right_side(&p, term, n_terms, column, n_columns);
+                    let mut part = Part {
+                        row,
+                        n_rows,
+                        column,
+                        n_columns,
+                        n_terms,
+                        lhs: if lays_left { Left::InBlocks(left) } else { Left::InPlace(lhs) },
+                        rhs: side.from,
+                        rhs_row: side.along,
+                        accumulate,
+                    };
+                    let vectors = n_columns.div_ceil(S::LANES);
+                    if lays_right(&p, &side, n_rows, S::LANES, S::rows(vectors)) {
+                        let to_row = vectors * S::LANES;
+                        lay_out::<S>(&side, right, to_row);
+                        (part.rhs, part.rhs_row) = (right, to_row as isize);
+                    }
+                    let next = width.min(n - column - n_columns);
+                    let next = right_side(&p, term, n_terms, column + n_columns, next);
+                    blocks_of_rows::<S, f32>(&p, &part, &next);
+                    column += n_columns;
                 }
             }
-            column += n_columns;
+            term += n_terms;
+            if term >= k {
+                break;
+            }
         }
-        row += n_rows;
     }
 }
 
@@ -180,39 +242,111 @@ fn oriented(p: &Product) -> Product {
     }
 }
 
-/// Some rows and columns of the result, some of their terms, and where the right operand's part of them lies.
+/// Whether the left operand's rows are laid out: each panel of columns reads them again.
+fn lays_left(p: &Product, n_rows: usize, width: usize) -> bool {
+    let panels = (p.n as usize).div_ceil(width);
+    match p.lhs_column {
+        1 => panels >= 8 && n_rows > 1 && p.lhs_row.unsigned_abs() >= FAR,
+        _ => panels >= 2,
+    }
+}
+
+/// Whether a panel of the right operand is laid out: it must be whole vectors, and each block of rows reads it again.
+fn lays_right(p: &Product, side: &Side<f32>, n_rows: usize, lanes: usize, rows_of_block: usize) -> bool {
+    let in_place = side.across == 1 && side.n_across.is_multiple_of(lanes);
+    !in_place || (side.along.unsigned_abs() as u64 > WIDTH as u64 && p.k > 1 && n_rows > 2 * rows_of_block)
+}
+
+/// A panel's columns of some terms.
+fn right_side(p: &Product, term: usize, n_terms: usize, column: usize, n_columns: usize) -> Side<f32> {
+    let (across, along) = (p.rhs_column as isize, p.rhs_row as isize);
+    let from = p.rhs.wrapping_offset(column as isize * across + term as isize * along);
+    Side { from, across, along, n_across: n_columns, n_terms }
+}
+
+/// Lays out the left operand's rows, those of a block of the result side by side, one block after another.
+///
+/// # Safety
+/// As for `product`; `to` has room for `n_rows * n_terms` elements and a vector more.
+#[inline(always)]
+unsafe fn lay_rows<S: Simd>(p: &Product, lhs: *const f32, n_rows: usize, n_terms: usize, to: *mut f32) {
+    for (row, of_block) in deal(n_rows, S::rows(S::VECTORS)) {
+        let side = Side {
+            from: lhs.wrapping_offset(row as isize * p.lhs_row as isize),
+            across: p.lhs_row as isize,
+            along: p.lhs_column as isize,
+            n_across: of_block,
+            n_terms,
+        };
+        // SAFETY: the rows are inside of the operand, which the caller vouches for.
+        unsafe { lay_out::<S>(&side, to.add(row * n_terms), of_block) };
+    }
+}
+
+/// Where the left operand's rows of a part lie.
+#[derive(Clone, Copy)]
+pub enum Left {
+    /// With the operand's own strides, from the part's first row and term.
+    InPlace(*const f32),
+    /// As `lay_rows` leaves them.
+    InBlocks(*const f32),
+}
+
+/// Some rows and columns of the result, some of their terms, and where the operands' parts of them lie.
 pub struct Part {
     pub row: usize,
     pub n_rows: usize,
     pub column: usize,
     pub n_columns: usize,
-    pub term: usize,
     pub n_terms: usize,
+    pub lhs: Left,
+    /// In whole vectors along its rows.
     pub rhs: *const f32,
     pub rhs_row: isize,
     pub accumulate: bool,
 }
 
+/// `n` in parts of at most `most`, as equal as can be: the first of each, and how many. One row alone would wait for its own sums.
+pub fn deal(n: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+    let parts = n.div_ceil(most);
+    let mut from = 0;
+    (0..parts).map(move |part| {
+        let some = (n - from).div_ceil(parts - part);
+        from += some;
+        (from - some, some)
+    })
+}
+
+/// `next` is what will be read next: it is asked for meanwhile.
+///
 /// # Safety
 /// As for `product`.
 #[inline(always)]
-pub unsafe fn blocks_of_rows<S: Simd>(p: &Product, part: &Part) {
+pub unsafe fn blocks_of_rows<S: Blocks, Element>(p: &Product, part: &Part, next: &Side<Element>) {
     let vectors = part.n_columns.div_ceil(S::LANES);
-    let n_blocks = part.n_rows.div_ceil(S::rows(vectors));
+    let most = match part.lhs {
+        Left::InPlace(_) => S::rows(vectors),
+        Left::InBlocks(_) => S::rows(S::VECTORS),
+    };
+    let n_blocks = part.n_rows.div_ceil(most);
     // SAFETY: the caller vouches for the matrices; a block's rows are inside of the part's.
     unsafe {
-        let tail = S::mask(part.n_columns - (vectors - 1) * S::LANES);
-        let (mut row, end) = (part.row, part.row + part.n_rows);
-        for block in 0..n_blocks {
-            // Blocks as equal as can be: one row alone would wait for its own sums.
-            let n_rows = (end - row).div_ceil(n_blocks - block);
-            let (i, term) = (row as isize, part.term as isize);
+        let tail = part.n_columns - (vectors - 1) * S::LANES;
+        for (at, (row, n_rows)) in deal(part.n_rows, most).enumerate() {
+            next.prefetch::<S>(at, n_blocks);
+            let i = (part.row + row) as isize;
             let out = p.out.offset(i * p.out_row as isize + part.column as isize * p.out_column as isize);
-            let mut b = Block::<S> {
+            let (lhs, lhs_row, lhs_column) = match part.lhs {
+                Left::InPlace(lhs) => {
+                    (lhs.offset(row as isize * p.lhs_row as isize), p.lhs_row as isize, p.lhs_column as isize)
+                }
+                Left::InBlocks(lhs) => (lhs.add(row * part.n_terms), 1, n_rows as isize),
+            };
+            let mut b = Block {
                 k: part.n_terms,
-                lhs: p.lhs.offset(i * p.lhs_row as isize + term * p.lhs_column as isize),
-                lhs_row: p.lhs_row as isize,
-                lhs_column: p.lhs_column as isize,
+                lhs,
+                lhs_row,
+                lhs_column,
                 rhs: part.rhs,
                 rhs_row: part.rhs_row,
                 out,
@@ -221,7 +355,7 @@ pub unsafe fn blocks_of_rows<S: Simd>(p: &Product, part: &Part) {
                 accumulate: part.accumulate,
             };
             if p.out_column == 1 {
-                any_block(n_rows, vectors, &b);
+                S::run(n_rows, vectors, &b);
             } else {
                 // Elements of a row are apart: the block is made elsewhere and dealt out.
                 let mut apart = [0.0f32; MOST_ROWS * WIDTH];
@@ -232,35 +366,9 @@ pub unsafe fn blocks_of_rows<S: Simd>(p: &Product, part: &Part) {
                     each().for_each(|(i, j)| apart[i * WIDTH + j] = *out.offset(place(i, j)));
                 }
                 (b.out, b.out_row) = (apart.as_mut_ptr(), WIDTH as isize);
-                any_block(n_rows, vectors, &b);
+                S::run(n_rows, vectors, &b);
                 each().for_each(|(i, j)| *out.offset(place(i, j)) = apart[i * WIDTH + j]);
             }
-            row += n_rows;
-        }
-    }
-}
-
-/// Copies `n_terms` rows of `n_columns` elements, which then lie one after another.
-///
-/// # Safety
-/// `rhs` is valid for them at the product's strides, `panel` for as many elements.
-#[inline(always)]
-unsafe fn copy_panel(rhs: *const f32, p: &Product, n_terms: usize, n_columns: usize, panel: *mut f32) {
-    let (row, column) = (p.rhs_row as isize, p.rhs_column as isize);
-    // SAFETY: the caller vouches for both.
-    unsafe {
-        // Eight columns at a time: reads go along a few contiguous columns, writes fill parts of a line.
-        let mut first = 0;
-        while first < n_columns {
-            let some = 8.min(n_columns - first);
-            for t in 0..n_terms {
-                let from = rhs.offset(t as isize * row + first as isize * column);
-                let to = panel.add(t * n_columns + first);
-                for j in 0..some {
-                    *to.add(j) = *from.offset(j as isize * column);
-                }
-            }
-            first += some;
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod blocks;
 mod pairs;
+mod panels;
 mod simd;
 #[cfg(test)]
 mod tests;

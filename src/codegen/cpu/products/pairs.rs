@@ -11,7 +11,8 @@
 //! another already are read where they lie, if the CPU multiplies pairs.
 
 use super::Product;
-use super::blocks::{Part, WIDTH, blocks_of_rows};
+use super::blocks::{Blocks, Left, Part, WIDTH, blocks_of_rows};
+use super::panels;
 use super::simd::Simd;
 use std::cell::UnsafeCell;
 
@@ -20,46 +21,37 @@ const TERMS: usize = 512;
 /// Rows of a left factor that are.
 const ROWS: usize = 128;
 
-/// Part of a factor: `n_across` rows (left) or columns (right) of `n_terms` terms each.
-#[derive(Clone, Copy)]
-pub struct Side {
-    pub from: *const u16,
-    /// Elements from a row (or column) to the next.
-    pub across: isize,
-    /// Elements from a term to the next.
-    pub along: isize,
-    pub n_across: usize,
-    pub n_terms: usize,
-}
+/// Part of a factor.
+type Side = panels::Side<u16>;
 
 /// What is multiplied: how pairs of bf16 become elements of 32 bits for a kind of vector.
 pub trait Factors {
-    type Simd: Simd;
+    type Simd: Blocks;
     /// Elements of a pair: 1 if the vectors multiply pairs, 2 if they multiply numbers.
     const PER_PAIR: usize;
 
     /// Writes the elements of each pair, those of neighbours across side by side: element `e` of pair `p` of row `i` comes to
-    /// `to[(p * PER_PAIR + e) * n_across + i]`.
+    /// `to[(p * PER_PAIR + e) * to_row + i]`.
     ///
     /// # Safety
     /// The CPU has the features; `side` can be read and `to` written.
-    unsafe fn lay_out(side: &Side, to: *mut f32);
+    unsafe fn lay_out(side: &Side, to: *mut f32, to_row: usize);
 }
 
 /// One term after another as f32, the second of a pair first.
 pub struct Widened<S>(std::marker::PhantomData<S>);
 
-impl<S: Simd> Factors for Widened<S> {
+impl<S: Blocks> Factors for Widened<S> {
     type Simd = S;
     const PER_PAIR: usize = 2;
 
     #[inline(always)]
-    unsafe fn lay_out(side: &Side, to: *mut f32) {
+    unsafe fn lay_out(side: &Side, to: *mut f32, to_row: usize) {
         for pair in 0..side.n_terms.div_ceil(2) {
             for i in 0..side.n_across {
                 for second in [1, 0] {
                     let term = 2 * pair + second;
-                    let place = (2 * pair + 1 - second) * side.n_across + i;
+                    let place = (2 * pair + 1 - second) * to_row + i;
                     // SAFETY: the caller vouches for both.
                     unsafe {
                         let from = side.from.offset(i as isize * side.across + term as isize * side.along);
@@ -129,7 +121,7 @@ pub unsafe fn product<F: Factors>(product: &Product<u16>) {
                 };
                 if !in_place {
                     let (across, along) = (p.lhs_row as isize, p.lhs_column as isize);
-                    F::lay_out(&Side { from: lhs, across, along, n_across: n_rows, n_terms }, left);
+                    F::lay_out(&Side { from: lhs, across, along, n_across: n_rows, n_terms }, left, n_rows);
                 }
                 let mut column = 0;
                 while column < n {
@@ -137,19 +129,22 @@ pub unsafe fn product<F: Factors>(product: &Product<u16>) {
                     let from = p.rhs.offset(column as isize * rhs_column + term as isize * rhs_row);
                     let side =
                         Side { from, across: rhs_column, along: rhs_row, n_across: n_columns, n_terms };
-                    F::lay_out(&side, right);
+                    let to_row = n_columns.next_multiple_of(F::Simd::LANES);
+                    F::lay_out(&side, right, to_row);
                     let part = Part {
                         row: 0,
                         n_rows,
                         column,
                         n_columns,
-                        term: 0,
                         n_terms: n_elements,
+                        lhs: Left::InPlace(of_rows.lhs),
                         rhs: right,
-                        rhs_row: n_columns as isize,
+                        rhs_row: to_row as isize,
                         accumulate: p.accumulate != 0 || term > 0,
                     };
-                    blocks_of_rows::<F::Simd>(&of_rows, &part);
+                    let from = side.from.wrapping_offset(n_columns as isize * rhs_column);
+                    let next = Side { from, n_across: n_columns.min(n - column - n_columns), ..side };
+                    blocks_of_rows::<F::Simd, u16>(&of_rows, &part, &next);
                     column += n_columns;
                 }
             }
@@ -166,7 +161,7 @@ pub unsafe fn product<F: Factors>(product: &Product<u16>) {
 pub mod x86 {
     //! Pairs as AVX512-BF16 multiplies them.
 
-    use super::super::simd::x86::Avx512Bf16;
+    use super::super::simd::x86::{Avx512Bf16, transposed};
     use super::{Factors, Side};
     use std::arch::x86_64::*;
 
@@ -178,13 +173,13 @@ pub mod x86 {
         const PER_PAIR: usize = 1;
 
         #[inline(always)]
-        unsafe fn lay_out(side: &Side, to: *mut f32) {
+        unsafe fn lay_out(side: &Side, to: *mut f32, to_row: usize) {
             // SAFETY: the caller's promises are these calls'.
             unsafe {
                 match (side.across, side.along) {
-                    (1, _) => interleave(side, to.cast()),
-                    (_, 1) => turn(side, to.cast()),
-                    _ => one_by_one(side, to.cast()),
+                    (1, _) => interleave(side, to.cast(), to_row),
+                    (_, 1) => turn(side, to.cast(), to_row),
+                    _ => one_by_one(side, to.cast(), to_row),
                 }
             }
         }
@@ -204,7 +199,7 @@ pub mod x86 {
     /// As for `lay_out`.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
-    unsafe fn interleave(side: &Side, to: *mut i32) {
+    unsafe fn interleave(side: &Side, to: *mut i32, to_row: usize) {
         // Lanes of the first vector, and (from 32 on) of the second.
         let low: [u16; 32] = std::array::from_fn(|i| (i / 2 + i % 2 * 32) as u16);
         let high = low.map(|lane| lane + 16);
@@ -215,7 +210,7 @@ pub mod x86 {
             for pair in 0..side.n_terms.div_ceil(2) {
                 let first = side.from.offset(2 * pair as isize * side.along);
                 let has_second = 2 * pair + 1 < side.n_terms;
-                let to = to.add(pair * side.n_across);
+                let to = to.add(pair * to_row);
                 for i in (0..side.n_across).step_by(32) {
                     // A row of terms is a line or two, and the next lies too far away for the CPU to foresee it.
                     for row in [AHEAD, AHEAD + 1] {
@@ -242,7 +237,7 @@ pub mod x86 {
     /// As for `lay_out`.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
-    unsafe fn turn(side: &Side, to: *mut i32) {
+    unsafe fn turn(side: &Side, to: *mut i32, to_row: usize) {
         for pair in (0..side.n_terms.div_ceil(2)).step_by(16) {
             let mask = lanes(side.n_terms - 2 * pair);
             for i in (0..side.n_across).step_by(16) {
@@ -256,7 +251,7 @@ pub mod x86 {
                     }
                     let columns = transposed(rows);
                     for (column, place) in columns.into_iter().zip(pair..side.n_terms.div_ceil(2)) {
-                        let to = to.add(place * side.n_across + i);
+                        let to = to.add(place * to_row + i);
                         _mm512_mask_storeu_epi32(to, lanes(n_rows) as u16, column);
                     }
                 }
@@ -264,37 +259,9 @@ pub mod x86 {
         }
     }
 
-    /// Sixteen by sixteen elements of 32 bits, rows and columns changed about.
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    fn transposed(rows: [__m512i; 16]) -> [__m512i; 16] {
-        let zero = _mm512_setzero_si512();
-        let (mut by_two, mut by_four, mut all) = ([zero; 16], [zero; 16], [zero; 16]);
-        for i in (0..16).step_by(2) {
-            by_two[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
-            by_two[i + 1] = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
-        }
-        for i in (0..16).step_by(4) {
-            by_four[i] = _mm512_unpacklo_epi64(by_two[i], by_two[i + 2]);
-            by_four[i + 1] = _mm512_unpackhi_epi64(by_two[i], by_two[i + 2]);
-            by_four[i + 2] = _mm512_unpacklo_epi64(by_two[i + 1], by_two[i + 3]);
-            by_four[i + 3] = _mm512_unpackhi_epi64(by_two[i + 1], by_two[i + 3]);
-        }
-        // Part `l` (of four) of `by_four[4 * i + j]` is column `4 * l + j` of rows `4 * i` to `4 * i + 3`.
-        for j in 0..4 {
-            let even = |i: usize| _mm512_shuffle_i32x4::<0x88>(by_four[i], by_four[i + 4]);
-            let odd = |i: usize| _mm512_shuffle_i32x4::<0xdd>(by_four[i], by_four[i + 4]);
-            all[j] = _mm512_shuffle_i32x4::<0x88>(even(j), even(j + 8));
-            all[j + 8] = _mm512_shuffle_i32x4::<0xdd>(even(j), even(j + 8));
-            all[j + 4] = _mm512_shuffle_i32x4::<0x88>(odd(j), odd(j + 8));
-            all[j + 12] = _mm512_shuffle_i32x4::<0xdd>(odd(j), odd(j + 8));
-        }
-        all
-    }
-
     /// # Safety
     /// As for `lay_out`.
-    unsafe fn one_by_one(side: &Side, to: *mut i32) {
+    unsafe fn one_by_one(side: &Side, to: *mut i32, to_row: usize) {
         for pair in 0..side.n_terms.div_ceil(2) {
             for i in 0..side.n_across {
                 let at = |term: usize| i as isize * side.across + term as isize * side.along;
@@ -305,7 +272,7 @@ pub mod x86 {
                 };
                 // SAFETY: the caller vouches for all pairs.
                 unsafe {
-                    to.add(pair * side.n_across + i).write((term(2 * pair) | term(2 * pair + 1) << 16) as i32)
+                    to.add(pair * to_row + i).write((term(2 * pair) | term(2 * pair + 1) << 16) as i32)
                 };
             }
         }

@@ -7,7 +7,6 @@
 /// A vector type; all of it is inlined into functions that enable its CPU features.
 pub trait Simd {
     type Vector: Copy;
-    type Mask: Copy;
     const LANES: usize;
     /// Vectors side by side in a block of the result.
     const VECTORS: usize;
@@ -19,35 +18,41 @@ pub trait Simd {
     /// The CPU has the features.
     unsafe fn splat(x: f32) -> Self::Vector;
 
-    /// The first `n` lanes, `n` at most `LANES`.
-    ///
-    /// # Safety
-    /// The CPU has the features.
-    unsafe fn mask(n: usize) -> Self::Mask;
-
     /// # Safety
     /// The CPU has the features; `LANES` elements can be read.
     unsafe fn load(from: *const f32) -> Self::Vector;
 
-    /// The other lanes are 0.
+    /// The first `n` lanes, `n` at most `LANES`; the others are 0.
     ///
     /// # Safety
-    /// The CPU has the features; the mask's elements can be read.
-    unsafe fn load_masked(from: *const f32, mask: Self::Mask) -> Self::Vector;
+    /// The CPU has the features; `n` elements can be read.
+    unsafe fn load_some(from: *const f32, n: usize) -> Self::Vector;
 
     /// # Safety
     /// The CPU has the features; `LANES` elements can be written.
     unsafe fn store(to: *mut f32, x: Self::Vector);
 
+    /// The first `n` lanes, `n` at most `LANES`.
+    ///
     /// # Safety
-    /// The CPU has the features; the mask's elements can be written.
-    unsafe fn store_masked(to: *mut f32, mask: Self::Mask, x: Self::Vector);
+    /// The CPU has the features; `n` elements can be written.
+    unsafe fn store_some(to: *mut f32, n: usize, x: Self::Vector);
 
     /// `a * b + c`
     ///
     /// # Safety
     /// The CPU has the features.
     unsafe fn fma(a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
+
+    /// `LANES` rows of `LANES` elements, `row` apart, as columns; those past `n_rows` are 0. Element `i` of row `j` comes to
+    /// `to[i * to_row + j]`; columns are written in their order, each whole.
+    ///
+    /// # Safety
+    /// The CPU has the features; the rows can be read and the columns written.
+    unsafe fn turn(from: *const f32, row: isize, n_rows: usize, to: *mut f32, to_row: usize);
+
+    /// Asks for the line of an address, which may be any.
+    fn prefetch(at: *const f32);
 }
 
 /// Four lanes at a time in plain Rust, which LLVM turns into whatever vectors the target is sure to have.
@@ -55,7 +60,6 @@ pub struct Portable;
 
 impl Simd for Portable {
     type Vector = [f32; 4];
-    type Mask = usize;
     const LANES: usize = 4;
     const VECTORS: usize = 4;
 
@@ -69,18 +73,13 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    unsafe fn mask(n: usize) -> usize {
-        n
-    }
-
-    #[inline(always)]
     unsafe fn load(from: *const f32) -> [f32; 4] {
         // SAFETY: the caller vouches for four elements.
         unsafe { from.cast::<[f32; 4]>().read_unaligned() }
     }
 
     #[inline(always)]
-    unsafe fn load_masked(from: *const f32, n: usize) -> [f32; 4] {
+    unsafe fn load_some(from: *const f32, n: usize) -> [f32; 4] {
         // SAFETY: the caller vouches for `n` elements.
         std::array::from_fn(|i| if i < n { unsafe { *from.add(i) } } else { 0.0 })
     }
@@ -92,7 +91,7 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    unsafe fn store_masked(to: *mut f32, n: usize, x: [f32; 4]) {
+    unsafe fn store_some(to: *mut f32, n: usize, x: [f32; 4]) {
         for (i, x) in x.into_iter().enumerate().take(n) {
             // SAFETY: the caller vouches for `n` elements.
             unsafe { *to.add(i) = x };
@@ -105,6 +104,23 @@ impl Simd for Portable {
         let one_rounding = cfg!(any(target_feature = "fma", not(target_arch = "x86_64")));
         std::array::from_fn(|i| if one_rounding { a[i].mul_add(b[i], c[i]) } else { a[i] * b[i] + c[i] })
     }
+
+    #[inline(always)]
+    unsafe fn turn(from: *const f32, row: isize, n_rows: usize, to: *mut f32, to_row: usize) {
+        // SAFETY: the caller vouches for rows and columns.
+        unsafe {
+            let mut rows = [[0.0; 4]; 4];
+            for (i, x) in rows.iter_mut().enumerate().take(n_rows) {
+                *x = Self::load(from.offset(i as isize * row));
+            }
+            for i in 0..4 {
+                Self::store(to.add(i * to_row), rows.map(|row| row[i]));
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn prefetch(_: *const f32) {}
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -119,7 +135,6 @@ pub mod x86 {
 
     impl Simd for Avx512 {
         type Vector = __m512;
-        type Mask = __mmask16;
         const LANES: usize = 16;
         const VECTORS: usize = 4;
 
@@ -134,20 +149,15 @@ pub mod x86 {
         }
 
         #[inline(always)]
-        unsafe fn mask(n: usize) -> __mmask16 {
-            ((1u32 << n) - 1) as __mmask16
-        }
-
-        #[inline(always)]
         unsafe fn load(from: *const f32) -> __m512 {
             // SAFETY: the caller vouches for CPU and elements.
             unsafe { _mm512_loadu_ps(from) }
         }
 
         #[inline(always)]
-        unsafe fn load_masked(from: *const f32, mask: __mmask16) -> __m512 {
+        unsafe fn load_some(from: *const f32, n: usize) -> __m512 {
             // SAFETY: the caller vouches for CPU and elements; masked lanes are not touched.
-            unsafe { _mm512_maskz_loadu_ps(mask, from) }
+            unsafe { _mm512_maskz_loadu_ps(first(n), from) }
         }
 
         #[inline(always)]
@@ -157,9 +167,9 @@ pub mod x86 {
         }
 
         #[inline(always)]
-        unsafe fn store_masked(to: *mut f32, mask: __mmask16, x: __m512) {
+        unsafe fn store_some(to: *mut f32, n: usize, x: __m512) {
             // SAFETY: the caller vouches for CPU and elements; masked lanes are not touched.
-            unsafe { _mm512_mask_storeu_ps(to, mask, x) }
+            unsafe { _mm512_mask_storeu_ps(to, first(n), x) }
         }
 
         #[inline(always)]
@@ -167,6 +177,36 @@ pub mod x86 {
             // SAFETY: the caller vouches for the CPU.
             unsafe { _mm512_fmadd_ps(a, b, c) }
         }
+
+        #[inline(always)]
+        unsafe fn turn(from: *const f32, row: isize, n_rows: usize, to: *mut f32, to_row: usize) {
+            // SAFETY: the caller vouches for CPU, rows and columns.
+            unsafe {
+                let mut rows = [_mm512_setzero_si512(); 16];
+                for (i, x) in rows.iter_mut().enumerate().take(n_rows) {
+                    *x = _mm512_loadu_si512(from.offset(i as isize * row).cast());
+                }
+                for (i, column) in transposed(rows).into_iter().enumerate() {
+                    _mm512_storeu_si512(to.add(i * to_row).cast(), column);
+                }
+            }
+        }
+
+        #[inline(always)]
+        fn prefetch(at: *const f32) {
+            prefetch(at);
+        }
+    }
+
+    /// The first `n` of 16 lanes.
+    fn first(n: usize) -> __mmask16 {
+        ((1u32 << n) - 1) as __mmask16
+    }
+
+    #[inline(always)]
+    fn prefetch(at: *const f32) {
+        // SAFETY: every x86-64 CPU has the instruction, and it may be given any address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
     }
 
     /// Pairs of bf16, in place of f32, as factors: `fma` adds both products of a pair, the second first. Needs AVX-512 F and BF16.
@@ -174,7 +214,6 @@ pub mod x86 {
 
     impl Simd for Avx512Bf16 {
         type Vector = __m512;
-        type Mask = __mmask16;
         const LANES: usize = Avx512::LANES;
         const VECTORS: usize = Avx512::VECTORS;
 
@@ -189,21 +228,15 @@ pub mod x86 {
         }
 
         #[inline(always)]
-        unsafe fn mask(n: usize) -> __mmask16 {
-            // SAFETY: the caller's promises are this call's.
-            unsafe { Avx512::mask(n) }
-        }
-
-        #[inline(always)]
         unsafe fn load(from: *const f32) -> __m512 {
             // SAFETY: the caller's promises are this call's.
             unsafe { Avx512::load(from) }
         }
 
         #[inline(always)]
-        unsafe fn load_masked(from: *const f32, mask: __mmask16) -> __m512 {
+        unsafe fn load_some(from: *const f32, n: usize) -> __m512 {
             // SAFETY: the caller's promises are this call's.
-            unsafe { Avx512::load_masked(from, mask) }
+            unsafe { Avx512::load_some(from, n) }
         }
 
         #[inline(always)]
@@ -213,9 +246,9 @@ pub mod x86 {
         }
 
         #[inline(always)]
-        unsafe fn store_masked(to: *mut f32, mask: __mmask16, x: __m512) {
+        unsafe fn store_some(to: *mut f32, n: usize, x: __m512) {
             // SAFETY: the caller's promises are this call's.
-            unsafe { Avx512::store_masked(to, mask, x) }
+            unsafe { Avx512::store_some(to, n, x) }
         }
 
         #[inline(always)]
@@ -226,6 +259,17 @@ pub mod x86 {
                 _mm512_dpbf16_ps(c, a, b)
             }
         }
+
+        #[inline(always)]
+        unsafe fn turn(from: *const f32, row: isize, n_rows: usize, to: *mut f32, to_row: usize) {
+            // SAFETY: the caller's promises are this call's.
+            unsafe { Avx512::turn(from, row, n_rows, to, to_row) }
+        }
+
+        #[inline(always)]
+        fn prefetch(at: *const f32) {
+            prefetch(at);
+        }
     }
 
     /// Needs AVX2 and FMA.
@@ -233,7 +277,6 @@ pub mod x86 {
 
     impl Simd for Avx2 {
         type Vector = __m256;
-        type Mask = __m256i;
         const LANES: usize = 8;
         const VECTORS: usize = 2;
 
@@ -248,24 +291,18 @@ pub mod x86 {
         }
 
         #[inline(always)]
-        unsafe fn mask(n: usize) -> __m256i {
-            // SAFETY: the caller vouches for the CPU.
-            unsafe {
-                let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-                _mm256_cmpgt_epi32(_mm256_set1_epi32(n as i32), lanes)
-            }
-        }
-
-        #[inline(always)]
         unsafe fn load(from: *const f32) -> __m256 {
             // SAFETY: the caller vouches for CPU and elements.
             unsafe { _mm256_loadu_ps(from) }
         }
 
         #[inline(always)]
-        unsafe fn load_masked(from: *const f32, mask: __m256i) -> __m256 {
+        unsafe fn load_some(from: *const f32, n: usize) -> __m256 {
             // SAFETY: the caller vouches for CPU and elements; masked lanes are not touched.
-            unsafe { _mm256_maskload_ps(from, mask) }
+            unsafe {
+                let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+                _mm256_maskload_ps(from, _mm256_cmpgt_epi32(_mm256_set1_epi32(n as i32), lanes))
+            }
         }
 
         #[inline(always)]
@@ -275,9 +312,14 @@ pub mod x86 {
         }
 
         #[inline(always)]
-        unsafe fn store_masked(to: *mut f32, mask: __m256i, x: __m256) {
-            // SAFETY: the caller vouches for CPU and elements; masked lanes are not touched.
-            unsafe { _mm256_maskstore_ps(to, mask, x) }
+        unsafe fn store_some(to: *mut f32, n: usize, x: __m256) {
+            // A masked store takes some twenty cycles on AMD's CPUs before Zen 4.
+            let mut all = [0.0f32; 8];
+            // SAFETY: the caller vouches for CPU and elements.
+            unsafe {
+                _mm256_storeu_ps(all.as_mut_ptr(), x);
+                to.copy_from_nonoverlapping(all.as_ptr(), n);
+            }
         }
 
         #[inline(always)]
@@ -285,5 +327,70 @@ pub mod x86 {
             // SAFETY: the caller vouches for the CPU.
             unsafe { _mm256_fmadd_ps(a, b, c) }
         }
+
+        #[inline(always)]
+        unsafe fn turn(from: *const f32, row: isize, n_rows: usize, to: *mut f32, to_row: usize) {
+            // SAFETY: the caller vouches for CPU, rows and columns.
+            unsafe {
+                let mut r = [_mm256_setzero_ps(); 8];
+                for (i, x) in r.iter_mut().enumerate().take(n_rows) {
+                    *x = _mm256_loadu_ps(from.offset(i as isize * row));
+                }
+                // Pairs, then fours, then eights: each step exchanges what lies off the diagonal.
+                let mut by_two = r;
+                for i in (0..8).step_by(2) {
+                    by_two[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
+                    by_two[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+                }
+                let mut by_four = r;
+                for i in (0..8).step_by(4) {
+                    by_four[i] = _mm256_shuffle_ps::<0x44>(by_two[i], by_two[i + 2]);
+                    by_four[i + 1] = _mm256_shuffle_ps::<0xee>(by_two[i], by_two[i + 2]);
+                    by_four[i + 2] = _mm256_shuffle_ps::<0x44>(by_two[i + 1], by_two[i + 3]);
+                    by_four[i + 3] = _mm256_shuffle_ps::<0xee>(by_two[i + 1], by_two[i + 3]);
+                }
+                for i in 0..4 {
+                    let (low, high) = (by_four[i], by_four[i + 4]);
+                    _mm256_storeu_ps(to.add(i * to_row), _mm256_permute2f128_ps::<0x20>(low, high));
+                }
+                for i in 0..4 {
+                    let (low, high) = (by_four[i], by_four[i + 4]);
+                    _mm256_storeu_ps(to.add((i + 4) * to_row), _mm256_permute2f128_ps::<0x31>(low, high));
+                }
+            }
+        }
+
+        #[inline(always)]
+        fn prefetch(at: *const f32) {
+            prefetch(at);
+        }
+    }
+
+    /// Sixteen by sixteen elements of 32 bits, rows and columns changed about.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub fn transposed(rows: [__m512i; 16]) -> [__m512i; 16] {
+        let zero = _mm512_setzero_si512();
+        let (mut by_two, mut by_four, mut all) = ([zero; 16], [zero; 16], [zero; 16]);
+        for i in (0..16).step_by(2) {
+            by_two[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
+            by_two[i + 1] = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
+        }
+        for i in (0..16).step_by(4) {
+            by_four[i] = _mm512_unpacklo_epi64(by_two[i], by_two[i + 2]);
+            by_four[i + 1] = _mm512_unpackhi_epi64(by_two[i], by_two[i + 2]);
+            by_four[i + 2] = _mm512_unpacklo_epi64(by_two[i + 1], by_two[i + 3]);
+            by_four[i + 3] = _mm512_unpackhi_epi64(by_two[i + 1], by_two[i + 3]);
+        }
+        // Part `l` (of four) of `by_four[4 * i + j]` is column `4 * l + j` of rows `4 * i` to `4 * i + 3`.
+        for j in 0..4 {
+            let even = |i: usize| _mm512_shuffle_i32x4::<0x88>(by_four[i], by_four[i + 4]);
+            let odd = |i: usize| _mm512_shuffle_i32x4::<0xdd>(by_four[i], by_four[i + 4]);
+            all[j] = _mm512_shuffle_i32x4::<0x88>(even(j), even(j + 8));
+            all[j + 8] = _mm512_shuffle_i32x4::<0xdd>(even(j), even(j + 8));
+            all[j + 4] = _mm512_shuffle_i32x4::<0x88>(odd(j), odd(j + 8));
+            all[j + 12] = _mm512_shuffle_i32x4::<0xdd>(odd(j), odd(j + 8));
+        }
+        all
     }
 }

@@ -6,6 +6,7 @@
 //! offsets (`tile.rs`).
 
 use super::BufferId;
+use super::channelwise::channelwise;
 use super::fuse::{Cluster, Loop, is_reduction, is_same_index};
 use super::space::{Read, Reads};
 use super::winograd::Winograd;
@@ -350,12 +351,13 @@ impl<'a> Lowerer<'a> {
                 let extents: Vec<Dim> =
                     reads[0].extents.iter().enumerate().map(|(i, e)| self.extent(i, e)).collect();
                 let access = [lhs, rhs, out];
-                match Winograd::find(contraction, &extents, &access) {
-                    Some(winograd) => self.lower_winograd(&winograd),
-                    None => {
-                        let gemm = super::gemm::gemm(contraction, &extents, access);
-                        self.out.push(TileOp::Gemm(Box::new(gemm)));
-                    }
+                if let Some(winograd) = Winograd::find(contraction, &extents, &access) {
+                    self.lower_winograd(&winograd);
+                } else if let Some(nest) = channelwise(contraction, &extents, &access) {
+                    self.out.push(TileOp::Nest(nest));
+                } else {
+                    let gemm = super::gemm::gemm(contraction, &extents, access);
+                    self.out.push(TileOp::Gemm(Box::new(gemm)));
                 }
             }
             Op::Concat { axis } => {

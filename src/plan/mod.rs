@@ -7,6 +7,7 @@
 //! Not here: machine code, threads.
 
 mod build;
+mod channelwise;
 mod fold;
 mod fuse;
 mod gemm;

@@ -8,14 +8,13 @@ use super::{StepEnv, Ticking, clif, compile};
 use crate::autodiff::differentiate;
 use crate::base::philox::block;
 use crate::base::{DType, Dim, Distribution, Precision, ReduceOp, bf16};
-use crate::graph::arbitrary::convolutions::CONVOLUTIONS;
 use crate::graph::arbitrary::{Wish, random_graph};
 use crate::graph::{NodeId, Op};
 use crate::nest::interpret::Run;
 use crate::nest::samples::*;
 use crate::nest::verify::verify;
 use crate::nest::{BufferRef, Inst, Kernel};
-use crate::passes::{optimize, optimize_in};
+use crate::passes::optimize_in;
 use crate::plan::{Options, Place, Plan, plan};
 use crate::scalar::Func;
 
@@ -255,17 +254,6 @@ fn kernels_of_training_steps() {
             let at = Run { batch, seed: env.seed, step: env.step };
             check_plan(&plan, &format!("seed {seed}\n{graph}"), |name| env.leaves[name].data.clone(), at);
         }
-    }
-}
-
-#[test]
-fn kernels_of_convolutions() {
-    for convolution in CONVOLUTIONS {
-        let (graph, env) = convolution.graph();
-        let batch = env.symbols["batch"];
-        let plan = plan(&optimize(&graph), &Options { max_batch: batch });
-        let at = Run { batch, seed: 0, step: 0 };
-        check_plan(&plan, convolution.name, |name| env.leaves[name].data.clone(), at);
     }
 }
 

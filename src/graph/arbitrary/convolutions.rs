@@ -1,7 +1,7 @@
 //! Convolutions for tests, as data: each with its gradients by the input and by the kernel.
 //!
-//! What enters: nothing. What leaves: for each row of the table a graph with the outputs `y`, `dx` and `dw`, differentiated, and values
-//! of its leaves. Sizes are those at which lowering takes another way: even and odd pictures, few and many channels, strides,
+//! What enters: nothing. What leaves: for each row of the table a graph with the outputs `y`, `dx` and `dw` (of `y` by `x` and `w`,
+//! with `z` as its cotangent), differentiated, and values of its leaves, all from -1/2 to 1/2. Sizes are those at which lowering takes another way: even and odd pictures, few and many channels, strides,
 //! dilation, groups, a kernel a channel.
 
 use crate::autodiff::differentiate;
@@ -94,16 +94,18 @@ impl Convolution {
         );
         let mut graph = parse(&text).unwrap_or_else(|e| panic!("{}: {e}", self.name));
         let (x, w, y) = (NodeId(0), NodeId(1), graph.outputs[0].1);
-        let squares = graph.map(Func::Mul, &[y, y]).expect("two of one type");
+        let of_result = graph.ty(y).clone();
+        let z = graph.input("z", of_result);
+        let weighted = graph.map(Func::Mul, &[y, z]).expect("two of one type");
         let all: Vec<usize> = (0..graph.ty(y).rank()).collect();
-        let loss = graph.reduce(ReduceOp::Sum, squares, &all).expect("all of its axes");
+        let loss = graph.reduce(ReduceOp::Sum, weighted, &all).expect("all of its axes");
         for (name, by) in [("dx", x), ("dw", w)] {
             let gradient = graph.grad(loss, by).expect("a number by a leaf");
             graph.outputs.push((name.into(), gradient));
         }
         let mut env = Env::default();
         env.symbols.insert("batch".into(), n);
-        for (leaf, name) in [(x, "x"), (w, "w")] {
+        for (leaf, name) in [(x, "x"), (w, "w"), (z, "z")] {
             let size = |dim: &crate::base::Dim| dim.as_const().unwrap_or(n) as usize;
             let shape: Vec<usize> = graph.ty(leaf).shape.iter().map(size).collect();
             let number =
@@ -113,5 +115,19 @@ impl Convolution {
             env.leaves.insert(name.into(), Tensor::new(shape, data));
         }
         (differentiate(&graph), env)
+    }
+
+    /// How far an output may be off by rounding; see `plan/winograd.rs`, whose bound is that of the plain sum and a little more.
+    pub fn bound(&self, output: &str) -> f64 {
+        let [n, height, width, c, o] = self.sizes.map(|size| size as f64);
+        let taps = (self.taps[0] * self.taps[1]) as f64;
+        let groups = self.groups as f64;
+        let places = n * (height + 2.0 * self.padding as f64) * (width + 2.0 * self.padding as f64);
+        let terms = match output {
+            "y" => taps * c / groups,
+            "dx" => taps * o / groups,
+            _ => 2.0 * places,
+        };
+        terms * (terms + 90.0) * 2f64.powi(-24) / 4.0
     }
 }

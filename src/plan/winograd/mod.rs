@@ -28,20 +28,19 @@
 //! its transforms, which move and add four lanes at a time where a product does 8 or 16: `PICTURE` for each channel in,
 //! `RESULT` for each out. The kernel's own costs `KERNEL * k * n` once a tile.
 
-use super::lower::{Body, Lowerer, ScratchUse};
+mod transform;
+
+use super::lower::{Lowerer, ScratchUse};
 use crate::base::{DType, Dim};
 use crate::graph::Contraction;
-use crate::nest::{
-    Access, Axis, BufferRef, Gemm, GemmAxis, Inst, Loop, Matrix, Nest, Store, StoreKind, TileOp, Value,
-    turn_symbol,
-};
-use crate::scalar::Func;
+use crate::nest::{Access, BufferRef, Gemm, GemmAxis, Loop, TileOp, turn_symbol};
+use transform::{Matrices, Places, cotangent, kernel, kernel_gradient, picture, result, transform};
 
 /// Transforms' costs in multiply-adds: of a channel of a piece of the picture or of the result, and of a kernel's element.
 const PICTURE: i64 = 72;
 const RESULT: i64 = 56;
 const KERNEL: i64 = 96;
-/// Pieces that share a transformed kernel, at least.
+/// Pieces that share a transformed kernel, or are added to it at once; at least.
 const PIECES: i64 = 16;
 /// Elements of a strip that is transformed, so that it stays in a core's cache beside what it is multiplied with.
 const STRIP: i64 = 1 << 16;
@@ -136,6 +135,15 @@ impl Winograd {
         )
     }
 
+    /// Rows of pieces that are transformed at a time.
+    fn strip(&self) -> i64 {
+        let [rows, columns] = self.pieces();
+        let channels = self.channels.each_ref().map(|label| label.extent.as_const().unwrap_or(1));
+        let of_row = (channels[0].saturating_add(channels[1])).saturating_mul(16 * columns);
+        let fits = |strip: &i64| rows % strip == 0 && of_row.saturating_mul(*strip) <= STRIP;
+        (1..=rows).rev().find(fits).unwrap_or(1)
+    }
+
     /// Rows and columns of pieces.
     fn pieces(&self) -> [i64; 2] {
         self.places.each_ref().map(|place| place.extent.as_const().expect("an even number") / 2)
@@ -148,7 +156,9 @@ impl Winograd {
         let [rows, columns] = self.pieces();
         let product = k.saturating_mul(n);
         let transforms = PICTURE * k + RESULT * n + KERNEL * product / (rows * columns).max(1);
-        rows * columns >= PIECES
+        // The terms of a kernel's gradient are the pieces of one strip: what they are added to is read and written for each.
+        let at_once = if self.makes == Makes::Kernel { self.strip() } else { rows };
+        at_once * columns >= PIECES
             && product.saturating_mul(16) <= MOST_KERNEL
             && product.saturating_mul(36 - 16) > transforms
     }
@@ -156,141 +166,6 @@ impl Winograd {
 
 fn is_even(extent: &Dim) -> bool {
     extent.as_const().is_some_and(|n| n >= 2 && n % 2 == 0)
-}
-
-type Grid = Vec<Vec<Value>>;
-
-fn call(body: &mut Body, func: Func, a: Value, b: Value) -> Value {
-    body.push(Inst::Call { func, arguments: vec![a, b] })
-}
-
-fn half(body: &mut Body, x: Value) -> Value {
-    let half = body.push(Inst::Const { bits: 0.5f64.to_bits(), dtype: DType::F32 });
-    call(body, Func::Mul, x, half)
-}
-
-/// `Bt`
-fn picture(body: &mut Body, d: &[Value]) -> Vec<Value> {
-    vec![
-        call(body, Func::Sub, d[0], d[2]),
-        call(body, Func::Add, d[1], d[2]),
-        call(body, Func::Sub, d[2], d[1]),
-        call(body, Func::Sub, d[1], d[3]),
-    ]
-}
-
-/// `G`
-fn kernel(body: &mut Body, g: &[Value]) -> Vec<Value> {
-    let ends = call(body, Func::Add, g[0], g[2]);
-    let (ends, middle) = (half(body, ends), half(body, g[1]));
-    vec![g[0], call(body, Func::Add, ends, middle), call(body, Func::Sub, ends, middle), g[2]]
-}
-
-/// `At`
-fn result(body: &mut Body, m: &[Value]) -> Vec<Value> {
-    let (sum, difference) = (call(body, Func::Add, m[1], m[2]), call(body, Func::Sub, m[1], m[2]));
-    vec![call(body, Func::Add, m[0], sum), call(body, Func::Sub, difference, m[3])]
-}
-
-/// `A`
-fn cotangent(body: &mut Body, y: &[Value]) -> Vec<Value> {
-    let minus = body.push(Inst::Call { func: Func::Neg, arguments: vec![y[1]] });
-    vec![y[0], call(body, Func::Add, y[0], y[1]), call(body, Func::Sub, y[0], y[1]), minus]
-}
-
-/// `Gt`
-fn kernel_gradient(body: &mut Body, m: &[Value]) -> Vec<Value> {
-    let (sum, difference) = (call(body, Func::Add, m[1], m[2]), call(body, Func::Sub, m[1], m[2]));
-    let (sum, difference) = (half(body, sum), half(body, difference));
-    vec![call(body, Func::Add, m[0], sum), difference, call(body, Func::Add, sum, m[3])]
-}
-
-/// A transform of columns, then of rows.
-fn both_ways(body: &mut Body, grid: Grid, transform: fn(&mut Body, &[Value]) -> Vec<Value>) -> Grid {
-    let columns: Grid = (0..grid[0].len())
-        .map(|j| transform(body, &grid.iter().map(|row| row[j]).collect::<Vec<_>>()))
-        .collect();
-    (0..columns[0].len())
-        .map(|i| transform(body, &columns.iter().map(|column| column[i]).collect::<Vec<_>>()))
-        .collect()
-}
-
-/// Where the elements of a grid lie: the first, steps from row to row and column to column, and along the nest's axes.
-struct Places {
-    buffer: BufferRef,
-    offset: Dim,
-    steps: [Dim; 2],
-    strides: Vec<Dim>,
-}
-
-impl Places {
-    fn access(&self, i: usize, j: usize) -> Access {
-        let [rows, columns] = &self.steps;
-        let beyond = rows.clone() * Dim::from(i as i64) + columns.clone() * Dim::from(j as i64);
-        let (buffer, strides) = (self.buffer, self.strides.clone());
-        Access { buffer, dtype: DType::F32, offset: self.offset.clone() + beyond, strides }
-    }
-}
-
-/// A nest that transforms a square grid at each index.
-fn transform(
-    extents: &[i64],
-    size: usize,
-    from: &Places,
-    to: &Places,
-    by: fn(&mut Body, &[Value]) -> Vec<Value>,
-) -> TileOp {
-    let mut body = Body::default();
-    let load = |body: &mut Body, i: usize, j: usize| body.push(Inst::Load { access: from.access(i, j) });
-    let grid = (0..size).map(|i| (0..size).map(|j| load(&mut body, i, j)).collect()).collect();
-    let made = both_ways(&mut body, grid, by);
-    let mut stores = Vec::new();
-    for (i, row) in made.iter().enumerate() {
-        for (j, value) in row.iter().enumerate() {
-            stores.push(Store { value: *value, access: to.access(i, j), kind: StoreKind::Set });
-        }
-    }
-    let axes = extents.iter().map(|extent| Axis { extent: Dim::from(*extent), reduce: false }).collect();
-    TileOp::Nest(Nest { axes, body: body.insts, stores })
-}
-
-/// 16 matrices in scratch, one behind another, of `rows` x `columns`.
-struct Matrices {
-    buffer: BufferRef,
-    rows: i64,
-    columns: i64,
-}
-
-impl Matrices {
-    fn size(&self) -> Dim {
-        Dim::from(self.rows * self.columns)
-    }
-
-    /// As the grids at each row, which are counted along `rows`, and column.
-    fn places(&self, rows: &[i64]) -> Places {
-        let across = Dim::from(self.columns);
-        let strides = match rows {
-            [_, inner] => vec![Dim::from(inner * self.columns), across, Dim::from(1)],
-            _ => vec![across, Dim::from(1)],
-        };
-        let steps = [Dim::from(4) * self.size(), self.size()];
-        Places { buffer: self.buffer, offset: Dim::from(0), steps, strides }
-    }
-
-    fn zero(&self) -> TileOp {
-        let mut body = Body::default();
-        let value = body.push(Inst::Const { bits: 0f64.to_bits(), dtype: DType::F32 });
-        let (buffer, offset) = (self.buffer, Dim::from(0));
-        let access = Access { buffer, dtype: DType::F32, offset, strides: vec![Dim::from(1)] };
-        let axes = vec![Axis { extent: Dim::from(16) * self.size(), reduce: false }];
-        let stores = vec![Store { value, access, kind: StoreKind::Set }];
-        TileOp::Nest(Nest { axes, body: body.insts, stores })
-    }
-
-    fn matrix(&self, row_stride: i64, column_stride: i64) -> Matrix {
-        let (row_stride, column_stride) = (Dim::from(row_stride), Dim::from(column_stride));
-        Matrix { buffer: self.buffer, dtype: DType::F32, offset: Dim::from(0), row_stride, column_stride }
-    }
 }
 
 /// A label that a loop goes along, and the number of its turn.
@@ -319,8 +194,7 @@ impl Lowerer<'_> {
     pub fn lower_winograd(&mut self, w: &Winograd) {
         let [k, n] = w.channels.each_ref().map(|label| label.extent.as_const().expect("it was worth it"));
         let [rows, columns] = w.pieces();
-        let fits = |strip: &i64| rows % strip == 0 && 16 * strip * columns * (k + n) <= STRIP;
-        let strip = (1..=rows).rev().find(fits).unwrap_or(1);
+        let strip = w.strip();
         let pieces = strip * columns;
         let begun = self.out.clock;
         let (of_picture, of_kernel, of_result) =
@@ -343,9 +217,9 @@ impl Lowerer<'_> {
         };
         let sixteen = |lhs: &Matrices, rhs: &Matrices, out: &Matrices| GemmAxis {
             extent: Dim::from(16),
-            lhs: lhs.size(),
-            rhs: rhs.size(),
-            out: out.size(),
+            lhs: lhs.step(),
+            rhs: rhs.step(),
+            out: out.step(),
             reduce: false,
         };
         self.in_turns(&each, |cx| match w.makes {
@@ -412,9 +286,11 @@ impl Lowerer<'_> {
 
     fn matrices(&mut self, rows: i64, columns: i64) -> Matrices {
         let now = self.out.clock;
-        let n_elements = Dim::from(16 * rows * columns);
+        let buffer = BufferRef::Scratch(self.out.scratch.len() as u32);
+        let matrices = Matrices { buffer, rows, columns };
+        let n_elements = Dim::from(16) * matrices.step();
         self.out.scratch.push(ScratchUse { dtype: DType::F32, n_elements, live: (now, now) });
-        Matrices { buffer: BufferRef::Scratch(self.out.scratch.len() as u32 - 1), rows, columns }
+        matrices
     }
 
     /// Loops along labels, inside of `n_around` others of this lowering.

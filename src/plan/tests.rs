@@ -113,6 +113,7 @@ fn random_training_steps() {
 fn convolutions() {
     for convolution in CONVOLUTIONS {
         let (graph, env) = convolution.graph();
+        let graph = differentiate(&graph);
         check(&graph, &env);
         check(&optimize(&graph), &env);
     }

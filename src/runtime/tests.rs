@@ -94,7 +94,7 @@ fn run(graph: &Graph, env: &Env, plan: Plan, n_threads: usize, n_steps: u64) -> 
 fn convolutions() {
     for convolution in CONVOLUTIONS {
         let (graph, env) = convolution.graph();
-        let graph = optimize(&graph);
+        let graph = optimize(&differentiate(&graph));
         let batch = env.symbols["batch"];
         let (exact, _) = interpret_step(&graph, &env).unwrap();
         let ran = run(&graph, &env, plan(&graph, &Options { max_batch: batch }), 2, 1);

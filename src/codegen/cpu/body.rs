@@ -5,6 +5,7 @@
 //! innermost axis. u8 values are i32, bf16 values f32; bools are masks (0 or -1). Instructions that do not depend on the innermost axis are emitted
 //! once, before its loop (`outer`); so are addresses. The functions come from the scalar table's steps, one CLIF instruction a step.
 
+use super::address::Base;
 use super::kernel::{Emitter, memory};
 use crate::base::DType;
 use crate::nest::{Access, Inst, Nest, Store, StoreKind};
@@ -85,13 +86,6 @@ pub struct BodyEmitter<'n> {
     store_base: Vec<Option<Base>>,
 }
 
-/// An address, and bytes beyond it. Accesses that keep their distance share the address: it takes one register for all of them.
-#[derive(Clone, Copy)]
-struct Base {
-    address: Value,
-    beyond: i64,
-}
-
 impl<'n> BodyEmitter<'n> {
     pub fn new(nest: &'n Nest, mode: Mode, inner: Option<usize>) -> Self {
         let n = nest.body.len();
@@ -128,29 +122,6 @@ impl<'n> BodyEmitter<'n> {
         }
     }
 
-    /// The address of an access at inner index 0, by way of one that is known where the distance is.
-    fn base<'a>(
-        &self,
-        e: &mut Emitter,
-        access: &'a Access,
-        index: &[Value],
-        known: &mut Vec<(&'a Access, Base)>,
-    ) -> Base {
-        let bytes = access.dtype.bytes() as i64;
-        let distance = |other: &Access| {
-            let same = (other.buffer, other.dtype) == (access.buffer, access.dtype)
-                && other.strides == access.strides;
-            let apart = same.then(|| (access.offset.clone() - other.offset.clone()).as_const()).flatten()?;
-            apart.checked_mul(bytes).filter(|bytes| i32::try_from(*bytes).is_ok())
-        };
-        if let Some((base, beyond)) = known.iter().find_map(|(other, base)| Some((*base, distance(other)?))) {
-            return Base { beyond, ..base };
-        }
-        let base = Base { address: self.address(e, access, index), beyond: 0 };
-        known.push((access, base));
-        base
-    }
-
     /// What changes along the inner axis, at `index`, and the stores at each index.
     pub fn inner(&mut self, e: &mut Emitter, index: &[Value]) {
         for (i, inst) in self.nest.body.iter().enumerate() {
@@ -174,37 +145,6 @@ impl<'n> BodyEmitter<'n> {
 
     pub fn value(&self, value: u32) -> Value {
         self.values[value as usize].expect("operands come first")
-    }
-
-    /// The address of an access at inner index 0.
-    fn address(&self, e: &mut Emitter, access: &Access, index: &[Value]) -> Value {
-        let mut at = e.dim(&access.offset);
-        for (axis, stride) in access.strides.iter().enumerate() {
-            if Some(axis) != self.inner && !stride.is_const(0) {
-                let stride = e.dim(stride);
-                let step = e.b.ins().imul(index[axis], stride);
-                at = e.b.ins().iadd(at, step);
-            }
-        }
-        let base = e.buffer(access.buffer);
-        let bytes = scale(e, at, access.dtype);
-        e.b.ins().iadd(base, bytes)
-    }
-
-    /// The address moved to the inner index.
-    fn moved(&self, e: &mut Emitter, base: Base, access: &Access, index: &[Value]) -> Value {
-        let Base { mut address, beyond } = base;
-        if let Some(axis) = self.inner.filter(|axis| !access.strides[*axis].is_const(0)) {
-            let stride = &access.strides[axis];
-            let mut steps = index[axis];
-            if !stride.is_const(1) {
-                let stride = e.dim(stride);
-                steps = e.b.ins().imul(steps, stride);
-            }
-            let bytes = scale(e, steps, access.dtype);
-            address = e.b.ins().iadd(address, bytes);
-        }
-        if beyond == 0 { address } else { e.b.ins().iadd_imm_s(address, beyond) }
     }
 
     fn splat(&self, e: &mut Emitter, value: Value, dtype: DType) -> Value {

@@ -1,7 +1,9 @@
 //! Contractions in their plainest form. An axis of size 1 is no label: the operand is reshaped to lack it.
 //! Transposes sink into contractions: a permuted operand is the operand under other labels, and a permuted result (that
-//! nobody else reads) is the result under other labels.
+//! nobody else reads) is the result under other labels. Of a result of which only a slice is read only that is made, from slices
+//! of the operands.
 
+use crate::base::Dim;
 use crate::graph::rewrite::{Rewriter, use_counts};
 use crate::graph::{Contraction, Graph, NodeId, Op, View};
 
@@ -28,6 +30,28 @@ pub fn run(graph: &Graph) -> Graph {
                 let out = permutation.iter().map(|axis| out[*axis]).collect();
                 let contraction = Contraction { lhs: lhs.clone(), rhs: rhs.clone(), out };
                 Some((contraction, [below.operands[0], below.operands[1]]))
+            }
+            Op::View(View::Slice { start, step }) if uses[node.operands[0].index()] == 1 => {
+                let below = rewriter.new.node(operands[0]);
+                let Op::Contract(contraction) = below.op.clone() else {
+                    rewriter.copy(id);
+                    continue;
+                };
+                let [left, right] = [below.operands[0], below.operands[1]];
+                let mut part = |x: NodeId, labels: &[u8]| {
+                    let ty = rewriter.new.ty(x).clone();
+                    let mut slice = (vec![Dim::from(0); ty.rank()], vec![1; ty.rank()], ty.shape);
+                    for (axis, label) in labels.iter().enumerate() {
+                        if let Some(at) = contraction.out.iter().position(|l| l == label) {
+                            slice.0[axis] = start[at].clone();
+                            slice.1[axis] = step[at];
+                            slice.2[axis] = node.ty.shape[at].clone();
+                        }
+                    }
+                    rewriter.new.slice(x, slice.0, &slice.1, slice.2).expect("it was inside of the result")
+                };
+                let operands = [part(left, &contraction.lhs), part(right, &contraction.rhs)];
+                Some((contraction, operands))
             }
             _ => None,
         };

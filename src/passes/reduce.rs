@@ -1,4 +1,6 @@
-//! Reductions of reductions become one; axes along which an operand repeats, or that have one element, are not walked.
+//! Reductions of reductions become one; axes along which an operand repeats, or that have one element, are not walked. Where a
+//! reshape only makes one axis of several, and that is walked, the several are walked instead: the first of them may be the rows
+//! that the operand is made by.
 
 use super::map;
 use crate::base::{DType, Dim, ReduceOp};
@@ -10,6 +12,7 @@ pub fn run(graph: &Graph) -> Graph {
     rewrite(graph, |new, node, operands| {
         let shorter = match &node.op {
             Op::Reduce { op, axes } => of_reduction(new, *op, axes, operands[0])
+                .or_else(|| of_merged(new, *op, axes, operands[0]))
                 .or_else(|| of_repetition(new, node, *op, axes, operands[0]))
                 .or_else(|| of_ones(new, node, *op, axes, operands[0])),
             _ => None,
@@ -33,6 +36,40 @@ fn of_reduction(graph: &mut Graph, op: ReduceOp, axes: &[usize], operand: NodeId
     let x = inner.operands[0];
     let all = [gone.clone(), before(gone, axes, graph.ty(x).rank())].concat();
     Some(graph.reduce(op, x, &all).expect("axes of the operand"))
+}
+
+fn of_merged(graph: &mut Graph, op: ReduceOp, axes: &[usize], operand: NodeId) -> Option<NodeId> {
+    let merged = graph.node(operand);
+    if merged.op != Op::View(View::Reshape) {
+        return None;
+    }
+    let x = merged.operands[0];
+    let (from, to) = (&graph.ty(x).shape, &merged.ty.shape);
+    let mut walked: Vec<usize> = Vec::new();
+    let mut next = 0;
+    for (axis, size) in to.iter().enumerate() {
+        let first = next;
+        if axes.contains(&axis) {
+            let mut n = Dim::from(1);
+            while next < from.len() && (next == first || n != *size) {
+                n = n * from[next].clone();
+                next += 1;
+            }
+            if n != *size || next == first {
+                return None;
+            }
+            walked.extend(first..next);
+        } else {
+            next += 1;
+            if from.get(first) != Some(size) {
+                return None;
+            }
+        }
+    }
+    if next != from.len() {
+        return None;
+    }
+    Some(graph.reduce(op, x, &walked).expect("axes of the operand"))
 }
 
 fn of_repetition(

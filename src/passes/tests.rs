@@ -71,6 +71,49 @@ const CASES: &[(&str, &str, &str, &str)] = &[
          %3 = fold 1 stride 2 dilation 1 %2 : f32[batch, 8, 2]  output dx = %3",
     ),
     (
+        "views",
+        "a pad of a window is a window of a pad",
+        "%0 = input @x : f32[batch, 4, 7]  %1 = window 2 stride 1 dilation 1 %0 : f32[batch, 4, 5, 3]
+         %2 = pad [0, 2, 0, 0] step [1, 1, 1, 1] %1 : f32[batch, 8, 5, 3]  output y = %2",
+        "%0 = input @x : f32[batch, 4, 7]  %1 = pad [0, 2, 0] step [1, 1, 1] %0 : f32[batch, 8, 7]
+         %2 = window 2 stride 1 dilation 1 %1 : f32[batch, 8, 5, 3]  output y = %2",
+    ),
+    (
+        "views",
+        "pads are one",
+        "%0 = input @x : f32[4]  %1 = pad [1] step [2] %0 : f32[9]  %2 = pad [2] step [3] %1 : f32[40]  output y = %2",
+        "%0 = input @x : f32[4]  %1 = pad [5] step [6] %0 : f32[40]  output y = %1",
+    ),
+    (
+        "views",
+        "a slice of a window reads what its positions reach",
+        "%0 = input @x : f32[batch, 9]  %1 = window 1 stride 2 dilation 1 %0 : f32[batch, 4, 3]
+         %2 = slice [0, 1, 0] step [1, 1, 1] %1 : f32[batch, 2, 3]  output y = %2",
+        "%0 = input @x : f32[batch, 9]  %1 = slice [0, 2] step [1, 1] %0 : f32[batch, 5]
+         %2 = window 1 stride 2 dilation 1 %1 : f32[batch, 2, 3]  output y = %2",
+    ),
+    (
+        "views",
+        "a slice takes away what a pad brought in",
+        "%0 = input @x : f32[batch, 4]  %1 = pad [0, 2] step [1, 1] %0 : f32[batch, 8]
+         %2 = slice [0, 1] step [1, 1] %1 : f32[batch, 6]  output y = %2",
+        "%0 = input @x : f32[batch, 4]  %1 = pad [0, 1] step [1, 1] %0 : f32[batch, 6]  output y = %1",
+    ),
+    (
+        "views",
+        "a slice that cuts elements off stays",
+        "%0 = input @x : f32[4]  %1 = pad [2] step [1] %0 : f32[8]  %2 = slice [3] step [1] %1 : f32[4]  output y = %2",
+        "%0 = input @x : f32[4]  %1 = pad [2] step [1] %0 : f32[8]  %2 = slice [3] step [1] %1 : f32[4]  output y = %2",
+    ),
+    (
+        "contract",
+        "of a result only the slice that is read",
+        "%0 = input @x : f32[batch, 6, 3]  %1 = param @w : f32[3, 5]  %2 = contract abc,cd->abd %0, %1 : f32[batch, 6, 5]
+         %3 = slice [0, 1, 0] step [1, 2, 1] %2 : f32[batch, 2, 4]  output y = %3",
+        "%0 = input @x : f32[batch, 6, 3]  %1 = param @w : f32[3, 5]  %2 = slice [0, 1, 0] step [1, 2, 1] %0 : f32[batch, 2, 3]
+         %3 = slice [0, 0] step [1, 1] %1 : f32[3, 4]  %4 = contract abc,cd->abd %2, %3 : f32[batch, 2, 4]  output y = %4",
+    ),
+    (
         "contract",
         "an axis of size 1 is no label",
         "%0 = input @x : f32[batch, 1, 3]  %1 = param @w : f32[3, 1, 5]  %2 = contract aub,buc->auc %0, %1 : f32[batch, 1, 5]  output y = %2",
@@ -165,6 +208,12 @@ const CASES: &[(&str, &str, &str, &str)] = &[
         "%0 = input @x : f32[4]  %1 = input @s : f32[]  %2 = broadcast [] %1 : f32[4]  %3 = map div %0, %2 : f32[4]  output y = %3",
         "%0 = input @x : f32[4]  %1 = input @s : f32[]  %2 = const 1.0 : f32[]  %3 = map div %2, %1 : f32[]  %4 = broadcast [] %3 : f32[4]
          %5 = map mul %0, %4 : f32[4]  output y = %5",
+    ),
+    (
+        "reduce",
+        "along an axis that was several, these",
+        "%0 = input @x : f32[batch, 3, 2, 4]  %1 = reshape %0 : f32[6 * batch, 4]  %2 = reduce sum [0] %1 : f32[4]  output y = %2",
+        "%0 = input @x : f32[batch, 3, 2, 4]  %1 = reduce sum [0, 1, 2] %0 : f32[4]  output y = %1",
     ),
     (
         "reduce",

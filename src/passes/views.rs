@@ -1,7 +1,8 @@
 //! Views of views become one view, and views that change nothing go. `Detach` goes too: it means nothing once gradients
-//! are worked out.
+//! are worked out. Pads and slices sink below windows, where elements lie once and not once a tap: there one pad takes in
+//! another, and a slice takes away what a pad brought in.
 
-use crate::base::Dim;
+use crate::base::{Dim, TensorType};
 use crate::graph::rewrite::{copy_node, rewrite};
 use crate::graph::{Graph, Node, NodeId, Op, View};
 
@@ -20,9 +21,12 @@ fn compose(graph: &mut Graph, node: &Node, view: &View, operand: NodeId) -> Node
         if is_identity(graph, node, &view, operand) {
             return operand;
         }
+        if let Some(sunk) = below_window(graph, node, &view, operand) {
+            return sunk;
+        }
         let below = graph.node(operand);
         let Op::View(inner) = &below.op else { break };
-        let Some(one) = pair(graph, &view, inner, below) else { break };
+        let Some(one) = pair(graph, &view, inner, node, below) else { break };
         (view, operand) = (one, below.operands[0]);
     }
     graph.apply(Op::View(view), &[operand], &node.ty).expect("the composition of two views that fit")
@@ -42,8 +46,49 @@ fn is_identity(graph: &Graph, node: &Node, view: &View, operand: NodeId) -> bool
         }
 }
 
-/// `outer` of `inner` as one view of what `inner` (the node `below`) reads.
-fn pair(graph: &Graph, outer: &View, inner: &View, below: &Node) -> Option<View> {
+/// A pad or slice of a window (the node `operand`) as a window of a pad or slice.
+fn below_window(graph: &mut Graph, node: &Node, view: &View, operand: NodeId) -> Option<NodeId> {
+    let window = graph.node(operand).clone();
+    let Op::View(View::Window(windowing)) = window.op else { return None };
+    let (View::Pad { start, step } | View::Slice { start, step }) = view else { return None };
+    let (axis, shape) = (windowing.axis, &node.ty.shape);
+    let is_whole = |i: usize| start[i].is_const(0) && step[i] == 1 && shape[i] == window.ty.shape[i];
+    let source = graph.ty(window.operands[0]).shape.clone();
+    let without_taps = |of: &[Dim]| [&of[..=axis], &of[axis + 2..]].concat();
+    let (mut starts, mut sizes) = (without_taps(start), without_taps(shape));
+    let steps = [&step[..=axis], &step[axis + 2..]].concat();
+    let changed = match view {
+        View::Pad { .. } if is_whole(axis) && is_whole(axis + 1) => {
+            sizes[axis] = source[axis].clone();
+            graph.pad(window.operands[0], starts, &steps, sizes)
+        }
+        View::Slice { .. } if step[axis] == 1 && is_whole(axis + 1) => {
+            let by = |places: &Dim, step: i64| places.clone() * Dim::from(step);
+            let one = Dim::from(1);
+            // All that the positions' windows reach; of none, as much as one would reach.
+            let last = by(&(shape[axis].clone() - one.clone()), windowing.stride);
+            let reach = by(&(shape[axis + 1].clone() - one.clone()), windowing.dilation) + one;
+            starts[axis] = by(&start[axis], windowing.stride);
+            sizes[axis] = last + reach;
+            if is_whole(axis) {
+                (starts[axis], sizes[axis]) = (Dim::from(0), source[axis].clone());
+            } else if shape[axis].as_const().is_none_or(|n| n < 1)
+                || shape[axis + 1].as_const().is_none_or(|n| n < 1)
+            {
+                return None;
+            }
+            let sliced = View::Slice { start: starts, step: steps };
+            graph.apply(Op::View(sliced), &[window.operands[0]], &TensorType::new(node.ty.dtype, sizes))
+        }
+        _ => return None,
+    };
+    let image = graph.window(changed.ok()?, windowing, shape[axis].clone(), shape[axis + 1].clone()).ok()?;
+    debug_assert_eq!(*graph.ty(image), node.ty);
+    Some(image)
+}
+
+/// `outer` (the view of `node`) of `inner` as one view of what `inner` (the node `below`) reads.
+fn pair(graph: &Graph, outer: &View, inner: &View, node: &Node, below: &Node) -> Option<View> {
     let source = graph.ty(below.operands[0]);
     let one = Dim::from(1);
     Some(match (outer, inner) {
@@ -81,6 +126,28 @@ fn pair(graph: &Graph, outer: &View, inner: &View, below: &Node) -> Option<View>
                 start: (0..start.len()).map(together).collect(),
                 step: step.iter().zip(by).map(|(a, b)| a * b).collect(),
             }
+        }
+        (View::Pad { start, step }, View::Pad { start: first, step: by }) => {
+            let together = |i: usize| start[i].clone() + first[i].clone() * Dim::from(step[i]);
+            View::Pad {
+                start: (0..start.len()).map(together).collect(),
+                step: step.iter().zip(by).map(|(a, b)| a * b).collect(),
+            }
+        }
+        // Where nothing but zeros that the pad brought in falls away, it brings in less.
+        (View::Slice { start, step }, View::Pad { start: first, step: by }) => {
+            let keeps = |i: usize| {
+                let before = (first[i].clone() - start[i].clone()).as_const();
+                let end = start[i].clone() + node.ty.shape[i].clone();
+                let last = first[i].clone() + (source.shape[i].clone() - one.clone()) * Dim::from(by[i]);
+                let after = (end - last - one.clone()).as_const();
+                step[i] == 1 && before.is_some_and(|n| n >= 0) && after.is_some_and(|n| n >= 0)
+            };
+            if !(0..start.len()).all(keeps) {
+                return None;
+            }
+            let less = first.iter().zip(start).map(|(first, start)| first.clone() - start.clone());
+            View::Pad { start: less.collect(), step: by.clone() }
         }
         (View::Flip { axes }, View::Flip { axes: inner }) => {
             let once = |axis: &usize| axes.contains(axis) != inner.contains(axis);

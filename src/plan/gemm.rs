@@ -7,7 +7,7 @@
 
 use crate::base::Dim;
 use crate::graph::Contraction;
-use crate::nest::{Gemm, GemmAxis, Matrix};
+use crate::nest::{Access, Gemm, GemmAxis, Matrix};
 
 /// An axis of a product that is worth one.
 const SHORT: i64 = 8;
@@ -20,11 +20,11 @@ struct Label {
 }
 
 /// `extents`: of the output's labels, then of the summed ones; so are the strides ordered.
-pub fn gemm(contraction: &Contraction, extents: &[Dim], sides: [(Matrix, Vec<Dim>); 3]) -> Gemm {
+pub fn gemm(contraction: &Contraction, extents: &[Dim], sides: [Access; 3]) -> Gemm {
     let all = [&contraction.out[..], &contraction.summed()].concat();
     let label = |i: usize| Label {
         extent: extents[i].clone(),
-        strides: [sides[0].1[i].clone(), sides[1].1[i].clone(), sides[2].1[i].clone()],
+        strides: sides.each_ref().map(|access| access.strides[i].clone()),
     };
     let kind = |left: bool, right: bool, out: bool| -> Vec<Label> {
         let has = |labels: &[u8], label: u8| labels.contains(&label);
@@ -40,11 +40,13 @@ pub fn gemm(contraction: &Contraction, extents: &[Dim], sides: [(Matrix, Vec<Dim
     let m = product_axis(kind(true, false, true), false, &mut loops);
     let n = product_axis(kind(false, true, true), false, &mut loops);
     let k = product_axis(kind(true, true, false), true, &mut loops);
-    let [(lhs, _), (rhs, _), (out, _)] = sides;
-    let matrix = |m: Matrix, row: &Dim, column: &Dim| Matrix {
+    let [lhs, rhs, out] = sides;
+    let matrix = |access: Access, row: &Dim, column: &Dim| Matrix {
+        buffer: access.buffer,
+        dtype: access.dtype,
+        offset: access.offset,
         row_stride: row.clone(),
         column_stride: column.clone(),
-        ..m
     };
     Gemm {
         lhs: matrix(lhs, &m.strides[0], &k.strides[0]),

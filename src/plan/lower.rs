@@ -6,13 +6,15 @@
 //! offsets (`tile.rs`).
 
 use super::BufferId;
+use super::channelwise::channelwise;
 use super::fuse::{Cluster, Loop, is_reduction, is_same_index};
 use super::space::{Read, Reads};
+use super::winograd::Winograd;
 use crate::base::{DType, Dim, TensorType};
 use crate::graph::{Graph, NodeId, Op, View};
 use crate::nest::{
-    Access, Argument, ArgumentAccess, Axis, BufferRef, Fill, Inst, Matrix, Nest, Sort, Store, StoreKind,
-    TileOp, Value,
+    Access, Argument, ArgumentAccess, Axis, BufferRef, Fill, Inst, Nest, Sort, Store, StoreKind, TileOp,
+    Value,
 };
 use crate::scalar::Func;
 use std::collections::{HashMap, HashSet};
@@ -343,37 +345,20 @@ impl<'a> Lowerer<'a> {
         let reads = self.reads.of(id);
         match &node.op {
             Op::Contract(contraction) => {
-                let matrix = |cx: &mut Self, base: NodeId, offset: &Dim, strides: &[Dim], write: bool| {
-                    let access = cx.access(base, offset, strides, write);
-                    let zero = Dim::from(0);
-                    let matrix = Matrix {
-                        buffer: access.buffer,
-                        dtype: access.dtype,
-                        offset: access.offset,
-                        row_stride: zero.clone(),
-                        column_stride: zero,
-                    };
-                    (matrix, access.strides)
-                };
-                let lhs = matrix(self, reads[0].base, &reads[0].offset, &reads[0].strides, false);
-                let rhs = matrix(self, reads[1].base, &reads[1].offset, &reads[1].strides, false);
-                let own = self.own_access(id, reads[0].extents.len() - reads[0].n_parallel);
-                let zero = Dim::from(0);
-                let out = Matrix {
-                    buffer: own.buffer,
-                    dtype: own.dtype,
-                    offset: own.offset,
-                    row_stride: zero.clone(),
-                    column_stride: zero,
-                };
+                let mut factor = |read: &Read| self.access(read.base, &read.offset, &read.strides, false);
+                let [lhs, rhs] = [factor(&reads[0]), factor(&reads[1])];
+                let out = self.own_access(id, reads[0].extents.len() - reads[0].n_parallel);
                 let extents: Vec<Dim> =
                     reads[0].extents.iter().enumerate().map(|(i, e)| self.extent(i, e)).collect();
-                let gemm = super::gemm::gemm(
-                    contraction,
-                    &extents,
-                    [(lhs.0, lhs.1), (rhs.0, rhs.1), (out, own.strides)],
-                );
-                self.out.push(TileOp::Gemm(Box::new(gemm)));
+                let access = [lhs, rhs, out];
+                if let Some(winograd) = Winograd::find(contraction, &extents, &access) {
+                    self.lower_winograd(&winograd);
+                } else if let Some(nest) = channelwise(contraction, &extents, &access) {
+                    self.out.push(TileOp::Nest(nest));
+                } else {
+                    let gemm = super::gemm::gemm(contraction, &extents, access);
+                    self.out.push(TileOp::Gemm(Box::new(gemm)));
+                }
             }
             Op::Concat { axis } => {
                 let mut at = Dim::from(0);

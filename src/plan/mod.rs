@@ -7,6 +7,7 @@
 //! Not here: machine code, threads.
 
 mod build;
+mod channelwise;
 mod fold;
 mod fuse;
 mod gemm;
@@ -25,6 +26,7 @@ mod split;
 #[cfg(test)]
 mod tests;
 mod tile;
+mod winograd;
 mod work;
 
 pub use build::plan;

@@ -12,6 +12,7 @@
 use super::layout::{is_copy, is_widening, layouts};
 use super::pack::pack;
 use super::split::split_sums;
+use crate::base::Dim;
 use crate::graph::rewrite::{Rewriter, copy_node, reachable, rewrite};
 use crate::graph::{Contraction, Graph, Node, NodeId, Op, View};
 
@@ -43,22 +44,23 @@ fn live(graph: &Graph) -> Graph {
     rewriter.finish()
 }
 
-/// Elements of a row that become one; fewer are not worth partial results in memory.
-const LEAST_IN_ROW: i64 = 8;
-
 /// (5)
 fn split_reductions(graph: &Graph) -> Graph {
     rewrite(graph, |new, node, operands| {
         let Op::Reduce { op, axes } = &node.op else { return copy_node(new, node, operands) };
-        let shape = &new.ty(operands[0]).shape;
-        let in_row = axes.iter().skip(1).filter_map(|axis| shape[*axis].as_const());
-        let shrinks = axes.len() == shape.len() || in_row.fold(1, i64::saturating_mul) >= LEAST_IN_ROW;
-        if axes.len() < 2 || axes[0] != 0 || !shrinks {
+        if axes.len() < 2 || !in_stages(&new.ty(operands[0]).shape, axes) {
             return copy_node(new, node, operands);
         }
         let rows = new.reduce(*op, operands[0], &axes[1..]).expect("fewer axes of the same operand");
         new.reduce(*op, rows, &[0]).expect("rows remain")
     })
+}
+
+/// Whether the rows' own results are few beside what they are made of.
+fn in_stages(shape: &[Dim], axes: &[usize]) -> bool {
+    const WORTH: i64 = 8;
+    let of_row = axes[1..].iter().fold(Dim::from(1), |n, axis| n * shape[*axis].clone());
+    axes.len() == shape.len() || axes[0] == 0 && of_row.as_const().is_none_or(|n| n >= WORTH)
 }
 
 /// (7)

@@ -5,13 +5,14 @@ use super::rematerialise::made_again_in;
 use super::{Options, Place, Plan, plan, report};
 use crate::autodiff::differentiate;
 use crate::base::Precision;
+use crate::graph::arbitrary::convolutions::CONVOLUTIONS;
 use crate::graph::arbitrary::{Wish, random_graph};
 use crate::graph::interpret::{Env, Tensor, interpret_step};
 use crate::graph::text::parse;
 use crate::graph::verify::verify;
 use crate::graph::{Graph, Op};
 use crate::nest::interpret::Run;
-use crate::passes::optimize_in;
+use crate::passes::{optimize, optimize_in};
 
 fn close(a: f64, b: f64) -> bool {
     a == b || a.is_nan() && b.is_nan() || (a - b).abs() <= 1e-9 * (1.0 + a.abs().max(b.abs()))
@@ -109,6 +110,16 @@ fn random_training_steps() {
         env.step = seed;
         check(&graph, &env);
         check(&optimize_in(Precision::Bf16, &graph), &env);
+    }
+}
+
+#[test]
+fn convolutions() {
+    for convolution in CONVOLUTIONS {
+        let (graph, env) = convolution.graph();
+        let graph = differentiate(&graph);
+        check(&graph, &env);
+        check(&optimize(&graph), &env);
     }
 }
 

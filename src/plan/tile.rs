@@ -165,7 +165,7 @@ pub fn choose(ops: &[TileOp], scratch: &[ScratchUse], rows: u64, batch: i64) -> 
     }
     let work = work(ops, &Sizes { batch, tile: rows as i64 }) as f64 / OPERATIONS;
     let shared = shared(ops, &Sizes { batch, tile: rows as i64 });
-    let tile_of = |n: u64| rows.div_ceil(n).next_multiple_of(row_step(ops, rows)).min(rows);
+    let tile_of = |n: u64| rows.div_ceil(n).next_multiple_of(row_step(ops, rows, batch)).min(rows);
     let seconds = |n: u64, cores: u64| {
         let tile = tile_of(n);
         let n = rows.div_ceil(tile);
@@ -188,9 +188,11 @@ pub fn choose(ops: &[TileOp], scratch: &[ScratchUse], rows: u64, batch: i64) -> 
 }
 
 /// Rows that vectors and blocks of products want together: one where a row has work enough of its own.
-fn row_step(ops: &[TileOp], rows: u64) -> u64 {
-    let of_a_row = work(ops, &Sizes { batch: 1, tile: 1 });
-    if of_a_row >= ROW_WORK || rows < ROW_STEP { 1 } else { ROW_STEP }
+fn row_step(ops: &[TileOp], rows: u64, batch: i64) -> u64 {
+    let of_a_row = |batch| work(ops, &Sizes { batch, tile: 1 });
+    // Of few rows, such as the parts of a long sum, each is a tile if it may be.
+    let is_much = of_a_row(1) >= ROW_WORK || rows <= MOST_TILES && of_a_row(batch) >= ROW_WORK;
+    if is_much || rows < ROW_STEP { 1 } else { ROW_STEP }
 }
 
 /// Places for scratch buffers, those whose lives do not meet sharing bytes; and how many bytes there are in all.

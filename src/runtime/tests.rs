@@ -3,6 +3,7 @@
 use super::{ProgramId, Session, StepEnv};
 use crate::autodiff::differentiate;
 use crate::base::{DType, bf16};
+use crate::graph::arbitrary::convolutions::CONVOLUTIONS;
 use crate::graph::arbitrary::{Wish, random_graph};
 use crate::graph::interpret::{Env, Tensor, interpret_step};
 use crate::graph::{Graph, NodeId, Op};
@@ -86,6 +87,24 @@ fn run(graph: &Graph, env: &Env, plan: Plan, n_threads: usize, n_steps: u64) -> 
         session.run(program, batch, StepEnv { seed: env.seed, step }, &inputs);
     }
     Ran { session, program }
+}
+
+/// Each by the bound of its own terms, whatever way it is computed.
+#[test]
+fn convolutions() {
+    for convolution in CONVOLUTIONS {
+        let (graph, env) = convolution.graph();
+        let graph = optimize(&differentiate(&graph));
+        let batch = env.symbols["batch"];
+        let (exact, _) = interpret_step(&graph, &env).unwrap();
+        let ran = run(&graph, &env, plan(&graph, &Options { max_batch: batch }), 2, 1);
+        for (name, tensor) in &exact {
+            let found = values_of(ran.session.output(ran.program, name), DType::F32);
+            let differences = found.iter().zip(&tensor.data).map(|(a, b)| (a - b).abs());
+            let (off, bound) = (differences.fold(0.0, f64::max), convolution.bound(name));
+            assert!(off <= bound, "{}: {name} is off by {off}, not by {bound}", convolution.name);
+        }
+    }
 }
 
 fn check(graph: &Graph, env: &Env) {

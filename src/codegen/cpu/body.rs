@@ -5,6 +5,7 @@
 //! innermost axis. u8 values are i32, bf16 values f32; bools are masks (0 or -1). Instructions that do not depend on the innermost axis are emitted
 //! once, before its loop (`outer`); so are addresses. The functions come from the scalar table's steps, one CLIF instruction a step.
 
+use super::address::Base;
 use super::kernel::{Emitter, memory};
 use crate::base::DType;
 use crate::nest::{Access, Inst, Nest, Store, StoreKind};
@@ -81,8 +82,8 @@ pub struct BodyEmitter<'n> {
     depends: Vec<bool>,
     pub values: Vec<Option<Value>>,
     /// Addresses at inner index 0, by instruction and by store.
-    load_base: Vec<Option<Value>>,
-    store_base: Vec<Option<Value>>,
+    load_base: Vec<Option<Base>>,
+    store_base: Vec<Option<Base>>,
 }
 
 impl<'n> BodyEmitter<'n> {
@@ -104,9 +105,10 @@ impl<'n> BodyEmitter<'n> {
 
     /// What does not change along the inner axis; `index` has the outer axes' indices.
     pub fn outer(&mut self, e: &mut Emitter, index: &[Value]) {
+        let mut known: Vec<(&Access, Base)> = Vec::new();
         for (i, inst) in self.nest.body.iter().enumerate() {
             if let Inst::Load { access } | Inst::LoadAt { access, .. } = inst {
-                self.load_base[i] = Some(self.address(e, access, index));
+                self.load_base[i] = Some(self.base(e, access, index, &mut known));
             }
             if !self.depends[i] {
                 let value = self.inst(e, i, inst, index);
@@ -115,7 +117,7 @@ impl<'n> BodyEmitter<'n> {
         }
         for (i, store) in self.nest.stores.iter().enumerate() {
             if matches!(store.kind, StoreKind::Set | StoreKind::AddAt { .. }) {
-                self.store_base[i] = Some(self.address(e, &store.access, index));
+                self.store_base[i] = Some(self.base(e, &store.access, index, &mut known));
             }
         }
     }
@@ -143,37 +145,6 @@ impl<'n> BodyEmitter<'n> {
 
     pub fn value(&self, value: u32) -> Value {
         self.values[value as usize].expect("operands come first")
-    }
-
-    /// The address of an access at inner index 0.
-    fn address(&self, e: &mut Emitter, access: &Access, index: &[Value]) -> Value {
-        let mut at = e.dim(&access.offset);
-        for (axis, stride) in access.strides.iter().enumerate() {
-            if Some(axis) != self.inner && !stride.is_const(0) {
-                let stride = e.dim(stride);
-                let step = e.b.ins().imul(index[axis], stride);
-                at = e.b.ins().iadd(at, step);
-            }
-        }
-        let base = e.buffer(access.buffer);
-        let bytes = scale(e, at, access.dtype);
-        e.b.ins().iadd(base, bytes)
-    }
-
-    /// The address moved to the inner index.
-    fn moved(&self, e: &mut Emitter, base: Value, access: &Access, index: &[Value]) -> Value {
-        let Some(axis) = self.inner else { return base };
-        let stride = &access.strides[axis];
-        if stride.is_const(0) {
-            return base;
-        }
-        let mut steps = index[axis];
-        if !stride.is_const(1) {
-            let stride = e.dim(stride);
-            steps = e.b.ins().imul(steps, stride);
-        }
-        let bytes = scale(e, steps, access.dtype);
-        e.b.ins().iadd(base, bytes)
     }
 
     fn splat(&self, e: &mut Emitter, value: Value, dtype: DType) -> Value {
@@ -435,7 +406,7 @@ impl<'n> BodyEmitter<'n> {
 
     /// A reduction's result, at the indices of the parallel axes.
     pub fn store_result(&self, e: &mut Emitter, access: &Access, value: Value, index: &[Value]) {
-        let base = self.address(e, access, index);
+        let base = Base { address: self.address(e, access, index), beyond: 0 };
         let at = self.moved(e, base, access, index);
         self.store(e, access, at, value);
     }

@@ -5,6 +5,7 @@
 //! (F32X4), the most that Cranelift knows; matrix products call `products`, which uses the widest vectors there are. Invariant: the code is a
 //! function of the kernels and of the CPU's features alone.
 
+mod address;
 mod body;
 mod kernel;
 mod nest;

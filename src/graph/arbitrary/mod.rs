@@ -5,6 +5,7 @@
 //! are 0, 1, small primes and `batch`. A `smooth` graph has a gradient wherever its `Env` may be moved a little:
 //! none of its functions has a jump or a kink. Not here: gradients (`Op::Grad`).
 
+pub mod convolutions;
 mod recurrence;
 mod steps;
 

@@ -1,0 +1,89 @@
+//! Contractions without a matrix in them: a convolution in which each channel has a kernel of its own.
+//!
+//! What enters: a contraction, and how it reads and writes. What leaves: a nest, or nothing where there is a product of matrices to
+//! be made. A label that both factors and the result have, neighbours in memory, is taken in vectors: as products it would be one for
+//! each channel, of a matrix with a column. Invariant: the choice follows from sizes and strides alone.
+//!
+//! A short sum (the taps of a kernel) is written out in the nest's body, so that an element is made in registers and stored once. So is
+//! a short result with a long sum (the kernel's gradient): the body keeps all of its elements at once, and reads the factors once.
+
+use super::lower::Body;
+use crate::base::{DType, Dim, ReduceOp};
+use crate::graph::Contraction;
+use crate::nest::{Access, Axis, Inst, Nest, Store, StoreKind, Value};
+use crate::scalar::Func;
+
+/// Elements that a body makes or adds up.
+const MOST_IN_BODY: i64 = 32;
+/// Channels that are worth a vector.
+const LEAST_CHANNELS: i64 = 4;
+
+/// `extents`: of the output's labels, then of the summed ones; so are strides ordered. The accesses are of left, right and output.
+pub fn channelwise(contraction: &Contraction, extents: &[Dim], access: &[Access; 3]) -> Option<Nest> {
+    let all = [&contraction.out[..], &contraction.summed()].concat();
+    let sides = [&contraction.lhs, &contraction.rhs, &contraction.out];
+    let within = |i: usize| sides.map(|side| side.contains(&all[i]));
+    let of = |kind: [bool; 3]| -> Vec<usize> { (0..all.len()).filter(|i| within(*i) == kind).collect() };
+    let side_by_side = |i: &usize| {
+        let is_long = extents[*i].as_const().is_none_or(|n| n >= LEAST_CHANNELS);
+        is_long && access.iter().all(|a| a.strides[*i].is_const(1))
+    };
+    let (rows, columns, summed) = (of([true, false, true]), of([false, true, true]), of([true, true, false]));
+    let is_matrix = |labels: &[usize]| labels.iter().any(|i| !extents[*i].is_const(1));
+    if access.iter().any(|a| a.dtype != DType::F32)
+        || is_matrix(&rows) && is_matrix(&columns)
+        || !of([true; 3]).iter().any(side_by_side)
+    {
+        return None;
+    }
+    let alone = [rows, columns].concat();
+    let in_body = if count(extents, &summed).is_some() { &summed } else { &alone };
+    let n_in_body = count(extents, in_body);
+    let written_out: &[usize] = if n_in_body.is_some() { in_body } else { &[] };
+    let in_loops: Vec<usize> = (0..all.len()).filter(|i| !written_out.contains(i)).collect();
+
+    let at = |a: &Access, index: &[i64]| {
+        let steps = written_out.iter().zip(index).map(|(i, n)| a.strides[*i].clone() * Dim::from(*n));
+        let offset = steps.fold(a.offset.clone(), |sum, step| sum + step);
+        Access { offset, strides: in_loops.iter().map(|i| a.strides[*i].clone()).collect(), ..a.clone() }
+    };
+    let mut body = Body::default();
+    let mut term = |index: &[i64]| -> Value {
+        let [left, right] = [0, 1].map(|side| body.push(Inst::Load { access: at(&access[side], index) }));
+        body.push(Inst::Call { func: Func::Mul, arguments: vec![left, right] })
+    };
+    let indices = indices(extents, written_out);
+    let terms: Vec<Value> = indices.iter().map(|index| term(index)).collect();
+    let is_summed = |i: &usize| *i >= contraction.out.len();
+    let is_sum = written_out.iter().all(is_summed) && !written_out.is_empty();
+    let kind = if in_loops.iter().any(is_summed) { StoreKind::Reduce(ReduceOp::Sum) } else { StoreKind::Set };
+    let stores = if is_sum {
+        let add =
+            |sum: Value, term: &Value| body.push(Inst::Call { func: Func::Add, arguments: vec![sum, *term] });
+        let value = terms[1..].iter().fold(terms[0], add);
+        vec![Store { value, access: at(&access[2], &vec![0; written_out.len()]), kind }]
+    } else {
+        let store = |(index, value): (&Vec<i64>, &Value)| Store {
+            value: *value,
+            access: at(&access[2], index),
+            kind: kind.clone(),
+        };
+        indices.iter().zip(&terms).map(store).collect()
+    };
+    let axes = in_loops.iter().map(|i| Axis { extent: extents[*i].clone(), reduce: is_summed(i) }).collect();
+    Some(Nest { axes, body: body.insts, stores })
+}
+
+/// How many there are, if a body may hold as many.
+fn count(extents: &[Dim], labels: &[usize]) -> Option<i64> {
+    let n = labels.iter().try_fold(1i64, |n, i| Some(n.saturating_mul(extents[*i].as_const()?)))?;
+    (1..=MOST_IN_BODY).contains(&n).then_some(n)
+}
+
+/// All indices along these labels, the last fastest; one empty index for none.
+fn indices(extents: &[Dim], labels: &[usize]) -> Vec<Vec<i64>> {
+    labels.iter().fold(vec![Vec::new()], |all, i| {
+        let n = extents[*i].as_const().expect("counted");
+        all.iter().flat_map(|index| (0..n).map(move |n| [&index[..], &[n]].concat())).collect()
+    })
+}

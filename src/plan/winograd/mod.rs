@@ -1,0 +1,317 @@
+//! Convolutions with 3x3 kernels at stride 1 by fewer multiplications: Winograd's F(2x2, 3x3).
+//!
+//! What enters: a contraction in which two labels of one side lie a window's taps apart (`row + tap`, `column + tap`, each
+//! with three taps), and how it reads and writes. What leaves: tile ops that make the same result, or nothing where the plain product costs
+//! less. Invariant: the choice follows from sizes alone. Not here: other kernels and strides, odd pictures.
+//!
+//! A piece of 2x2 elements of the result and the 4x4 elements of the picture under it are transformed so that the 36
+//! multiplications a channel become 16 (Lavin and Gray 2016, arXiv 1509.09308, section 4.1): with pictures `d`, kernels `g` and results `y`
+//!
+//! ```text
+//! y = At [ (G g Gt) * (Bt d B) ] A      Bt = 1  0 -1  0    G = 1    0    0    At = 1  1  1  0
+//!                                            0  1  1  0        1/2  1/2  1/2       0  1 -1 -1
+//!                                            0 -1  1  0        1/2 -1/2  1/2
+//!                                            0  1  0 -1        0    0    1
+//! ```
+//!
+//! and, for `*` is summed over channels, it is 16 matrix products. The formula is bilinear, so the gradient by the kernel has
+//! the same 16 products with sides changed about: `dg = Gt [ (Bt d B) * (A dy At) ] G`, summed over pieces. That by the input is a
+//! convolution itself (`passes/window.rs`). A strip of pieces passes through its transforms and products while it is in cache.
+//!
+//! Rounding. With the greatest absolute values D of the picture, G of the kernel and Y of the result's cotangent, an element of the
+//! result is the sum of 9 products' sums of k terms, each at most 4 D * 9/4 G with 10 roundings besides the k of its sum: it may be off
+//! by `81 k (k + 10) 2^-24 D G`, where the plain sum may be by `81 k k 2^-24 D G`. An element of the kernel's gradient, over p
+//! pieces, may be off by `64 p (p + 8) 2^-24 D Y`, the plain one by `16 p p 2^-24 D Y`. An element that is infinite or NaN makes all of
+//! its piece NaN.
+//!
+//! The cost model counts multiply-adds. A piece costs the plain product `36 * k * n` (k channels in, n out), this one `16 * k * n` and
+//! its transforms, which move and add four lanes at a time where a product does 8 or 16: `PICTURE` for each channel in,
+//! `RESULT` for each out. The kernel's own costs `KERNEL * k * n` once a tile.
+
+mod transform;
+
+use super::lower::{Lowerer, ScratchUse};
+use crate::base::{DType, Dim};
+use crate::graph::Contraction;
+use crate::nest::{Access, BufferRef, Gemm, GemmAxis, Loop, TileOp, turn_symbol};
+use transform::{Matrices, Places, cotangent, kernel, kernel_gradient, picture, result, transform};
+
+/// Transforms' costs in multiply-adds: of a channel of a piece of the picture or of the result, and of a kernel's element.
+const PICTURE: i64 = 72;
+const RESULT: i64 = 56;
+const KERNEL: i64 = 96;
+/// Pieces that share a transformed kernel, or are added to it at once; at least.
+const PIECES: i64 = 16;
+/// Elements of a strip that is transformed, so that it stays in a core's cache beside what it is multiplied with.
+const STRIP: i64 = 1 << 16;
+/// Elements of a transformed kernel, at most.
+const MOST_KERNEL: i64 = 1 << 18;
+
+/// One label, or several that step as one: strides in pictures, in the other factor, and in the result.
+#[derive(Clone, PartialEq, Debug)]
+struct Label {
+    extent: Dim,
+    strides: [Dim; 3],
+}
+
+/// Which factor of the convolution the contraction makes: its result, or the kernel's gradient.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Makes {
+    Result,
+    Kernel,
+}
+
+/// A contraction that is such a convolution. In what has three elements, pictures come first, then the other factor, then what is made.
+pub struct Winograd {
+    makes: Makes,
+    access: [Access; 3],
+    /// Rows and columns of the convolution's result, and their taps.
+    places: [Label; 2],
+    taps: [Label; 2],
+    /// Channels in and out.
+    channels: [Label; 2],
+    /// In all three: each has a convolution of its own.
+    each: Vec<Label>,
+    /// Pictures of one convolution: rows of a result, terms of a kernel's gradient.
+    pictures: Vec<Label>,
+}
+
+impl Winograd {
+    /// `extents`: of the output's labels, then of the summed ones; so are strides ordered. The accesses are of left, right and output.
+    pub fn find(contraction: &Contraction, extents: &[Dim], access: &[Access; 3]) -> Option<Winograd> {
+        if access.iter().any(|a| a.dtype != DType::F32) {
+            return None;
+        }
+        (0..2).find_map(|side| {
+            let [left, right, out] = access;
+            let (pictures, other) = if side == 0 { (left, right) } else { (right, left) };
+            Winograd::with_pictures(contraction, extents, side, [pictures, other, out])
+        })
+    }
+
+    fn with_pictures(
+        contraction: &Contraction,
+        extents: &[Dim],
+        side: usize,
+        access: [&Access; 3],
+    ) -> Option<Winograd> {
+        let all = [&contraction.out[..], &contraction.summed()].concat();
+        let labels = (0..all.len()).filter(|i| !extents[*i].is_const(1)).map(|i| {
+            let label = Label { extent: extents[i].clone(), strides: access.map(|a| a.strides[i].clone()) };
+            let sides = [&contraction.lhs, &contraction.rhs];
+            let within = [sides[side], sides[1 - side], &contraction.out].map(|of| of.contains(&all[i]));
+            (within, label)
+        });
+        let labels: Vec<([bool; 3], Label)> = labels.collect();
+        let of = |within: [bool; 3]| -> Vec<Label> {
+            labels.iter().filter(|(w, _)| *w == within).map(|(_, label)| label.clone()).collect()
+        };
+        let (rows, columns, summed) =
+            (of([true, false, true]), of([false, true, true]), of([true, true, false]));
+        let [out] = &columns[..] else { return None };
+        [(Makes::Result, &rows, &summed), (Makes::Kernel, &summed, &rows)].into_iter().find_map(
+            |(makes, with_places, with_taps)| {
+                let mut pairs = Vec::new();
+                for tap in with_taps.iter().filter(|tap| tap.extent.is_const(3)) {
+                    let same_step =
+                        |place: &&Label| place.strides[0] == tap.strides[0] && is_even(&place.extent);
+                    pairs
+                        .extend(with_places.iter().find(same_step).map(|place| (place.clone(), tap.clone())));
+                }
+                let [(row, row_tap), (column, column_tap)] = &pairs[..] else { return None };
+                let is_free = |label: &&Label| ![row, row_tap, column, column_tap].contains(label);
+                let [channel] = with_taps.iter().filter(is_free).collect::<Vec<_>>()[..] else { return None };
+                let winograd = Winograd {
+                    makes,
+                    access: access.map(Access::clone),
+                    places: [row.clone(), column.clone()],
+                    taps: [row_tap.clone(), column_tap.clone()],
+                    channels: [channel.clone(), out.clone()],
+                    each: of([true, true, true]),
+                    pictures: with_places.iter().filter(is_free).cloned().collect(),
+                };
+                winograd.is_worth().then_some(winograd)
+            },
+        )
+    }
+
+    /// Rows of pieces that are transformed at a time.
+    fn strip(&self) -> i64 {
+        let [rows, columns] = self.pieces();
+        let channels = self.channels.each_ref().map(|label| label.extent.as_const().unwrap_or(1));
+        let of_row = (channels[0].saturating_add(channels[1])).saturating_mul(16 * columns);
+        let fits = |strip: &i64| rows % strip == 0 && of_row.saturating_mul(*strip) <= STRIP;
+        (1..=rows).rev().find(fits).unwrap_or(1)
+    }
+
+    /// Rows and columns of pieces.
+    fn pieces(&self) -> [i64; 2] {
+        self.places.each_ref().map(|place| place.extent.as_const().expect("an even number") / 2)
+    }
+
+    fn is_worth(&self) -> bool {
+        let [Some(k), Some(n)] = self.channels.each_ref().map(|label| label.extent.as_const()) else {
+            return false;
+        };
+        let [rows, columns] = self.pieces();
+        let product = k.saturating_mul(n);
+        let transforms = PICTURE * k + RESULT * n + KERNEL * product / (rows * columns).max(1);
+        // The terms of a kernel's gradient are the pieces of one strip: what they are added to is read and written for each.
+        let at_once = if self.makes == Makes::Kernel { self.strip() } else { rows };
+        at_once * columns >= PIECES
+            && product.saturating_mul(16) <= MOST_KERNEL
+            && product.saturating_mul(36 - 16) > transforms
+    }
+}
+
+fn is_even(extent: &Dim) -> bool {
+    extent.as_const().is_some_and(|n| n >= 2 && n % 2 == 0)
+}
+
+/// A label that a loop goes along, and the number of its turn.
+struct Turns {
+    along: Label,
+    number: Dim,
+}
+
+impl Winograd {
+    /// The grids of side `side` in a turn of some loops: `steps` lead from element to element, `every` from grid to grid.
+    fn places(&self, side: usize, turns: &[&[Turns]], steps: &[Label; 2], every: &[&Label]) -> Places {
+        let offset = turns.iter().copied().flatten().fold(self.access[side].offset.clone(), |sum, turn| {
+            sum + turn.number.clone() * turn.along.strides[side].clone()
+        });
+        let of_side = |label: &Label| label.strides[side].clone();
+        Places {
+            buffer: self.access[side].buffer,
+            offset,
+            steps: steps.each_ref().map(of_side),
+            strides: every.iter().map(|label| of_side(label)).collect(),
+        }
+    }
+}
+
+impl Lowerer<'_> {
+    pub fn lower_winograd(&mut self, w: &Winograd) {
+        let [k, n] = w.channels.each_ref().map(|label| label.extent.as_const().expect("it was worth it"));
+        let [rows, columns] = w.pieces();
+        let strip = w.strip();
+        let pieces = strip * columns;
+        let begun = self.out.clock;
+        let (of_picture, of_kernel, of_result) =
+            (self.matrices(pieces, k), self.matrices(k, n), self.matrices(pieces, n));
+        let [channel, out] = &w.channels;
+        let several = |label: &Label, times: i64, extent: i64| Label {
+            extent: Dim::from(extent),
+            strides: label.strides.each_ref().map(|stride| stride.clone() * Dim::from(times)),
+        };
+        let [row, column] = [0, 1].map(|i| several(&w.places[i], 2, 0));
+        let strips = several(&w.places[0], 2 * strip, rows / strip);
+        let each = self.turns(0, w.each.iter().cloned());
+        let inside = self.turns(each.len(), w.pictures.iter().cloned().chain([strips]));
+        let around: [&[Turns]; 2] = [&each, &inside];
+
+        let (plane, kernels) = ([strip, columns], [k, n]);
+        let picture = {
+            let from = w.places(0, &around, &w.places, &[&row, &column, channel]);
+            transform(&[strip, columns, k], 4, &from, &of_picture.places(&plane), picture)
+        };
+        let sixteen = |lhs: &Matrices, rhs: &Matrices, out: &Matrices| GemmAxis {
+            extent: Dim::from(16),
+            lhs: lhs.step(),
+            rhs: rhs.step(),
+            out: out.step(),
+            reduce: false,
+        };
+        self.in_turns(&each, |cx| match w.makes {
+            Makes::Result => {
+                let from = w.places(1, &[&each], &w.taps, &[channel, out]);
+                cx.out.push(transform(&kernels, 3, &from, &of_kernel.places(&[k]), kernel));
+                let to = w.places(2, &around, &w.places, &[&row, &column, out]);
+                let product = Gemm {
+                    batch: vec![sixteen(&of_picture, &of_kernel, &of_result)],
+                    m: Dim::from(pieces),
+                    n: Dim::from(n),
+                    k: Dim::from(k),
+                    lhs: of_picture.matrix(k, 1),
+                    rhs: of_kernel.matrix(n, 1),
+                    out: of_result.matrix(n, 1),
+                    accumulate: false,
+                };
+                cx.in_turns(&inside, |cx| {
+                    cx.out.push(picture);
+                    cx.out.push(TileOp::Gemm(Box::new(product)));
+                    cx.out.push(transform(&[strip, columns, n], 4, &of_result.places(&plane), &to, result));
+                });
+            }
+            Makes::Kernel => {
+                let from = w.places(1, &around, &w.places, &[&row, &column, out]);
+                let product = Gemm {
+                    batch: vec![sixteen(&of_picture, &of_result, &of_kernel)],
+                    m: Dim::from(k),
+                    n: Dim::from(n),
+                    k: Dim::from(pieces),
+                    lhs: of_picture.matrix(1, k),
+                    rhs: of_result.matrix(n, 1),
+                    out: of_kernel.matrix(n, 1),
+                    accumulate: true,
+                };
+                cx.out.push(of_kernel.zero());
+                cx.in_turns(&inside, |cx| {
+                    cx.out.push(picture);
+                    cx.out.push(transform(
+                        &[strip, columns, n],
+                        2,
+                        &from,
+                        &of_result.places(&plane),
+                        cotangent,
+                    ));
+                    cx.out.push(TileOp::Gemm(Box::new(product)));
+                });
+                let to = w.places(2, &[&each], &w.taps, &[channel, out]);
+                cx.out.push(transform(&kernels, 4, &of_kernel.places(&[k]), &to, kernel_gradient));
+            }
+        });
+        // All that is touched in a turn is there in every turn.
+        let end = self.out.clock;
+        let own = [&of_picture, &of_kernel, &of_result].map(|matrices| matrices.buffer);
+        for (buffer, first) in
+            own.map(|b| (b, begun)).into_iter().chain(w.access.each_ref().map(|a| (a.buffer, end)))
+        {
+            if let BufferRef::Scratch(i) = buffer {
+                let live = &mut self.out.scratch[i as usize].live;
+                *live = (live.0.min(first), end);
+            }
+        }
+    }
+
+    fn matrices(&mut self, rows: i64, columns: i64) -> Matrices {
+        let now = self.out.clock;
+        let buffer = BufferRef::Scratch(self.out.scratch.len() as u32);
+        let matrices = Matrices { buffer, rows, columns };
+        let n_elements = Dim::from(16) * matrices.step();
+        self.out.scratch.push(ScratchUse { dtype: DType::F32, n_elements, live: (now, now) });
+        matrices
+    }
+
+    /// Loops along labels, inside of `n_around` others of this lowering.
+    fn turns(&self, n_around: usize, labels: impl Iterator<Item = Label>) -> Vec<Turns> {
+        let several = labels.filter(|label| !label.extent.is_const(1));
+        let depth = self.depth + n_around;
+        several
+            .enumerate()
+            .map(|(i, along)| Turns { along, number: Dim::symbol(turn_symbol(depth + i)) })
+            .collect()
+    }
+
+    /// What `inside` pushes, in loops.
+    fn in_turns(&mut self, turns: &[Turns], inside: impl FnOnce(&mut Self)) {
+        let before = std::mem::take(&mut self.out.ops);
+        inside(self);
+        let mut ops = std::mem::replace(&mut self.out.ops, before);
+        for Turns { along, number } in turns.iter().rev() {
+            let turn = number.symbols().remove(0);
+            ops = vec![TileOp::Loop(Loop { turn, turns: along.extent.clone(), ops })];
+        }
+        self.out.ops.extend(ops);
+    }
+}

@@ -165,7 +165,8 @@ pub fn choose(ops: &[TileOp], scratch: &[ScratchUse], rows: u64, batch: i64) -> 
     }
     let work = work(ops, &Sizes { batch, tile: rows as i64 }) as f64 / OPERATIONS;
     let shared = shared(ops, &Sizes { batch, tile: rows as i64 });
-    let tile_of = |n: u64| rows.div_ceil(n).next_multiple_of(row_step(ops, rows, batch)).min(rows);
+    let step = row_step(ops, rows, batch);
+    let tile_of = |n: u64| rows.div_ceil(n).next_multiple_of(step).min(rows);
     let seconds = |n: u64, cores: u64| {
         let tile = tile_of(n);
         let n = rows.div_ceil(tile);
@@ -180,7 +181,6 @@ pub fn choose(ops: &[TileOp], scratch: &[ScratchUse], rows: u64, batch: i64) -> 
     while tile > LEAST_ROWS && bytes(tile) > SCRATCH_BYTES {
         tile = (tile / 2).next_multiple_of(ROW_STEP);
     }
-    let step = row_step(ops, rows);
     while tile > step && bytes(tile) > MOST_SCRATCH_BYTES {
         tile = (tile / 2).next_multiple_of(step);
     }

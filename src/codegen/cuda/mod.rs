@@ -1,0 +1,4 @@
+//! The CUDA backend: kernels become CUDA C, which NVRTC compiles.
+
+pub mod folders;
+pub mod nvrtc;

@@ -6,7 +6,7 @@ use super::project::{ModelArguments, Project};
 use crate::base::{DType, TensorType, bf16};
 use crate::train::engine::Program;
 use crate::train::run::Trainer;
-use crate::train::weights::write_atomically;
+use crate::base::files::write_atomically;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 

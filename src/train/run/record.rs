@@ -7,7 +7,8 @@
 use super::{Engine, Inputs, Program, TrainError, Trainer, is_optimizer_state, scalar};
 use crate::base::DType;
 use crate::train::batches::gathered;
-use crate::train::weights::{WeightsError, write_atomically};
+use crate::base::files::write_atomically;
+use crate::train::weights::WeightsError;
 use safetensors::tensor::{Dtype, TensorView};
 use std::path::Path;
 

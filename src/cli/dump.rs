@@ -1,7 +1,9 @@
 //! `gradc dump FILE --after STAGE`: the compiler's text forms, one for each stage.
 
+use super::devices::CudaPath;
 use super::output::{Failure, report, say};
 use super::project::{ModelArguments, Project};
+use crate::codegen::cuda::emit;
 use crate::graph::text::print;
 use crate::train::engine::{Program, graph};
 use crate::train::planned::plan_of;
@@ -13,12 +15,17 @@ use gradc_dsl::SourceMap;
 pub struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
-    /// syntax, graph, grad, the name of a pass, optimized, plan, nest or clif
+    /// syntax, graph, grad, the name of a pass, optimized, plan, nest, clif, cuda or ptx
     #[arg(long, default_value = "graph")]
     after: String,
     /// Which of the model's programs
     #[arg(long, value_enum, default_value = "train")]
     program: Which,
+    /// The GPU that PTX is made for
+    #[arg(long, value_name = "sm_NN", default_value = "sm_90")]
+    architecture: String,
+    #[command(flatten)]
+    cuda: CudaPath,
     /// Add each node's place in the model as a comment
     #[arg(long)]
     scopes: bool,
@@ -63,13 +70,20 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
                 .map(|k| format!("; {}\n{}\n", k.name, crate::codegen::cpu::clif(k)))
                 .collect::<String>())
         }
+        "cuda" => say(emit(&plan_of(model, program)).text),
+        "ptx" => {
+            let nvrtc = arguments.cuda.nvrtc()?;
+            let text = emit(&plan_of(model, program)).text;
+            let compiled = nvrtc.compile(&text, &arguments.architecture);
+            say(compiled.map_err(|error| Failure::Error(error.to_string()))?.ptx)
+        }
         stage => match passes::optimize_until(&autodiff::differentiate(graph), stage) {
             Some(graph) => say(print(&graph, arguments.scopes)),
             None => {
                 let names: Vec<&str> = passes::PIPELINE.iter().map(|(name, _)| *name).collect();
                 let names = names.join(", ");
                 Err(Failure::Usage(format!(
-                    "there is no stage `{stage}`; there are syntax, graph, grad, the passes {names}, optimized, plan, nest, clif"
+                    "there is no stage `{stage}`; there are syntax, graph, grad, the passes {names}, optimized, plan, nest, clif, cuda, ptx"
                 )))
             }
         },

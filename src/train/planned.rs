@@ -27,5 +27,5 @@ pub fn plan_of(model: &Model, program: Program) -> Plan {
 pub fn plan_graph(graph: &Graph, batch: u64, precision: Precision) -> Plan {
     let graph = timed("differentiate", || autodiff::differentiate(graph));
     let graph = timed("optimize", || passes::optimize_in(precision, &graph));
-    timed("plan", || plan::plan(&graph, &plan::Options { max_batch: batch.max(1) as i64 }))
+    timed("plan", || plan::plan(&graph, &plan::Options::new(batch.max(1) as i64, plan::Target::Cpu)))
 }

@@ -11,7 +11,7 @@ use crate::base::files::write_atomically;
 use crate::codegen::cuda::nvrtc::Nvrtc;
 use crate::codegen::cuda::{Source, emit};
 use crate::model::Model;
-use crate::plan::{Place, Plan};
+use crate::plan::{Place, Plan, Target};
 use crate::train::engine::{Program, graph};
 use crate::train::planned::plan_of;
 use clap::ValueEnum;
@@ -70,7 +70,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         if graph(model, program).outputs.is_empty() {
             continue;
         }
-        let plan = plan_of(model, program);
+        let plan = plan_of(model, program, Target::Cuda);
         let source = emit(&plan);
         if arguments.emit.contains(&Kind::Cuda) {
             write(&format!("{name}.cu"), source.text.as_bytes())?;
@@ -108,7 +108,8 @@ fn manifest(model: &Model, programs: Vec<Value>) -> Value {
             "nvcc": "nvcc -arch=sm_90 -std=c++17 --fmad=false -cubin train.cu",
         },
         "abi": "extern \"C\" __global__ void NAME(T0* a0, ..., Tn* an, unsigned char* scratch, long long batch, const StepEnv* env): \
-            the launch's arguments in order; scratch of blocks * scratch_bytes bytes; the number of examples; and in device \
+            the launch's arguments in order, which begin at multiples of 64 bytes; scratch of blocks * scratch_bytes bytes, where \
+            blocks = clamp(min(ceil(rows / tile), most_blocks) * parts, 1, most_blocks); the number of examples; and in device \
             memory struct StepEnv { unsigned long long seed, step; }. Launches of one phase may run at the same time; phases \
             follow one another. Arena buffers lie at their offset in one allocation of arena_bytes, inputs are given before \
             each run, variables (zero or initial values at first) stay from run to run and are shared by name between programs.",
@@ -129,7 +130,8 @@ fn described(name: &str, plan: &Plan, source: &Source) -> Value {
     let kernels = source.kernels.iter().map(|entry| {
         json!({
             "name": entry.name, "threads": entry.threads, "shared_bytes": entry.shared_bytes,
-            "scratch_bytes": entry.scratch_bytes, "blocks_at_max_batch": entry.blocks(plan.max_batch),
+            "scratch_bytes": entry.scratch_bytes, "rows": entry.rows.to_string(), "tile": entry.tile,
+            "parts": entry.parts, "most_blocks": entry.most_blocks,
         })
     });
     let phases = plan.phases.iter().map(|phase| {

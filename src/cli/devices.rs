@@ -6,6 +6,7 @@ use super::format;
 use super::output::{Failure, say};
 use crate::codegen::cuda::nvrtc::{Nvrtc, NvrtcError};
 use crate::model::Model;
+use crate::plan::Target;
 use crate::runtime::cuda::Driver;
 use crate::runtime::probe::{Found, cublaslt, cuda_driver};
 use crate::train::accelerated::Accelerated;
@@ -45,6 +46,22 @@ impl CudaPath {
     /// There is none.
     pub fn nvrtc(&self) -> Result<Nvrtc, Failure> {
         Nvrtc::find(self.get()).map_err(|error| Failure::Error(error.to_string()))
+    }
+}
+
+/// The kind of machine that a plan is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum TargetArgument {
+    Cpu,
+    Cuda,
+}
+
+impl TargetArgument {
+    pub fn get(self) -> Target {
+        match self {
+            TargetArgument::Cpu => Target::Cpu,
+            TargetArgument::Cuda => Target::Cuda,
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use super::project::{ModelArguments, Project};
 use crate::base::Precision;
 use crate::graph::Graph;
 use crate::model::{CheckedClaim, Model, Program, Subject, TestBlock, Variable, examples};
-use crate::plan::Plan;
+use crate::plan::{Plan, Target};
 use crate::train::engine;
 use crate::train::gradcheck::{gradcheck, gradcheck_function};
 use crate::train::interpreted::Interpreted;
@@ -156,7 +156,7 @@ fn check_train(
     let model = &project.model;
     match claim {
         CheckedClaim::Compare { quantity, op, value, span, .. } => {
-            let plan = || plan_of(model, engine::Program::Train);
+            let plan = || plan_of(model, engine::Program::Train, Target::Cpu);
             let found = measure(quantity, &model.train, &model.variables, &plan);
             Ok(compare(found, *op, *value, *span))
         }
@@ -187,7 +187,7 @@ fn check_function(
 ) -> Result<Option<Diagnostic>, Failure> {
     match claim {
         CheckedClaim::Compare { quantity, op, value, span, .. } => {
-            let plan = || plan_graph(graph, 1, Precision::F32);
+            let plan = || plan_graph(graph, 1, Precision::F32, Target::Cpu);
             Ok(compare(measure(quantity, graph, variables, &plan), *op, *value, *span))
         }
         CheckedClaim::GradCheck(span) => Ok(gradients(&gradcheck_function(graph, variables, 0)?, *span)),

@@ -5,3 +5,7 @@
 
 pub mod cpu;
 pub mod cuda;
+#[cfg(test)]
+mod oracle;
+#[cfg(test)]
+mod suite;

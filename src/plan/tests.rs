@@ -1,7 +1,7 @@
 //! Plans held to the graph interpreter, through the nest interpreter; and what a plan must be.
 
 use super::interpret::{Values, interpret};
-use super::{Options, Place, Plan, plan, report};
+use super::{Options, Place, Plan, Target, plan, report};
 use crate::autodiff::differentiate;
 use crate::base::Precision;
 use crate::graph::arbitrary::{Wish, random_graph};
@@ -20,7 +20,7 @@ fn close(a: f64, b: f64) -> bool {
 fn check(graph: &Graph, env: &Env) {
     let batch = env.symbols.get("batch").copied().unwrap_or(1);
     for max_batch in [batch, batch + 5] {
-        let plan = plan(graph, &Options { max_batch });
+        let plan = plan(graph, &Options::new(max_batch, Target::Cpu));
         no_overlaps(&plan);
         let (outputs, updates) = interpret_step(graph, env).unwrap_or_else(|e| panic!("{e} in\n{graph}"));
         let leaves: Values = env.leaves.iter().map(|(name, t)| (name.clone(), t.data.clone())).collect();

@@ -7,7 +7,7 @@ use crate::graph::arbitrary::{Wish, random_graph};
 use crate::graph::interpret::{Env, interpret_step};
 use crate::graph::{Graph, NodeId, Op};
 use crate::passes::optimize;
-use crate::plan::{BufferId, Options, Place, Plan, plan, report};
+use crate::plan::{BufferId, Options, Place, Plan, Target, plan, report};
 
 struct Ran {
     session: Session,
@@ -16,7 +16,7 @@ struct Ran {
 
 /// A plan with tiles of at most two rows: small graphs have tiles enough for many threads only if the tiles are small, too.
 fn finely_tiled(graph: &Graph, max_batch: i64) -> Plan {
-    let mut plan = plan(graph, &Options { max_batch });
+    let mut plan = plan(graph, &Options::new(max_batch, Target::Cpu));
     plan.kernels.iter_mut().for_each(|kernel| kernel.tile = kernel.tile.min(2));
     plan
 }
@@ -150,7 +150,7 @@ fn variables_are_one_storage_of_one_type() {
         let w = graph.state("w", crate::base::TensorType::new(dtype, vec![n.into()]));
         let next = graph.map(crate::scalar::Func::Add, &[w, w]).unwrap();
         graph.updates.push((w, next));
-        plan(&graph, &Options { max_batch: 1 })
+        plan(&graph, &Options::new(1, Target::Cpu))
     };
     let mut session = Session::new(2);
     let first = session.add(program(DType::F32, 3)).unwrap();
@@ -209,7 +209,7 @@ fn what_does_not_fit_is_refused() {
     let x = graph.state("x", crate::base::TensorType::new(DType::F32, vec![size.into()]));
     graph.outputs.push(("x".into(), x));
     let mut session = Session::new(1);
-    let error = session.add(plan(&graph, &Options { max_batch: 1 })).unwrap_err();
+    let error = session.add(plan(&graph, &Options::new(1, Target::Cpu))).unwrap_err();
     assert!(matches!(error, super::RuntimeError::OutOfMemory { needed, .. } if needed >= 4 << 45), "{error}");
     assert_eq!(session.variables().count(), 0);
 }

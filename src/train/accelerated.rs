@@ -8,7 +8,7 @@ use super::engine::{Engine, Program};
 use super::planned::{Cost, plan_of};
 use crate::base::DType;
 use crate::model::Model;
-use crate::plan::Plan;
+use crate::plan::{Plan, Target};
 use crate::runtime::StepEnv;
 use crate::runtime::cuda::{Device, DeviceError, ProgramId, Session};
 use smol_str::SmolStr;
@@ -32,7 +32,7 @@ impl<'m, D: Device> Accelerated<'m, D> {
     /// # Errors
     /// The device cannot run it, in words for the user.
     pub fn compile(&mut self, program: Program) -> Result<Cost, String> {
-        let plan = plan_of(self.model, program);
+        let plan = plan_of(self.model, program, Target::Cuda);
         let flops = plan.flops;
         let id = self.session.add(plan).map_err(|error| error.to_string())?;
         self.programs[program as usize] = Some(id);

@@ -190,7 +190,7 @@ impl<'a, E: Engine> Trainer<'a, E> {
             return Ok(Flow::Continue);
         };
         self.engine.finish(Program::Train, under_way.len()).map_err(TrainError::Engine)?;
-        let value = |name| scalar(&self.engine, Program::Train, name);
+        let value = |name: &SmolStr| scalar(&self.engine, Program::Train, name);
         let values: Vec<f32> = self.model.metrics.iter().map(value).collect();
         if let Some(bad) = values.iter().position(|v| !v.is_finite()) {
             let metric = self.model.metrics[bad].clone();

@@ -141,7 +141,8 @@ impl<'m> Ladder<'m> {
     fn plan(&self) -> Values {
         let graph = passes::optimize(&self.differentiated());
         let batch = self.data.n_examples as i64;
-        let plan = plan::plan(&graph, &plan::Options { max_batch: self.model.settings.batch as i64 });
+        let plan =
+            plan::plan(&graph, &plan::Options::new(self.model.settings.batch as i64, plan::Target::Cpu));
         let mut variables = self.start.clone();
         let mut metrics = Values::new();
         for step in 0..self.n_steps {

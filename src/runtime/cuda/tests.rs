@@ -9,7 +9,7 @@ use crate::codegen::cpu::StepEnv;
 use crate::codegen::cuda::emit;
 use crate::graph::interpret::{Env, interpret_step};
 use crate::graph::{Graph, NodeId};
-use crate::plan::{Options, Plan, plan};
+use crate::plan::{Options, Plan, Target, plan};
 use crate::runtime::RuntimeError;
 
 const CAPACITY: u64 = 1 << 30;
@@ -40,7 +40,7 @@ fn session(graph: &Graph, env: &Env, plan: Plan, late: [bool; 2]) -> (Session<Mo
 
 fn check(graph: &Graph, env: &Env, late: [bool; 2]) {
     let batch = env.symbols.get("batch").copied().unwrap_or(1);
-    let plan = plan(graph, &Options { max_batch: batch + 3 });
+    let plan = plan(graph, &Options::new(batch + 3, Target::Cuda));
     let (mut session, program) = session(graph, env, plan, late);
     let inputs: Vec<Vec<u8>> =
         session.inputs(program).iter().map(|name| bytes_of(graph, env, name)).collect();
@@ -99,7 +99,7 @@ fn counter(rows: i64) -> (Graph, Env) {
 /// Losses of steps of several sizes, with as many under way as `ahead` says.
 fn losses(ahead: usize, late: [bool; 2]) -> (Vec<u8>, Vec<u8>) {
     let (graph, env) = counter(4);
-    let plan = plan(&graph, &Options { max_batch: 6 });
+    let plan = plan(&graph, &Options::new(6, Target::Cuda));
     let (mut session, program) = session(&graph, &env, plan, late);
     let mut found = Vec::new();
     let n_steps = 40;
@@ -136,7 +136,8 @@ fn steps_under_way_change_nothing() {
 #[test]
 fn a_steady_step_is_one_copy_and_one_launch() {
     let (graph, env) = counter(4);
-    let (mut session, program) = session(&graph, &env, plan(&graph, &Options { max_batch: 4 }), [true; 2]);
+    let (mut session, program) =
+        session(&graph, &env, plan(&graph, &Options::new(4, Target::Cuda)), [true; 2]);
     let x = [1f32; 12];
     let mut step = |n: u64| {
         session.begin(program, 4, StepEnv { seed: 1, step: n }, &[bytemuck::cast_slice(&x)]).unwrap();
@@ -157,7 +158,7 @@ fn programs_share_variables_and_leave_nothing_behind() {
         let w = graph.state("w", TensorType::new(dtype, vec![n.into()]));
         let next = graph.map(crate::scalar::Func::Add, &[w, w]).unwrap();
         graph.updates.push((w, next));
-        plan(&graph, &Options { max_batch: 1 })
+        plan(&graph, &Options::new(1, Target::Cuda))
     };
     let mut session = Session::new(Mock::new(CAPACITY, [true; 2]));
     session.set_variable("w", DType::F32, bytemuck::cast_slice(&[1f32, 2.0, 3.0])).unwrap();
@@ -183,7 +184,7 @@ fn what_does_not_fit_is_refused_with_its_bytes() {
     let mut graph = Graph::new();
     let x = graph.state("x", TensorType::new(DType::F32, vec![(1i64 << 20).into()]));
     graph.outputs.push(("x".into(), x));
-    let plan = plan(&graph, &Options { max_batch: 1 });
+    let plan = plan(&graph, &Options::new(1, Target::Cuda));
     let mut session = Session::new(Mock::new(5 << 20, [false; 2]));
     let error = session.add(plan.clone()).unwrap_err();
     let DeviceError::OutOfMemory { needed, available, .. } = &error else { panic!("{error}") };
@@ -198,7 +199,7 @@ fn what_does_not_fit_is_refused_with_its_bytes() {
 #[test]
 fn faults_are_found() {
     let (graph, _) = counter(4);
-    let plan = plan(&graph, &Options { max_batch: 4 });
+    let plan = plan(&graph, &Options::new(4, Target::Cuda));
     let source = emit(&plan);
     type Case<'a> = (&'a str, &'a dyn Fn(&Mock));
     let region = |address: Address, bytes: u64| Region { address, bytes };

@@ -1,6 +1,6 @@
 //! `gradc bench FILE`: how fast a model compiles and trains here, or what its first steps are, for a twin elsewhere.
 
-use super::devices::DeviceArguments;
+use super::devices::{DeviceArguments, Ready};
 use super::format;
 use super::output::{Failure, say};
 use super::project::{ModelArguments, Project, n_parameters};
@@ -62,8 +62,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         Measured::Eval => Program::Eval,
         Measured::Predict => Program::Predict,
     };
-    let (engine, cost) = arguments.device.engine(model, program, project.threads)?;
-    let (n_threads, memory, flops) = (project.threads, cost.peak_bytes, cost.flops);
+    let Ready { engine, cost, on } = arguments.device.engine(model, program, project.threads)?;
+    let (memory, flops) = (cost.peak_bytes, cost.flops);
     let mut trainer = Trainer::new(model, engine, data, None);
     if let Some(path) = &arguments.record {
         return Ok(trainer.record(path)?);
@@ -78,7 +78,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let first_step_ms = first_step.as_secs_f64() * 1e3;
     if arguments.model.json {
         return say(json!({
-            "name": model.name, "threads": n_threads, "batch": model.settings.batch,
+            "name": model.name, "on": on, "threads": project.threads, "batch": model.settings.batch,
             "ready_ms": to_first_step * 1e3, "first_step_ms": first_step_ms, "data_ms": data_ready.as_secs_f64() * 1e3,
             "parameters": n_parameters(model), "flops": flops, "peak_bytes": memory, "steps": n_steps,
             "ms_min": least * 1e3, "ms_median": median * 1e3, "gflop_per_s": gflops,
@@ -87,7 +87,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         .to_string());
     }
     say(format!(
-        "{} · batch {} · {n_threads} threads\n\
+        "{} · batch {} · {on}\n\
          text to first step  {} until it begins, {} until it is done\n\
          parameters          {}\n\
          work a step         {:.3} MFLOP\n\

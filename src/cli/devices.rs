@@ -7,7 +7,7 @@ use super::output::{Failure, say};
 use crate::codegen::cuda::nvrtc::{Nvrtc, NvrtcError};
 use crate::model::Model;
 use crate::plan::Target;
-use crate::runtime::cuda::Driver;
+use crate::runtime::cuda::{Device, Driver};
 use crate::runtime::probe::{Found, cublaslt, cuda_driver};
 use crate::train::accelerated::Accelerated;
 use crate::train::compiled::Compiled;
@@ -78,8 +78,17 @@ pub struct DeviceArguments {
 /// The devices that `--device` takes.
 const DEVICES: [&str; 3] = ["cpu", "cuda", "interpreter"];
 
+/// A model that a device is ready to run.
+pub struct Ready<'m> {
+    pub engine: Box<dyn Engine + 'm>,
+    /// What a step takes; nothing is known of the interpreter's.
+    pub cost: Cost,
+    /// For people: `2 threads`, `cuda:0 (NVIDIA H100)`.
+    pub on: String,
+}
+
 impl DeviceArguments {
-    /// A model ready to run `program` on the device, and what a step takes (nothing is known of the interpreter's).
+    /// A model ready to run `program` on the device.
     ///
     /// # Errors
     /// There is no such device, or it cannot run the model.
@@ -88,27 +97,44 @@ impl DeviceArguments {
         model: &'m Model,
         program: Program,
         n_threads: usize,
-    ) -> Result<(Box<dyn Engine + 'm>, Cost), Failure> {
+    ) -> Result<Ready<'m>, Failure> {
         match self.device.as_str() {
             "cpu" => {
                 let mut compiled = Compiled::new(model, n_threads);
                 let cost = compiled.compile(program).map_err(Failure::Error)?;
-                Ok((Box::new(compiled), cost))
+                Ok(Ready { engine: Box::new(compiled), cost, on: format!("{n_threads} threads") })
             }
-            "interpreter" => Ok((Box::new(Interpreted::new(model)), Cost::default())),
+            "interpreter" => {
+                let (engine, cost) = (Box::new(Interpreted::new(model)), Cost::default());
+                Ok(Ready { engine, cost, on: "the interpreter".into() })
+            }
             device => {
-                let gpu = gpu_number(device).ok_or_else(|| {
+                let gpu = self.gpu().ok_or_else(|| {
                     Failure::Error(format!(
                         "this build cannot run on the device `{device}`; there is: {} (`gradc devices` shows what the machine has)",
                         DEVICES.join(", ")
                     ))
                 })?;
-                let driver = Driver::open(gpu, self.cuda.get()).map_err(|e| Failure::Error(e.to_string()))?;
+                let driver = self.driver(gpu)?;
+                let on = driver.name();
                 let mut engine = Accelerated::new(model, driver);
                 let cost = engine.compile(program).map_err(Failure::Error)?;
-                Ok((Box::new(engine), cost))
+                Ok(Ready { engine: Box::new(engine), cost, on })
             }
         }
+    }
+}
+
+impl DeviceArguments {
+    /// The number of the GPU that was asked for, if one was.
+    pub fn gpu(&self) -> Option<u32> {
+        gpu_number(&self.device)
+    }
+
+    /// # Errors
+    /// There is no such GPU, or something that it needs is missing.
+    pub fn driver(&self, gpu: u32) -> Result<Driver, Failure> {
+        Driver::open(gpu, self.cuda.get()).map_err(|error| Failure::Error(error.to_string()))
     }
 }
 

@@ -37,8 +37,8 @@ pub fn json(arguments: &Arguments) -> bool {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let project = Project::open(&arguments.model)?;
     let data = project.part(arguments.on)?;
-    let (engine, _) = arguments.device.engine(&project.model, Program::Eval, project.threads)?;
-    let mut trainer = Trainer::new(&project.model, engine, data.clone(), None);
+    let ready = arguments.device.engine(&project.model, Program::Eval, project.threads)?;
+    let mut trainer = Trainer::new(&project.model, ready.engine, data.clone(), None);
     trainer.load_weights(&project.weights(arguments.weights.as_deref())?)?;
     let evaluation = trainer.measure(data)?;
     match arguments.model.json {

@@ -57,8 +57,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         ));
     }
     let writer = Writer::new(&project.model, &data.fields, &output);
-    let (engine, _) = arguments.device.engine(&writer.model, Program::Predict, project.threads)?;
-    let mut trainer = Trainer::new(&writer.model, engine, data.clone(), None);
+    let ready = arguments.device.engine(&writer.model, Program::Predict, project.threads)?;
+    let mut trainer = Trainer::new(&writer.model, ready.engine, data.clone(), None);
     trainer.load_weights(&project.weights(arguments.weights.as_deref())?)?;
     let choice = Choice {
         temperature: arguments.temperature,

@@ -131,8 +131,8 @@ fn metrics(
     let mut model: Model = project.model.clone();
     model.settings.steps = Some(last + 1);
     let data = project.data.load(&model.settings.data)?;
-    let (engine, _) = device.engine(&model, engine::Program::Train, project.threads)?;
-    let mut trainer = Trainer::new(&model, engine, data, None);
+    let ready = device.engine(&model, engine::Program::Train, project.threads)?;
+    let mut trainer = Trainer::new(&model, ready.engine, data, None);
     trainer.train(None, Duration::MAX, &mut |event| {
         if let Event::Step { step, metrics, .. } = event
             && wanted.contains(&step)

@@ -98,8 +98,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         None => None,
     };
     let mut events = Events { json: arguments.model.json, log };
-    let (engine, cost) = arguments.device.engine(model, Program::Train, project.threads)?;
-    let (n_threads, memory) = (project.threads, cost.peak_bytes);
+    let ready = arguments.device.engine(model, Program::Train, project.threads)?;
+    let (engine, memory, on) = (ready.engine, ready.cost.peak_bytes, ready.on);
     let mut trainer = Trainer::new(model, engine, data, valid);
     if let Some(weights) = &arguments.weights {
         trainer.load_parts(weights, &arguments.only)?;
@@ -127,19 +127,18 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut progress = Progress::new(arguments.model.json, n_steps, trainer.steps_per_epoch());
     let planned = if memory > 0 { format!(" · {} planned", format::bytes(memory)) } else { String::new() };
     progress.say(&format!(
-        "{} · {} parameters · {} examples · batch {} · {} threads{planned}",
+        "{} · {} parameters · {} examples · batch {} · {on}{planned}",
         model.name,
         format::count(n_parameters),
         format::count(trainer.data.n_examples as u64),
         model.settings.batch,
-        n_threads,
     ));
     events.write(
         "start",
         json!({
             "name": model.name, "parameters": n_parameters, "examples": trainer.data.n_examples,
             "batch": model.settings.batch, "steps": n_steps, "first_step": trainer.position.step,
-            "threads": n_threads, "peak_bytes": memory, "folder": folder.path.display().to_string(),
+            "device": arguments.device.device, "threads": project.threads, "peak_bytes": memory, "folder": folder.path.display().to_string(),
             "compile_seconds": begun.elapsed().as_secs_f64(),
         }),
     );

@@ -39,6 +39,27 @@ impl<'m, D: Device> Accelerated<'m, D> {
         Ok(Cost { peak_bytes: self.session.bytes(), flops })
     }
 
+    /// Seconds of each launch of a step: see `Session::time_launches`.
+    ///
+    /// # Errors
+    /// The device has failed, in words for the user.
+    pub fn time_launches(
+        &mut self,
+        program: Program,
+        n_rows: usize,
+        inputs: &[&[u8]],
+        n_steps: usize,
+    ) -> Result<Vec<f64>, String> {
+        let (id, env) = (self.id(program), StepEnv { seed: self.model.settings.seed, step: 0 });
+        let times = self.session.time_launches(id, n_rows, env, inputs, n_steps);
+        times.map_err(|error| error.to_string())
+    }
+
+    /// Blocks of each launch of a step.
+    pub fn n_blocks(&self, program: Program, n_rows: usize) -> Vec<usize> {
+        self.session.n_blocks(self.id(program), n_rows)
+    }
+
     pub fn session(&self) -> &Session<D> {
         &self.session
     }
@@ -128,7 +149,7 @@ mod tests {
     /// Random numbers, states, an optimizer's moments, a last batch that is short, data kept apart.
     const MODEL: &str = "
         fn net(x: f32[batch, 4]) -> f32[batch, 3] {
-            x |> dense(8) |> batch_norm |> relu |> dropout(rate = 0.2) |> dense(3)
+            x |> batch_norm |> dense(8) |> relu |> dropout(rate = 0.2) |> dense(3)
         }
         train net {
             data = memory(x: f32[4], label: i32)

@@ -499,6 +499,16 @@ impl Inputs {
         step: u64,
         field: &dyn Fn(usize) -> &'b [u8],
     ) {
+        self.with(step, field, |inputs| engine.run(program, n_rows, step, inputs));
+    }
+
+    /// Gives what a step takes to `use_`, in order.
+    fn with<'b, T>(
+        &self,
+        step: u64,
+        field: &dyn Fn(usize) -> &'b [u8],
+        use_: impl FnOnce(&[&[u8]]) -> T,
+    ) -> T {
         let counter = (step as i32).to_ne_bytes();
         let bytes = |source: &Option<usize>| -> &[u8] {
             match source {
@@ -507,10 +517,11 @@ impl Inputs {
             }
         };
         let inputs: Vec<&[u8]> = self.sources.iter().map(bytes).collect();
-        engine.run(program, n_rows, step, &inputs);
+        use_(&inputs)
     }
 }
 
+pub mod launches;
 pub mod profile;
 mod record;
 #[cfg(test)]

@@ -4,14 +4,13 @@
 //! and every variable after the last step, by name. Invariant: each step takes the whole data set as its batch, so that
 //! all rungs see the same numbers in the same order.
 
-use gradc::base::DType;
 use gradc::graph::interpret::{Env, Tensor, interpret_step};
 use gradc::graph::{Graph, Op};
 use gradc::model::Model;
 use gradc::nest::interpret::Run;
 use gradc::train::compiled::Compiled;
 use gradc::train::data::Dataset;
-use gradc::train::engine::Engine;
+use gradc::train::engine::{Engine, Program};
 use gradc::train::init::initial_value;
 use gradc::train::run::{Event, Flow, Trainer};
 use gradc::{autodiff, passes, plan};
@@ -23,7 +22,7 @@ use std::time::Duration;
 pub type Values = BTreeMap<String, Vec<f64>>;
 
 pub struct Ladder<'m> {
-    model: &'m Model,
+    pub model: &'m Model,
     data: Arc<Dataset>,
     start: Values,
     n_steps: u64,
@@ -32,10 +31,10 @@ pub struct Ladder<'m> {
 /// One way to train.
 #[derive(Clone, Copy)]
 pub struct Rung {
-    name: &'static str,
+    pub name: &'static str,
     /// How far a number may be off, relative to the greatest element of its tensor.
-    tolerance: f64,
-    train: fn(&Ladder) -> Values,
+    pub tolerance: f64,
+    pub train: fn(&Ladder) -> Values,
 }
 
 /// Those that compute in f64, from the definition of meaning down to the plan.
@@ -97,13 +96,7 @@ impl<'m> Ladder<'m> {
             assert_eq!(name, "step", "an input that is no field");
             return vec![step as f64];
         };
-        let four = |b: &[u8]| [b[0], b[1], b[2], b[3]];
-        match field.ty.dtype {
-            DType::F32 => field.bytes.chunks_exact(4).map(|b| f32::from_ne_bytes(four(b)).into()).collect(),
-            DType::I32 => field.bytes.chunks_exact(4).map(|b| i32::from_ne_bytes(four(b)).into()).collect(),
-            DType::BF16 => unreachable!("no data is bf16"),
-            DType::U8 | DType::Bool => field.bytes.iter().map(|b| f64::from(*b)).collect(),
-        }
+        field.ty.dtype.decode(&field.bytes)
     }
 
     /// What training means: each node of the graph that was checked and differentiated, one after another.
@@ -166,7 +159,12 @@ impl<'m> Ladder<'m> {
     }
 
     fn cpu(&self, n_threads: usize) -> Values {
-        let engine = Compiled::new(self.model, n_threads);
+        self.on(Compiled::new(self.model, n_threads))
+    }
+
+    /// Trains on an engine of this model.
+    pub fn on<E: Engine>(&self, mut engine: E) -> Values {
+        engine.prepare(Program::Train).expect("the model can be compiled");
         let mut trainer = Trainer::new(self.model, engine, self.data.clone(), None);
         for (path, values) in &self.start {
             let values: Vec<f32> = values.iter().map(|v| *v as f32).collect();

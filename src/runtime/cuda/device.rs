@@ -143,6 +143,17 @@ pub trait Device {
     /// Work has failed.
     fn run(&self, graph: &Self::Graph) -> Result<(), DeviceError>;
 
+    /// Hands over `n` pieces of work, one after another, on the computing stream, waits for them, and says how many seconds the device
+    /// took for each.
+    ///
+    /// # Errors
+    /// Those of `piece`; work has failed.
+    fn time(
+        &self,
+        n: usize,
+        piece: &mut dyn FnMut(usize) -> Result<(), DeviceError>,
+    ) -> Result<Vec<f64>, DeviceError>;
+
     /// # Errors
     /// The device has failed.
     fn event(&self) -> Result<Self::Event, DeviceError>;

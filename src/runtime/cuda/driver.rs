@@ -156,6 +156,53 @@ impl Driver {
         self.context.current().and_then(|()| calls()).map_err(|error| self.failed(what, error))
     }
 
+    fn event_with(&self, flags: sys::CUevent_flags) -> Result<Event, DeviceError> {
+        let event = self.call("an event", || result::event::create(flags))?;
+        Ok(Event { event, context: self.context.clone() })
+    }
+
+    /// Floating-point operations a second at most, by the number of the GPU's units and their clock (a multiply-add counts 2), and
+    /// bytes a second that copying a large memory reads and writes.
+    ///
+    /// # Errors
+    /// The GPU has failed, or has not the memory for the copy.
+    pub fn peaks(&self) -> Result<(f64, f64), DeviceError> {
+        use sys::CUdevice_attribute as Attribute;
+        const BYTES: u64 = 256 << 20;
+        const N_COPIES: usize = 8;
+        let attribute = |which| {
+            // SAFETY: the device was given by the driver.
+            self.call("its properties", || unsafe {
+                result::device::get_attribute(self.context.device, which)
+            })
+        };
+        let n_units = attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
+        let clock = attribute(Attribute::CU_DEVICE_ATTRIBUTE_CLOCK_RATE)?;
+        // CUDA C++ Programming Guide, arithmetic instructions: units of 7.x and 8.0 begin 64 multiply-adds a cycle, all others 128.
+        let lanes = match self.architecture.as_str() {
+            "sm_70" | "sm_72" | "sm_75" | "sm_80" => 64.0,
+            _ => 128.0,
+        };
+        let flops = f64::from(n_units) * f64::from(clock) * 1e3 * 2.0 * lanes;
+        let (from, to) = (self.allocate(BYTES), self.allocate(BYTES));
+        let times = match (from, to) {
+            (Some(from), Some(to)) => self.time(N_COPIES, &mut |_| {
+                // SAFETY: both are as long, and nobody else has them.
+                self.call("a copy", || unsafe {
+                    result::memcpy_dtod_async(to.0, from.0, BYTES as usize, self.compute)
+                })
+            }),
+            _ => Err(DeviceError::OutOfMemory {
+                device: self.name.clone(),
+                needed: 2 * BYTES,
+                available: self.free_bytes(),
+            }),
+        };
+        from.into_iter().chain(to).for_each(|address| self.free(address));
+        let least = times?.into_iter().fold(f64::INFINITY, f64::min);
+        Ok((flops, 2.0 * BYTES as f64 / least))
+    }
+
     fn stream(&self, stream: Stream) -> sys::CUstream {
         match stream {
             Stream::Compute => self.compute,
@@ -385,10 +432,30 @@ impl Device for Driver {
         self.call("starting a step", || unsafe { result::graph::launch(graph.executable, self.compute) })
     }
 
+    fn time(
+        &self,
+        n: usize,
+        piece: &mut dyn FnMut(usize) -> Result<(), DeviceError>,
+    ) -> Result<Vec<f64>, DeviceError> {
+        let flags = sys::CUevent_flags::CU_EVENT_DEFAULT;
+        let events: Vec<Event> = (0..=n).map(|_| self.event_with(flags)).collect::<Result<_, _>>()?;
+        self.record(&events[0], Stream::Compute)?;
+        for (i, event) in events[1..].iter().enumerate() {
+            piece(i)?;
+            self.record(event, Stream::Compute)?;
+        }
+        self.synchronize(&events[n])?;
+        let seconds = |pair: &[Event]| {
+            // SAFETY: both events are live and were recorded on one stream.
+            let ms =
+                self.call("a time", || unsafe { result::event::elapsed(pair[0].event, pair[1].event) })?;
+            Ok(f64::from(ms) * 1e-3)
+        };
+        events.windows(2).map(seconds).collect()
+    }
+
     fn event(&self) -> Result<Event, DeviceError> {
-        let flags = sys::CUevent_flags::CU_EVENT_DISABLE_TIMING;
-        let event = self.call("an event", || result::event::create(flags))?;
-        Ok(Event { event, context: self.context.clone() })
+        self.event_with(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING)
     }
 
     fn record(&self, event: &Event, stream: Stream) -> Result<(), DeviceError> {

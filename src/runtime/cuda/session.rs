@@ -181,6 +181,13 @@ impl<D: Device> Session<D> {
         &self.programs[program.0].plan
     }
 
+    /// Blocks of each launch of a step, all phases counted through.
+    pub fn n_blocks(&self, program: ProgramId, batch: usize) -> Vec<usize> {
+        let program = &self.programs[program.0];
+        let launches = program.plan.phases.iter().flatten();
+        launches.map(|launch| program.entries[launch.kernel].blocks(batch as i64) as usize).collect()
+    }
+
     /// Bytes of the device that this session holds for its programs and variables.
     pub fn bytes(&self) -> u64 {
         let of_program = |p: &Program<D>| {
@@ -223,16 +230,8 @@ impl<D: Device> Session<D> {
         while program.n_begun - program.n_over >= N_SLOTS {
             program.end_one(device)?;
         }
+        program.stage(device, recorded, which, env, inputs)?;
         let (slot, recorded) = (&mut program.slots[which], &program.recorded[recorded]);
-        assert_eq!(inputs.len(), recorded.inputs.len(), "a program takes all its inputs");
-        device.put(&slot.staged, 0, &[env.seed.to_ne_bytes(), env.step.to_ne_bytes()].concat());
-        for ((bytes, place), name) in inputs.iter().zip(&recorded.inputs).zip(&program.input_names) {
-            assert_eq!(bytes.len() as u64, place.bytes, "bytes of the input {name}");
-            device.put(&slot.staged, place.address.0, bytes);
-        }
-        device.copy_in(&slot.staged, Region { bytes: recorded.input_bytes, ..slot.input })?;
-        device.record(&slot.copied, Stream::Copy)?;
-        device.wait(Stream::Compute, &slot.copied)?;
         device.run(recorded.graphs[which].as_ref().expect("it was recorded above"))?;
         device.record(&slot.done, Stream::Compute)?;
         slot.batch = batch;
@@ -250,6 +249,36 @@ impl<D: Device> Session<D> {
             program.end_one(&self.device)?;
         }
         Ok(())
+    }
+
+    /// How many seconds the device takes for each launch of a step, all phases counted through: the least of `n_steps` steps over one
+    /// batch, launched one by one. Variables change as in so many steps.
+    ///
+    /// # Errors
+    /// The device has failed.
+    ///
+    /// # Panics
+    /// As `begin`.
+    pub fn time_launches(
+        &mut self,
+        program: ProgramId,
+        batch: usize,
+        env: StepEnv,
+        inputs: &[&[u8]],
+        n_steps: usize,
+    ) -> Result<Vec<f64>, DeviceError> {
+        self.finish(program, 0)?;
+        let (device, variables) = (&self.device, &self.variables);
+        let program = &mut self.programs[program.0];
+        let recorded = program.recorded(batch as i64);
+        program.stage(device, recorded, 0, env, inputs)?;
+        let launches = program.launches(variables, &program.recorded[recorded], &program.slots[0]);
+        let mut least = vec![f64::INFINITY; launches.len()];
+        for _ in 0..n_steps.max(1) {
+            let times = device.time(launches.len(), &mut |i| program.launch(device, &launches[i]))?;
+            least.iter_mut().zip(times).for_each(|(least, time)| *least = least.min(time));
+        }
+        Ok(least)
     }
 
     /// An output of the program's last step that is over, native bytes.
@@ -354,15 +383,13 @@ impl<D: Device> Program<D> {
         self.recorded.len() - 1
     }
 
-    /// Takes down a step of a batch size in a slot.
-    fn record(
+    /// What a step of a batch size launches, in order, its batch in a slot.
+    fn launches(
         &self,
-        device: &D,
         variables: &HashMap<SmolStr, Variable>,
-        recorded: usize,
-        slot: usize,
-    ) -> Result<D::Graph, DeviceError> {
-        let (recorded, slot) = (&self.recorded[recorded], &self.slots[slot]);
+        recorded: &Recorded<D>,
+        slot: &Slot<D>,
+    ) -> Vec<Launch> {
         let batch = recorded.batch;
         let env = Region { bytes: ENV_BYTES, ..slot.input };
         let region = |id: &BufferId| {
@@ -380,21 +407,57 @@ impl<D: Device> Program<D> {
                 }
             }
         };
+        let launch = |launch: &crate::plan::Launch| {
+            let entry = &self.entries[launch.kernel];
+            let blocks = entry.blocks(batch);
+            let arguments = launch.arguments.iter().map(region).collect();
+            let scratch = Region { bytes: entry.scratch_bytes * u64::from(blocks), ..self.scratch };
+            Launch { kernel: launch.kernel, blocks, arguments, scratch, batch, env }
+        };
+        self.plan.phases.iter().flatten().map(launch).collect()
+    }
+
+    fn launch(&self, device: &D, launch: &Launch) -> Result<(), DeviceError> {
+        device.launch(&self.module, &self.entries[launch.kernel], launch)
+    }
+
+    /// Takes down a step of a batch size in a slot.
+    fn record(
+        &self,
+        device: &D,
+        variables: &HashMap<SmolStr, Variable>,
+        recorded: usize,
+        slot: usize,
+    ) -> Result<D::Graph, DeviceError> {
+        let (recorded, slot) = (&self.recorded[recorded], &self.slots[slot]);
+        let launches = self.launches(variables, recorded, slot);
         device.record_graph(&mut || {
             device.forget(self.arena);
-            for launch in self.plan.phases.iter().flatten() {
-                let entry = &self.entries[launch.kernel];
-                let blocks = entry.blocks(batch);
-                let arguments = launch.arguments.iter().map(region).collect();
-                let scratch = Region { bytes: entry.scratch_bytes * u64::from(blocks), ..self.scratch };
-                let launch = Launch { kernel: launch.kernel, blocks, arguments, scratch, batch, env };
-                device.launch(&self.module, entry, &launch)?;
-            }
-            for (from, at) in &recorded.outputs {
-                device.copy_out(*from, &slot.results, *at)?;
-            }
-            Ok(())
+            launches.iter().try_for_each(|launch| self.launch(device, launch))?;
+            let mut outputs = recorded.outputs.iter();
+            outputs.try_for_each(|(from, at)| device.copy_out(*from, &slot.results, *at))
         })
+    }
+
+    /// Brings a batch into a slot, for the computing stream.
+    fn stage(
+        &self,
+        device: &D,
+        recorded: usize,
+        slot: usize,
+        env: StepEnv,
+        inputs: &[&[u8]],
+    ) -> Result<(), DeviceError> {
+        let (recorded, slot) = (&self.recorded[recorded], &self.slots[slot]);
+        assert_eq!(inputs.len(), recorded.inputs.len(), "a program takes all its inputs");
+        device.put(&slot.staged, 0, &[env.seed.to_ne_bytes(), env.step.to_ne_bytes()].concat());
+        for ((bytes, place), name) in inputs.iter().zip(&recorded.inputs).zip(&self.input_names) {
+            assert_eq!(bytes.len() as u64, place.bytes, "bytes of the input {name}");
+            device.put(&slot.staged, place.address.0, bytes);
+        }
+        device.copy_in(&slot.staged, Region { bytes: recorded.input_bytes, ..slot.input })?;
+        device.record(&slot.copied, Stream::Copy)?;
+        device.wait(Stream::Compute, &slot.copied)
     }
 }
 

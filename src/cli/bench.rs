@@ -1,9 +1,10 @@
 //! `gradc bench FILE`: how fast a model compiles and trains here, or what its first steps are, for a twin elsewhere.
 
+use super::devices::DeviceArguments;
+use super::format;
 use super::output::{Failure, say};
 use super::project::{ModelArguments, Project, n_parameters};
 use super::stages::TimePasses;
-use super::{devices, format};
 use crate::base::stopwatch::timed;
 use crate::train::engine::Program;
 use crate::train::run::Trainer;
@@ -27,9 +28,8 @@ pub struct Arguments {
     /// Measure nothing; write the first steps' data, variables and losses to this file (`--steps` says how many)
     #[arg(long, value_name = "FILE.safetensors", conflicts_with = "program")]
     record: Option<PathBuf>,
-    /// What to run on
-    #[arg(long, default_value = super::devices::DEFAULT)]
-    device: String,
+    #[command(flatten)]
+    device: DeviceArguments,
 }
 
 /// A model's programs, as the command line names them.
@@ -62,7 +62,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         Measured::Eval => Program::Eval,
         Measured::Predict => Program::Predict,
     };
-    let (engine, cost) = devices::engine(&arguments.device, model, program, project.threads)?;
+    let (engine, cost) = arguments.device.engine(model, program, project.threads)?;
     let (n_threads, memory, flops) = (project.threads, cost.peak_bytes, cost.flops);
     let mut trainer = Trainer::new(model, engine, data, None);
     if let Some(path) = &arguments.record {

@@ -4,6 +4,7 @@ use super::format;
 use super::output::{Failure, say};
 use super::project::{ModelArguments, Project, n_parameters};
 use super::stages::TimePasses;
+use crate::plan::Target;
 use crate::train::engine::Program;
 use crate::train::planned::plan_of;
 use serde_json::{Value, json};
@@ -24,7 +25,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     arguments.time_passes.start();
     let project = Project::open(&arguments.model)?;
     let model = &project.model;
-    let plan = plan_of(model, Program::Train);
+    let plan = plan_of(model, Program::Train, Target::Cpu);
     arguments.time_passes.report();
     let memory = plan.peak_bytes(project.threads);
     if arguments.model.json {

@@ -1,10 +1,11 @@
 //! `gradc train FILE`: from text to a trained network in a run folder.
 
+use super::devices::DeviceArguments;
+use super::format;
 use super::output::{Failure, complain, say};
 use super::progress::Progress;
 use super::project::{ModelArguments, Project};
 use super::stages::TimePasses;
-use super::{devices, format};
 use crate::base::stopwatch::timed;
 use crate::train::engine::Program;
 use crate::train::folder::{RunFolder, RunInfo};
@@ -39,9 +40,8 @@ pub struct Arguments {
     /// Seconds between checkpoints; 0 for one after every step
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
     checkpoint: f64,
-    /// What to run on
-    #[arg(long, default_value = super::devices::DEFAULT)]
-    device: String,
+    #[command(flatten)]
+    device: DeviceArguments,
 }
 
 /// Writes events as JSON lines to standard output and to the log, where asked.
@@ -98,7 +98,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         None => None,
     };
     let mut events = Events { json: arguments.model.json, log };
-    let (engine, cost) = devices::engine(&arguments.device, model, Program::Train, project.threads)?;
+    let (engine, cost) = arguments.device.engine(model, Program::Train, project.threads)?;
     let (n_threads, memory) = (project.threads, cost.peak_bytes);
     let mut trainer = Trainer::new(model, engine, data, valid);
     if let Some(weights) = &arguments.weights {

@@ -2,36 +2,12 @@
 
 use super::{ProgramId, Session, StepEnv};
 use crate::autodiff::differentiate;
-use crate::base::{DType, bf16};
+use crate::base::DType;
 use crate::graph::arbitrary::{Wish, random_graph};
-use crate::graph::interpret::{Env, Tensor, interpret_step};
+use crate::graph::interpret::{Env, interpret_step};
 use crate::graph::{Graph, NodeId, Op};
 use crate::passes::optimize;
 use crate::plan::{BufferId, Options, Place, Plan, Target, plan, report};
-
-/// Native bytes of a tensor's elements.
-fn bytes_of(tensor: &Tensor, dtype: DType) -> Vec<u8> {
-    let element = |x: &f64| match dtype {
-        DType::F32 => (*x as f32).to_ne_bytes().to_vec(),
-        DType::BF16 => bf16::to_bits(*x as f32).to_ne_bytes().to_vec(),
-        DType::I32 => (*x as i32).to_ne_bytes().to_vec(),
-        DType::U8 => vec![*x as u8],
-        DType::Bool => vec![u8::from(*x != 0.0)],
-    };
-    tensor.data.iter().flat_map(element).collect()
-}
-
-fn values_of(bytes: &[u8], dtype: DType) -> Vec<f64> {
-    match dtype {
-        DType::F32 => bytes.chunks(4).map(|b| f32::from_ne_bytes(b.try_into().unwrap()).into()).collect(),
-        DType::BF16 => {
-            let half = |b: &[u8]| bf16::from_bits(u16::from_ne_bytes([b[0], b[1]]));
-            bytes.chunks(2).map(|b| half(b).into()).collect()
-        }
-        DType::I32 => bytes.chunks(4).map(|b| i32::from_ne_bytes(b.try_into().unwrap()).into()).collect(),
-        DType::U8 | DType::Bool => bytes.iter().map(|b| f64::from(*b)).collect(),
-    }
-}
 
 struct Ran {
     session: Session,
@@ -76,10 +52,10 @@ fn run(graph: &Graph, env: &Env, plan: Plan, n_threads: usize, n_steps: u64) -> 
     };
     for name in session.variables().cloned().collect::<Vec<_>>() {
         let dtype = dtype_of(&name);
-        session.set_variable_bytes(&name, dtype, &bytes_of(&env.leaves[&name], dtype)).unwrap();
+        session.set_variable_bytes(&name, dtype, &dtype.encode(&env.leaves[&name].data)).unwrap();
     }
     let inputs: Vec<Vec<u8>> =
-        session.inputs(program).iter().map(|n| bytes_of(&env.leaves[n], dtype_of(n))).collect();
+        session.inputs(program).iter().map(|n| dtype_of(n).encode(&env.leaves[n].data)).collect();
     let inputs: Vec<&[u8]> = inputs.iter().map(|b| &b[..]).collect();
     let batch = env.symbols.get("batch").copied().unwrap_or(1) as usize;
     for step in env.step..env.step + n_steps {
@@ -95,12 +71,12 @@ fn check(graph: &Graph, env: &Env) {
         let ran = run(graph, env, finely_tiled(graph, max_batch), 2, 1);
         let output = |name: &str| {
             let (_, id) = graph.outputs.iter().find(|(n, _)| n == name).unwrap();
-            values_of(ran.session.output(ran.program, name), graph.dtype(*id))
+            graph.dtype(*id).decode(ran.session.output(ran.program, name))
         };
         let variable = |name: &str| {
             let of = |l: &NodeId| graph.node(*l).op.leaf_name().is_some_and(|n| n == name);
             let (leaf, _) = graph.updates.iter().find(|(leaf, _)| of(leaf)).unwrap();
-            values_of(ran.session.variable_bytes(name).unwrap(), graph.dtype(*leaf))
+            graph.dtype(*leaf).decode(ran.session.variable_bytes(name).unwrap())
         };
         let found = outputs.iter().map(|(n, t)| (n, t, output(n)));
         let found: Vec<(_, _, Vec<f64>)> =
@@ -132,7 +108,7 @@ fn random_graphs() {
 }
 
 /// A graph as training compiles it: gradients, new parameters, optimized.
-fn training_step(seed: u64) -> (Graph, Env) {
+pub(super) fn training_step(seed: u64) -> (Graph, Env) {
     let wish = Wish { n_steps: 6 + seed as usize % 20, smooth: true, empty: seed.is_multiple_of(7) };
     let (mut graph, env) = random_graph(seed, wish);
     let loss = graph.outputs.iter().find(|(name, _)| name == "loss").unwrap().1;

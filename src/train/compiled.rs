@@ -7,7 +7,7 @@
 use super::engine::{Engine, Program};
 use super::planned::{Cost, plan_of};
 use crate::model::Model;
-use crate::plan::Plan;
+use crate::plan::{Plan, Target};
 use crate::runtime::{ProgramId, Recording, Session, StepEnv, Ticking};
 use smol_str::SmolStr;
 
@@ -38,7 +38,7 @@ impl<'m> Compiled<'m> {
     /// # Errors
     /// As `compile`.
     pub fn compile_with(&mut self, program: Program, ticking: Ticking) -> Result<Cost, String> {
-        let plan = plan_of(self.model, program);
+        let plan = plan_of(self.model, program, Target::Cpu);
         let cost = Cost { peak_bytes: plan.peak_bytes(self.n_threads), flops: plan.flops };
         let id = self.session.add_with(plan, ticking).map_err(|e| e.to_string())?;
         self.programs[program as usize] = Some(id);
@@ -51,7 +51,8 @@ impl Engine for Compiled<'_> {
         let id = match self.programs[program as usize] {
             Some(id) => id,
             None => {
-                let id = self.session.add(plan_of(self.model, program)).map_err(|e| e.to_string())?;
+                let id =
+                    self.session.add(plan_of(self.model, program, Target::Cpu)).map_err(|e| e.to_string())?;
                 self.programs[program as usize] = Some(id);
                 id
             }

@@ -14,6 +14,7 @@
 //! `scratch` has `blocks * Entry::scratch_bytes` bytes; buffers begin at multiples of 16 bytes; `env` points to device memory.
 
 mod body;
+pub mod cache;
 mod expression;
 mod fill;
 pub mod folders;
@@ -53,12 +54,12 @@ pub struct Entry {
     /// Global memory that each block needs for itself: scratch that does not fit into shared memory.
     pub scratch_bytes: u64,
     /// The kernel's rows, over `batch`, and how many of them are a tile.
-    rows: Dim,
-    tile: u32,
+    pub rows: Dim,
+    pub tile: u32,
     /// Blocks that share a tile.
-    parts: u32,
+    pub parts: u32,
     /// Blocks that are launched at most: each then takes several tiles.
-    most_blocks: u32,
+    pub most_blocks: u32,
 }
 
 impl Entry {

@@ -169,13 +169,18 @@ impl Nvrtc {
         [&architecture, "--std=c++17", "--fmad=false", "--ptxas-options=-v"].map(String::from).to_vec()
     }
 
+    /// The same with the place of headers.
+    pub fn all_options(&self, architecture: &str) -> Vec<String> {
+        let headers = self.headers().map(|folder| format!("--include-path={}", folder.display()));
+        Nvrtc::options(architecture).into_iter().chain(headers).collect()
+    }
+
     /// Compiles a text for an architecture.
     ///
     /// # Errors
     /// NVRTC refuses the text, the architecture, or fails.
     pub fn compile(&self, source: &str, architecture: &str) -> Result<Compiled, NvrtcError> {
-        let mut options = Nvrtc::options(architecture);
-        options.extend(self.headers().map(|folder| format!("--include-path={}", folder.display())));
+        let options = self.all_options(architecture);
         let no_zero = |text: &str| {
             CString::new(text)
                 .map_err(|_| NvrtcError::Rejected("a text with a zero byte cannot be compiled".into()))

@@ -1,0 +1,452 @@
+//! The GPU, by NVIDIA's driver.
+//!
+//! What enters: a GPU's number, and where NVRTC lies if the user says so. What leaves: a `Device`. The driver's library is looked up when it
+//! is asked for: where there is none, that is an error with words. Invariants: every call is made with the GPU's context
+//! current, whichever thread makes it; what is made here is destroyed here. Not here: an order of work (`session.rs`).
+
+use super::device::{Address, Device, DeviceError, Launch, Region, Stream};
+use crate::codegen::cuda::cache::Cache;
+use crate::codegen::cuda::nvrtc::{Nvrtc, NvrtcError};
+use crate::codegen::cuda::{Entry, Source};
+use crate::nest::Kernel;
+use cudarc::driver::result::{self, DriverError};
+use cudarc::driver::sys;
+use std::ffi::{CString, c_void};
+use std::path::Path;
+use std::ptr::NonNull;
+use std::rc::Rc;
+
+/// The least driver: CUDA 12's, the first whose cubins newer compilers of that series still make.
+const LEAST_VERSION: i32 = 12000;
+
+pub struct Driver {
+    ordinal: i32,
+    name: String,
+    /// `sm_90`
+    architecture: String,
+    nvrtc: Nvrtc,
+    cache: Option<Cache>,
+    compute: sys::CUstream,
+    copy: sys::CUstream,
+    context: Rc<Context>,
+}
+
+/// The GPU's primary context; given back when nothing uses it any more.
+struct Context {
+    device: sys::CUdevice,
+    context: sys::CUcontext,
+}
+
+impl Context {
+    fn current(&self) -> Result<(), DriverError> {
+        // SAFETY: the context is retained for as long as this lives.
+        unsafe { result::ctx::set_current(self.context) }
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        // SAFETY: it was retained once, in `Driver::open`. A context that has failed is given back all the same.
+        let _ = unsafe { result::primary_ctx::release(self.device) };
+    }
+}
+
+/// Loaded kernels.
+pub struct Module {
+    module: sys::CUmodule,
+    functions: Vec<sys::CUfunction>,
+    context: Rc<Context>,
+}
+
+/// Memory of the host that the driver keeps in its place.
+pub struct Host {
+    start: NonNull<u8>,
+    bytes: u64,
+    context: Rc<Context>,
+}
+
+pub struct Event {
+    event: sys::CUevent,
+    context: Rc<Context>,
+}
+
+pub struct Graph {
+    graph: sys::CUgraph,
+    executable: sys::CUgraphExec,
+    context: Rc<Context>,
+}
+
+impl Driver {
+    /// Opens a GPU by its number; `cuda_path` says where NVRTC is, if anything does.
+    ///
+    /// # Errors
+    /// There is no driver, no such GPU, or no NVRTC.
+    pub fn open(ordinal: u32, cuda_path: Option<&Path>) -> Result<Driver, DeviceError> {
+        let missing = |what: String| DeviceError::Missing(what);
+        // SAFETY: loading the driver's library runs only its initialisers, as any CUDA program does.
+        if !unsafe { sys::is_culib_present() } {
+            return Err(missing(
+                "there is no NVIDIA driver on this machine (its library, libcuda.so.1, is not found): it comes with the \
+                 GPU's driver package, and in a container with the NVIDIA container toolkit"
+                    .into(),
+            ));
+        }
+        let words =
+            |error: DriverError| missing(format!("the NVIDIA driver cannot be used: {}", reason(error)));
+        let mut version = 0;
+        // SAFETY: the pointer is to a live integer; the function needs no initialisation.
+        unsafe { sys::cuDriverGetVersion(&mut version) }.result().map_err(words)?;
+        if version < LEAST_VERSION {
+            let found = format!("{}.{}", version / 1000, version % 1000 / 10);
+            return Err(missing(format!(
+                "the NVIDIA driver is for CUDA {found}; gradc needs one for CUDA {} or newer",
+                LEAST_VERSION / 1000
+            )));
+        }
+        result::init().map_err(words)?;
+        let n_devices = result::device::get_count().map_err(words)?;
+        let ordinal = i32::try_from(ordinal).unwrap_or(i32::MAX);
+        if ordinal >= n_devices {
+            return Err(missing(format!(
+                "there is no GPU `cuda:{ordinal}`; this machine has {n_devices}, numbered from 0"
+            )));
+        }
+        let nvrtc = Nvrtc::find(cuda_path).map_err(|error| missing(error.to_string()))?;
+        let device = result::device::get(ordinal).map_err(words)?;
+        let gpu = result::device::get_name(device).map_err(words)?;
+        let attribute = |which: sys::CUdevice_attribute| {
+            // SAFETY: the device was given by the driver.
+            unsafe { result::device::get_attribute(device, which) }.map_err(words)
+        };
+        let major = attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
+        let minor = attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
+        // SAFETY: the device was given by the driver; `Context` gives the context back.
+        let context = unsafe { result::primary_ctx::retain(device) }.map_err(words)?;
+        let context = Rc::new(Context { device, context });
+        context.current().map_err(words)?;
+        let stream = || result::stream::create(result::stream::StreamKind::NonBlocking).map_err(words);
+        Ok(Driver {
+            ordinal,
+            name: format!("cuda:{ordinal} ({gpu})"),
+            architecture: format!("sm_{major}{minor}"),
+            nvrtc,
+            cache: Cache::of_user(),
+            compute: stream()?,
+            copy: stream()?,
+            context,
+        })
+    }
+
+    /// The GPU's number.
+    pub fn ordinal(&self) -> i32 {
+        self.ordinal
+    }
+
+    /// `sm_90`
+    pub fn architecture(&self) -> &str {
+        &self.architecture
+    }
+
+    fn failed(&self, what: &str, error: DriverError) -> DeviceError {
+        DeviceError::Failed { device: self.name.clone(), what: what.into(), why: reason(error) }
+    }
+
+    /// Runs some calls with the context current.
+    fn call<T>(&self, what: &str, calls: impl FnOnce() -> Result<T, DriverError>) -> Result<T, DeviceError> {
+        self.context.current().and_then(|()| calls()).map_err(|error| self.failed(what, error))
+    }
+
+    fn stream(&self, stream: Stream) -> sys::CUstream {
+        match stream {
+            Stream::Compute => self.compute,
+            Stream::Copy => self.copy,
+        }
+    }
+
+    fn wait_for_all(&self) -> Result<(), DriverError> {
+        // SAFETY: both streams live as long as this.
+        unsafe {
+            result::stream::synchronize(self.copy)?;
+            result::stream::synchronize(self.compute)
+        }
+    }
+
+    fn cubin(&self, source: &Source) -> Result<Vec<u8>, NvrtcError> {
+        match &self.cache {
+            Some(cache) => cache.cubin(&self.nvrtc, &source.text, &self.architecture),
+            None => Ok(self.nvrtc.compile(&source.text, &self.architecture)?.cubin),
+        }
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        if self.context.current().is_ok() {
+            // SAFETY: both streams were made in `open` and nobody else has them.
+            unsafe {
+                let _ = result::stream::destroy(self.compute);
+                let _ = result::stream::destroy(self.copy);
+            }
+        }
+    }
+}
+
+fn reason(error: DriverError) -> String {
+    let text = error.error_string().map(|text| text.to_string_lossy().into_owned());
+    text.unwrap_or_else(|_| format!("{:?}", error.0))
+}
+
+impl Device for Driver {
+    type Module = Module;
+    type Host = Host;
+    type Event = Event;
+    type Graph = Graph;
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn free_bytes(&self) -> u64 {
+        self.call("asking for memory", result::mem_get_info).map_or(0, |(free, _)| free as u64)
+    }
+
+    fn allocate(&self, bytes: u64) -> Option<Address> {
+        let bytes = usize::try_from(bytes.max(1)).ok()?;
+        // SAFETY: nothing is assumed of the contents. The driver's addresses are multiples of 256 bytes.
+        self.call("memory", || unsafe { result::malloc_sync(bytes) }).ok().map(Address)
+    }
+
+    fn free(&self, address: Address) {
+        // SAFETY: the address came from `allocate`; freeing waits for work that uses it. After a failure there is nothing to free.
+        let _ = self.call("freeing memory", || unsafe { result::free_sync(address.0) });
+    }
+
+    fn host(&self, bytes: u64) -> Result<Host, DeviceError> {
+        let n = bytes.max(1) as usize;
+        let start = self.call("memory of the host", || {
+            // SAFETY: all bytes are written right below, before anybody reads them.
+            let start = unsafe { result::malloc_host(n, 0) }?.cast::<u8>();
+            // SAFETY: the memory is as long and nobody else's.
+            unsafe { start.write_bytes(0, n) };
+            Ok(start)
+        })?;
+        let start = NonNull::new(start).expect("the driver has said that there is memory");
+        Ok(Host { start, bytes, context: self.context.clone() })
+    }
+
+    fn put(&self, host: &Host, at: u64, bytes: &[u8]) {
+        assert!(at + bytes.len() as u64 <= host.bytes, "bytes past the end of the host's memory");
+        // SAFETY: the range is inside of the memory, as was just seen; the caller vouches that no copy is under way.
+        unsafe { host.start.as_ptr().add(at as usize).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+    }
+
+    fn take(&self, host: &Host, at: u64, bytes: &mut [u8]) {
+        assert!(at + bytes.len() as u64 <= host.bytes, "bytes past the end of the host's memory");
+        // SAFETY: as in `put`.
+        unsafe {
+            bytes.as_mut_ptr().copy_from_nonoverlapping(host.start.as_ptr().add(at as usize), bytes.len());
+        }
+    }
+
+    fn load(&self, _kernels: &[Kernel], source: &Source) -> Result<Module, DeviceError> {
+        let what = "compiling kernels";
+        let cubin = self.cubin(source).map_err(|error| DeviceError::Failed {
+            device: self.name.clone(),
+            what: what.into(),
+            why: error.to_string(),
+        })?;
+        self.call("loading kernels", || {
+            // SAFETY: the image is a whole cubin, which says its own length.
+            let module = unsafe { result::module::load_data(cubin.as_ptr().cast()) }?;
+            let mut loaded = Module { module, functions: Vec::new(), context: self.context.clone() };
+            for entry in &source.kernels {
+                let name = CString::new(entry.name.as_str()).expect("names are words");
+                // SAFETY: the module was just loaded.
+                let function = unsafe { result::module::get_function(module, name) }?;
+                let shared = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+                // What every kernel may have without asking.
+                if entry.shared_bytes > 48 << 10 {
+                    // SAFETY: the function is of a loaded module.
+                    unsafe {
+                        result::function::set_function_attribute(
+                            function,
+                            shared,
+                            entry.shared_bytes as i32,
+                        )?;
+                    }
+                }
+                loaded.functions.push(function);
+            }
+            Ok(loaded)
+        })
+    }
+
+    fn zero(&self, region: Region) -> Result<(), DeviceError> {
+        self.call("writing memory", || {
+            self.wait_for_all()?;
+            // SAFETY: the region is of an allocation, and no work uses it now.
+            unsafe { result::memset_d8_async(region.address.0, 0, region.bytes as usize, self.compute) }?;
+            self.wait_for_all()
+        })
+    }
+
+    fn write(&self, to: Address, bytes: &[u8]) -> Result<(), DeviceError> {
+        self.call("writing memory", || {
+            self.wait_for_all()?;
+            // SAFETY: the bytes are of an allocation, and no work uses them now; the copy is over when the call returns.
+            unsafe { result::memcpy_htod_sync(to.0, bytes) }
+        })
+    }
+
+    fn read(&self, from: Address, bytes: &mut [u8]) -> Result<(), DeviceError> {
+        self.call("reading memory", || {
+            self.wait_for_all()?;
+            // SAFETY: as in `write`.
+            unsafe { result::memcpy_dtoh_sync(bytes, from.0) }
+        })
+    }
+
+    fn copy_in(&self, from: &Host, to: Region) -> Result<(), DeviceError> {
+        assert!(to.bytes <= from.bytes, "bytes past the end of the host's memory");
+        self.call("copying a batch", || {
+            let bytes = to.bytes as usize;
+            // SAFETY: both ranges are live until the session has waited for the copy.
+            unsafe {
+                sys::cuMemcpyHtoDAsync_v2(to.address.0, from.start.as_ptr().cast(), bytes, self.copy).result()
+            }
+        })
+    }
+
+    fn copy_out(&self, from: Region, to: &Host, at: u64) -> Result<(), DeviceError> {
+        assert!(at + from.bytes <= to.bytes, "bytes past the end of the host's memory");
+        self.call("copying outputs", || {
+            let bytes = from.bytes as usize;
+            // SAFETY: the place is inside of the memory, as was just seen; both ranges are live until the session has waited for the
+            // copy, and for as long as the graph that holds it.
+            unsafe {
+                let place = to.start.as_ptr().add(at as usize).cast::<c_void>();
+                sys::cuMemcpyDtoHAsync_v2(place, from.address.0, bytes, self.compute).result()
+            }
+        })
+    }
+
+    fn launch(&self, module: &Module, entry: &Entry, launch: &Launch) -> Result<(), DeviceError> {
+        let mut addresses: Vec<u64> = launch.arguments.iter().map(|region| region.address.0).collect();
+        let (mut scratch, mut batch, mut env) =
+            (launch.scratch.address.0, launch.batch, launch.env.address.0);
+        let mut parameters: Vec<*mut c_void> =
+            addresses.iter_mut().map(|address| (&raw mut *address).cast()).collect();
+        parameters.extend([
+            (&raw mut scratch).cast(),
+            (&raw mut batch).cast(),
+            (&raw mut env).cast::<c_void>(),
+        ]);
+        self.call(&entry.name, || {
+            let (blocks, threads) = ((launch.blocks, 1, 1), (entry.threads, 1, 1));
+            let function = module.functions[launch.kernel];
+            // SAFETY: the function is of a loaded module and has these parameters, as `codegen::cuda` says; the driver copies them
+            // before it returns. The addresses are of live allocations, which the session frees after all work.
+            unsafe {
+                result::launch_kernel(
+                    function,
+                    blocks,
+                    threads,
+                    entry.shared_bytes,
+                    self.compute,
+                    &mut parameters,
+                )
+            }
+        })
+    }
+
+    fn record_graph(&self, work: &mut dyn FnMut() -> Result<(), DeviceError>) -> Result<Graph, DeviceError> {
+        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        // SAFETY: the stream lives as long as this; captures do not nest, for the session records one step at a time.
+        self.call("recording a step", || unsafe { result::stream::begin_capture(self.compute, mode) })?;
+        let done = work();
+        // SAFETY: the stream has been capturing since the call above.
+        let graph = self.call("recording a step", || unsafe { result::stream::end_capture(self.compute) });
+        done?;
+        let graph = graph?;
+        let flags = sys::CUgraphInstantiate_flags(0);
+        // SAFETY: the graph was just made.
+        match self.call("recording a step", || unsafe { result::graph::instantiate(graph, flags) }) {
+            Ok(executable) => Ok(Graph { graph, executable, context: self.context.clone() }),
+            Err(error) => {
+                // SAFETY: the graph was just made, and nobody else has it.
+                let _ = unsafe { result::graph::destroy(graph) };
+                Err(error)
+            }
+        }
+    }
+
+    fn run(&self, graph: &Graph) -> Result<(), DeviceError> {
+        // SAFETY: both live; the session waits for the step before it frees what the step uses.
+        self.call("starting a step", || unsafe { result::graph::launch(graph.executable, self.compute) })
+    }
+
+    fn event(&self) -> Result<Event, DeviceError> {
+        let flags = sys::CUevent_flags::CU_EVENT_DISABLE_TIMING;
+        let event = self.call("an event", || result::event::create(flags))?;
+        Ok(Event { event, context: self.context.clone() })
+    }
+
+    fn record(&self, event: &Event, stream: Stream) -> Result<(), DeviceError> {
+        // SAFETY: both live.
+        self.call("an event", || unsafe { result::event::record(event.event, self.stream(stream)) })
+    }
+
+    fn wait(&self, stream: Stream, event: &Event) -> Result<(), DeviceError> {
+        let flags = sys::CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT;
+        // SAFETY: both live.
+        self.call("an event", || unsafe {
+            result::stream::wait_event(self.stream(stream), event.event, flags)
+        })
+    }
+
+    fn synchronize(&self, event: &Event) -> Result<(), DeviceError> {
+        // SAFETY: the event lives.
+        self.call("a step", || unsafe { result::event::synchronize(event.event) })
+    }
+}
+
+// What a failed context cannot free any more is gone with it: the results of these calls say nothing new.
+
+impl Drop for Module {
+    fn drop(&mut self) {
+        if self.context.current().is_ok() {
+            // SAFETY: the module was loaded once, and its functions go with it.
+            let _ = unsafe { result::module::unload(self.module) };
+        }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        if self.context.current().is_ok() {
+            // SAFETY: the memory came from `malloc_host`.
+            let _ = unsafe { result::free_host(self.start.as_ptr().cast()) };
+        }
+    }
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        if self.context.current().is_ok() {
+            // SAFETY: the event was made once.
+            let _ = unsafe { result::event::destroy(self.event) };
+        }
+    }
+}
+
+impl Drop for Graph {
+    fn drop(&mut self) {
+        if self.context.current().is_ok() {
+            // SAFETY: both were made once; a step that is under way keeps what it needs.
+            unsafe {
+                let _ = result::graph::exec_destroy(self.executable);
+                let _ = result::graph::destroy(self.graph);
+            }
+        }
+    }
+}

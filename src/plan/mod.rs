@@ -10,6 +10,7 @@ mod build;
 mod fold;
 mod fuse;
 mod gemm;
+mod gpu;
 mod group;
 pub mod interpret;
 mod layout;

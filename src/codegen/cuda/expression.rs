@@ -1,8 +1,8 @@
 //! Sizes and addresses as C expressions.
 //!
 //! What enters: `Dim`s, and the names of indices. What leaves: text in 32 or 64 bits. A kernel counts in 32 bits where the greatest batch
-//! shows that every address and every count fits: a GPU has no 64-bit multiplier. Invariant: a sum stands in parentheses where
-//! something is multiplied by it. Not here: element types.
+//! shows that every address and every count fits: a GPU has no 64-bit multiplier. Invariant: what is more than a
+//! word stands in parentheses where something is multiplied or divided by it. Not here: element types.
 
 use crate::base::Dim;
 use crate::nest::{Access, Gemm, Inst, Kernel, Loop, Matrix, Nest, Sort, StoreKind, TileOp};
@@ -161,11 +161,11 @@ impl Names {
         })
     }
 
-    /// A size, in parentheses if it is a sum.
+    /// A size, in parentheses if it is not one word: something may be divided by it.
     pub fn dim(&self, dim: &Dim) -> String {
-        let terms = self.resolve(dim).terms().len();
         let text = self.sum(&[(dim, None)]);
-        if terms > 1 || text.starts_with('-') { format!("({text})") } else { text }
+        let is_word = text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        if is_word { text } else { format!("({text})") }
     }
 
     /// The sum of sizes, each multiplied by an index if there is one.

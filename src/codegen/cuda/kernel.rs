@@ -150,13 +150,6 @@ impl<'a> Emitter<'a> {
         }
     }
 
-    pub fn dtype(&self, buffer: BufferRef) -> DType {
-        match buffer {
-            BufferRef::Argument(i) => self.kernel.arguments[i as usize].dtype,
-            BufferRef::Scratch(i) => self.kernel.scratch[i as usize].dtype,
-        }
-    }
-
     pub fn address(&self, access: &Access, index: &[String]) -> String {
         self.names.address(&access.offset, &access.strides, index)
     }
@@ -219,7 +212,8 @@ impl<'a> Emitter<'a> {
         let entry = Entry {
             name: name.into(),
             threads: self.threads,
-            shared_bytes: if in_shared { scratch_end as u32 } else { 0 },
+            // The compiler may load sixteen bytes where the last few are wanted.
+            shared_bytes: if in_shared { scratch_end.next_multiple_of(16) as u32 } else { 0 },
             scratch_bytes: if in_shared { 0 } else { scratch_end.next_multiple_of(256) },
             rows: kernel.rows.clone(),
             tile: kernel.tile,

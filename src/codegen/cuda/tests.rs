@@ -85,8 +85,10 @@ fn run_ptx(
         .unwrap_or_else(|fault| panic!("{fault}\n{kernel}"));
     let read = |(i, address): (usize, &u64)| {
         let dtype = kernel.arguments[i].dtype;
-        let bytes = memory.read(*address, arguments[i].len() * dtype.bytes());
-        values_of(dtype, &bytes.expect("it was written before the launch"))
+        match arguments[i].len() * dtype.bytes() {
+            0 => Vec::new(),
+            n => values_of(dtype, &memory.read(*address, n).expect("it was written before the launch")),
+        }
     };
     addresses.iter().enumerate().map(read).collect()
 }

@@ -160,3 +160,65 @@ fn a_build_is_whole_and_the_same_each_time() {
         assert_eq!(&cubin[..4], b"\x7fELF");
     }
 }
+
+/// Answers as gradc does on a machine with a GPU; its losses on the GPU are off by the variable OFF.
+const PRETENDER: &str = r#"#!/usr/bin/env python3
+import json, os, struct, sys
+arguments = sys.argv[1:]
+value = lambda flag: arguments[arguments.index(flag) + 1] if flag in arguments else None
+if arguments[0] == "devices":
+    gpu = {"name": "NVIDIA Pretender", "architecture": "sm_90", "bytes": 2**34}
+    driver = {"version": "13.0", "gpus": [gpu]} if os.environ["GPUS"] == "1" else None
+    missing = [] if driver else ["an NVIDIA driver: none"]
+    print(json.dumps({"cuda": {"driver": driver, "nvrtc": {"version": "13.0"}, "missing": missing}}))
+elif value("--record"):
+    off = float(os.environ["OFF"]) if value("--device") else 0.0
+    losses = [2.0 + off] * int(value("--steps"))
+    header = json.dumps({"loss": {"dtype": "F32", "shape": [len(losses)], "data_offsets": [0, 4 * len(losses)]}}).encode()
+    with open(value("--record"), "wb") as file:
+        file.write(struct.pack("<Q", len(header)) + header + struct.pack(f"<{len(losses)}f", *losses))
+else:
+    assert value("--device") == "cuda:0", arguments
+    print(json.dumps({"ms_min": 0.03, "ms_median": 0.04, "first_step_ms": 700.0}))
+"#;
+
+#[test]
+#[cfg(unix)]
+fn figures_go_into_their_section() {
+    use std::os::unix::fs::PermissionsExt;
+    if !Command::new("python3").arg("--version").output().is_ok_and(|o| o.status.success()) {
+        eprintln!("skipped: there is no python3");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (program, results) = (folder.path().join("gradc"), folder.path().join("RESULTS.md"));
+    std::fs::write(&program, PRETENDER).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::write(&results, "# Results\n\nof others\n").unwrap();
+    let run = |gpus: &str, off: &str| {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/cuda/run");
+        let mut command = Command::new("python3");
+        command.arg(script).arg("--gradc").arg(&program).arg("--results").arg(&results);
+        command.args(["--only", "mlp-seed,lstm"]).env("GPUS", gpus).env("OFF", off);
+        let output = command.output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let read = || std::fs::read_to_string(&results).unwrap();
+    let (done, errors) = run("0", "0");
+    assert!(!done && errors.contains("missing an NVIDIA driver"), "{errors}");
+    let (done, errors) = run("1", "0.1");
+    assert!(!done && errors.contains("not the same computation"), "{errors}");
+    assert_eq!(read(), "# Results\n\nof others\n", "nothing is written");
+    for _ in 0..2 {
+        let (done, errors) = run("1", "0.0001");
+        assert!(done, "{errors}");
+        let text = read();
+        assert!(text.starts_with("# Results\n\nof others\n\n<!-- gpu -->\n## On a GPU\n"), "{text}");
+        assert!(
+            text.contains("NVIDIA Pretender (sm_90, 16 GiB; driver for CUDA 13.0, NVRTC 13.0)"),
+            "{text}"
+        );
+        assert!(text.contains("| `lstm`, gradc | 0.0300 | 0.0400 |"), "{text}");
+        assert_eq!(text.matches("## On a GPU").count(), 1, "{text}");
+    }
+}

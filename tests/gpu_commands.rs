@@ -134,7 +134,7 @@ fn a_build_is_whole_and_the_same_each_time() {
         let (buffers, kernels) = (program["buffers"].as_array().unwrap(), &program["kernels"]);
         for kernel in kernels.as_array().unwrap() {
             let name = kernel["name"].as_str().unwrap();
-            assert!(source.contains(&format!(" {name}(")), "{name} is not in\n{source}");
+            assert!(source.contains(&format!("{name}(")), "{name} is not in\n{source}");
             assert!(kernel["threads"].as_u64().unwrap() > 0);
         }
         for launch in program["phases"].as_array().unwrap().iter().flat_map(|phase| phase.as_array().unwrap())

@@ -4,7 +4,8 @@
 //! is asked for: where there is none, that is an error with words. Invariants: every call is made with the GPU's context
 //! current, whichever thread makes it; what is made here is destroyed here. Not here: an order of work (`session.rs`).
 
-use super::device::{Address, Device, DeviceError, Launch, Region, Stream};
+use super::blas::{Blas, WORKSPACE_BYTES};
+use super::device::{Address, Device, DeviceError, Launch, N_SIDES, Region, Stream};
 use crate::codegen::cuda::cache::Cache;
 use crate::codegen::cuda::nvrtc::{Nvrtc, NvrtcError};
 use crate::codegen::cuda::{Entry, Source};
@@ -26,8 +27,11 @@ pub struct Driver {
     architecture: String,
     nvrtc: Nvrtc,
     cache: Option<Cache>,
+    /// With memory for each stream that computes.
+    blas: Option<(Blas, Vec<Address>)>,
     compute: sys::CUstream,
     copy: sys::CUstream,
+    sides: Vec<sys::CUstream>,
     context: Rc<Context>,
 }
 
@@ -125,7 +129,7 @@ impl Driver {
         let context = Rc::new(Context { device, context });
         context.current().map_err(words)?;
         let stream = || result::stream::create(result::stream::StreamKind::NonBlocking).map_err(words);
-        Ok(Driver {
+        let mut driver = Driver {
             ordinal,
             name: format!("cuda:{ordinal} ({gpu})"),
             architecture: format!("sm_{major}{minor}"),
@@ -133,8 +137,17 @@ impl Driver {
             cache: Cache::of_user(),
             compute: stream()?,
             copy: stream()?,
+            sides: (0..N_SIDES).map(|_| stream()).collect::<Result<_, _>>()?,
+            blas: None,
             context,
-        })
+        };
+        if let Some(blas) = Blas::find(cuda_path) {
+            // Without room for it the generated kernels do.
+            let workspaces: Option<Vec<Address>> =
+                (0..=N_SIDES).map(|_| driver.allocate(WORKSPACE_BYTES)).collect();
+            driver.blas = workspaces.map(|workspaces| (blas, workspaces));
+        }
+        Ok(driver)
     }
 
     /// The GPU's number.
@@ -154,6 +167,15 @@ impl Driver {
     /// Runs some calls with the context current.
     fn call<T>(&self, what: &str, calls: impl FnOnce() -> Result<T, DriverError>) -> Result<T, DeviceError> {
         self.context.current().and_then(|()| calls()).map_err(|error| self.failed(what, error))
+    }
+
+    /// A product's memory on a stream that computes.
+    fn workspace(workspaces: &[Address], stream: Stream) -> Region {
+        let lane = match stream {
+            Stream::Side(i) => 1 + usize::from(i),
+            _ => 0,
+        };
+        Region { address: workspaces[lane], bytes: WORKSPACE_BYTES }
     }
 
     fn event_with(&self, flags: sys::CUevent_flags) -> Result<Event, DeviceError> {
@@ -207,6 +229,7 @@ impl Driver {
         match stream {
             Stream::Compute => self.compute,
             Stream::Copy => self.copy,
+            Stream::Side(i) => self.sides[usize::from(i)],
         }
     }
 
@@ -229,10 +252,11 @@ impl Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         if self.context.current().is_ok() {
-            // SAFETY: both streams were made in `open` and nobody else has them.
-            unsafe {
-                let _ = result::stream::destroy(self.compute);
-                let _ = result::stream::destroy(self.copy);
+            let workspaces = self.blas.take().map_or(Vec::new(), |(_, workspaces)| workspaces);
+            workspaces.into_iter().for_each(|address| self.free(address));
+            for stream in self.sides.iter().chain([&self.compute, &self.copy]) {
+                // SAFETY: the stream was made in `open`, and nobody else has it.
+                let _ = unsafe { result::stream::destroy(*stream) };
             }
         }
     }
@@ -310,17 +334,20 @@ impl Device for Driver {
                 let name = CString::new(entry.name.as_str()).expect("names are words");
                 // SAFETY: the module was just loaded.
                 let function = unsafe { result::module::get_function(module, name) }?;
-                let shared = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+                use sys::CUfunction_attribute_enum as Attribute;
+                // Asking for it also has the driver load the function, which it would else do at the first launch.
+                let most = Attribute::CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK;
+                // SAFETY: the function is of a loaded module.
+                if unsafe { result::function::get_function_attribute(function, most) }? < entry.threads as i32
+                {
+                    return Err(DriverError(sys::CUresult::CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES));
+                }
                 // What every kernel may have without asking.
                 if entry.shared_bytes > 48 << 10 {
-                    // SAFETY: the function is of a loaded module.
-                    unsafe {
-                        result::function::set_function_attribute(
-                            function,
-                            shared,
-                            entry.shared_bytes as i32,
-                        )?;
-                    }
+                    let shared = Attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+                    let bytes = entry.shared_bytes as i32;
+                    // SAFETY: as above.
+                    unsafe { result::function::set_function_attribute(function, shared, bytes) }?;
                 }
                 loaded.functions.push(function);
             }
@@ -377,7 +404,25 @@ impl Device for Driver {
         })
     }
 
-    fn launch(&self, module: &Module, entry: &Entry, launch: &Launch) -> Result<(), DeviceError> {
+    fn launch(
+        &self,
+        stream: Stream,
+        module: &Module,
+        entry: &Entry,
+        launch: &Launch,
+    ) -> Result<(), DeviceError> {
+        if let (Some(call), Some((blas, workspaces))) = (&launch.call, &self.blas) {
+            let (workspace, onto) = (Driver::workspace(workspaces, stream), self.stream(stream).cast());
+            self.call("a product", || Ok(()))?;
+            match blas.run(call, &launch.arguments, workspace, onto) {
+                None => {}
+                Some(Ok(())) => return Ok(()),
+                Some(Err(error)) => {
+                    let (device, why) = (self.name.clone(), format!("cuBLASLt says {error}"));
+                    return Err(DeviceError::Failed { device, what: entry.name.clone(), why });
+                }
+            }
+        }
         let mut addresses: Vec<u64> = launch.arguments.iter().map(|region| region.address.0).collect();
         let (mut scratch, mut batch, mut env) =
             (launch.scratch.address.0, launch.batch, launch.env.address.0);
@@ -399,11 +444,23 @@ impl Device for Driver {
                     blocks,
                     threads,
                     entry.shared_bytes,
-                    self.compute,
+                    self.stream(stream),
                     &mut parameters,
                 )
             }
         })
+    }
+
+    fn rehearse(&self, launch: &Launch) {
+        let (Some(call), Some((blas, workspaces))) = (&launch.call, &self.blas) else { return };
+        let workspace = Driver::workspace(workspaces, Stream::Compute);
+        let done = self.call("a product", || {
+            blas.rehearse(call, &launch.arguments, workspace, self.compute.cast());
+            self.wait_for_all()
+        });
+        if done.is_err() {
+            blas.give_up();
+        }
     }
 
     fn record_graph(&self, work: &mut dyn FnMut() -> Result<(), DeviceError>) -> Result<Graph, DeviceError> {

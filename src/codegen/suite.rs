@@ -11,7 +11,7 @@ use crate::graph::{NodeId, Op};
 use crate::nest::interpret::{Run, run};
 use crate::nest::samples::*;
 use crate::nest::verify::verify;
-use crate::nest::{Inst, Kernel};
+use crate::nest::{Gemm, GemmAxis, Inst, Kernel, Matrix, TileOp};
 use crate::passes::optimize_in;
 use crate::plan::{Options, Place, Plan, Target, plan};
 use crate::scalar::Func;
@@ -229,6 +229,66 @@ pub fn launches(plan: &Plan, what: &str, leaf: impl Fn(&str) -> Vec<f64>, at: Ru
         }
     }
     cases
+}
+
+/// Products that are a kernel of their own: layouts of both factors, sizes around those of tiles, loops and sums around.
+pub fn products() -> Vec<Case> {
+    let sizes =
+        [(16, 16, 16), (17, 31, 33), (64, 48, 40), (65, 130, 16), (32, 16, 100), (129, 33, 18), (3, 40, 5)];
+    let mut cases = Vec::new();
+    for (n, (m, columns, k)) in sizes.into_iter().enumerate() {
+        for layout in 0..4 {
+            let dtype = if layout % 2 == n % 2 { DType::BF16 } else { DType::F32 };
+            for dtype in [DType::F32, dtype] {
+                let sides = (layout % 2 == 1, layout / 2 == 1);
+                let loops = [(1, 1), (2, 1), (1, 3), (2, 2)][(n + layout) % 4];
+                cases.push(product_case(dtype, [m, columns, k], sides, loops, n % 3 == 2));
+            }
+        }
+    }
+    cases
+}
+
+/// `turned`: which factors lie by columns. `loops`: around the product, without and with a sum.
+fn product_case(
+    dtype: DType,
+    [m, n, k]: [i64; 3],
+    turned: (bool, bool),
+    loops: (i64, i64),
+    accumulate: bool,
+) -> Case {
+    let side = |buffer, rows: i64, columns: i64, turned: bool, dtype: DType| Matrix {
+        dtype,
+        ..if turned { matrix(buffer, c(0), 1, rows) } else { matrix(buffer, c(0), columns, 1) }
+    };
+    let axes = [
+        GemmAxis { extent: c(loops.0), lhs: c(m * k), rhs: c(0), out: c(m * n), reduce: false },
+        GemmAxis { extent: c(loops.1), lhs: c(loops.0 * m * k), rhs: c(k * n), out: c(0), reduce: true },
+    ];
+    let gemm = Gemm {
+        batch: axes.to_vec(),
+        m: c(m),
+        n: c(n),
+        k: c(k),
+        lhs: side(argument(0), m, k, turned.0, dtype),
+        rhs: side(argument(1), k, n, turned.1, dtype),
+        out: side(argument(2), m, n, false, F32),
+        accumulate,
+    };
+    let whole = kernel(
+        c(1),
+        1,
+        &[(dtype, 'r'), (dtype, 'r'), (F32, if accumulate || loops.1 > 1 { 'b' } else { 'w' })],
+        vec![TileOp::Gemm(Box::new(gemm))],
+    );
+    let arguments = [
+        numbers(dtype, loops.0 * loops.1 * m * k, 20),
+        numbers(dtype, loops.1 * k * n, 21),
+        numbers(F32, loops.0 * m * n, 22),
+    ];
+    let what =
+        format!("{m} x {n} x {k} of {dtype}, turned {turned:?}, loops {loops:?}, accumulate {accumulate}");
+    case(what, &whole, &arguments, once(1))
 }
 
 /// A plan, and its launches.

@@ -47,9 +47,8 @@ pub fn stands_alone(graph: &Graph, id: NodeId, max_batch: i64) -> bool {
 
 /// Indices of a tile of one row that threads can share, of the op that has the most.
 fn width(ops: &[TileOp], sizes: &Sizes) -> u64 {
-    let product = |dims: &mut dyn Iterator<Item = &Dim>| {
-        dims.fold(1, |n: u64, dim| n.saturating_mul(sizes.of(dim)))
-    };
+    let product =
+        |dims: &mut dyn Iterator<Item = &Dim>| dims.fold(1, |n: u64, dim| n.saturating_mul(sizes.of(dim)));
     let of_op = |op: &TileOp| match op {
         TileOp::Nest(nest) => {
             product(&mut nest.axes.iter().filter(|axis| !axis.reduce).map(|axis| &axis.extent))

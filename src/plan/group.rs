@@ -42,12 +42,7 @@ pub struct Grouping {
 }
 
 /// `alone`: contractions that are worth a kernel of their own.
-pub fn group(
-    graph: &Graph,
-    layouts: &[Layout],
-    reads: &Reads,
-    alone: &dyn Fn(NodeId) -> bool,
-) -> Grouping {
+pub fn group(graph: &Graph, layouts: &[Layout], reads: &Reads, alone: &dyn Fn(NodeId) -> bool) -> Grouping {
     let inline = inline_scalars(graph, layouts);
     let mut cx = Grouping {
         groups: Vec::new(),

@@ -8,6 +8,7 @@ use gradc::graph::interpret::{Env, Tensor, interpret_step};
 use gradc::graph::{Graph, Op};
 use gradc::model::Model;
 use gradc::nest::interpret::Run;
+use gradc::plan::interpret::Values as Leaves;
 use gradc::train::compiled::Compiled;
 use gradc::train::data::Dataset;
 use gradc::train::engine::{Engine, Program};
@@ -46,6 +47,7 @@ pub const EXACT: &[Rung] = &[
         train: |ladder| ladder.graph(&passes::optimize(&ladder.differentiated())),
     },
     Rung { name: "plan", tolerance: 1e-10, train: |ladder| ladder.plan() },
+    Rung { name: "plan for CUDA", tolerance: 1e-10, train: |ladder| ladder.plan_for_cuda() },
 ];
 
 /// Those that compute in f32, in machine code.
@@ -131,24 +133,42 @@ impl<'m> Ladder<'m> {
         metrics
     }
 
-    fn plan(&self) -> Values {
+    /// The plan of a step.
+    pub fn planned(&self, target: plan::Target) -> plan::Plan {
         let graph = passes::optimize(&self.differentiated());
+        plan::plan(&graph, &plan::Options::new(self.model.settings.batch as i64, target))
+    }
+
+    fn plan(&self) -> Values {
+        let plan = self.planned(plan::Target::Cpu);
+        self.train_by(&mut |leaves, at| {
+            plan::interpret::interpret(&plan, leaves, at).expect("the plan can be run")
+        })
+    }
+
+    /// The plan for a GPU, by the same interpreter.
+    fn plan_for_cuda(&self) -> Values {
+        let plan = self.planned(plan::Target::Cuda);
+        self.train_by(&mut |leaves, at| {
+            plan::interpret::interpret(&plan, leaves, at).expect("the plan can be run")
+        })
+    }
+
+    /// Trains by what runs one step: gives outputs and variables.
+    pub fn train_by(&self, step_of: &mut dyn FnMut(&Leaves, Run) -> (Leaves, Leaves)) -> Values {
         let batch = self.data.n_examples as i64;
-        let plan =
-            plan::plan(&graph, &plan::Options::new(self.model.settings.batch as i64, plan::Target::Cpu));
         let mut variables = self.start.clone();
         let mut metrics = Values::new();
         for step in 0..self.n_steps {
-            let mut leaves: plan::interpret::Values =
+            let mut leaves: Leaves =
                 variables.iter().map(|(path, values)| (path.as_str().into(), values.clone())).collect();
-            for id in graph.ids() {
-                if let Op::Input(name) = &graph.node(id).op {
+            for id in self.model.train.ids() {
+                if let Op::Input(name) = &self.model.train.node(id).op {
                     leaves.insert(name.clone(), self.input(name, step));
                 }
             }
             let run = Run { batch, seed: self.model.settings.seed, step };
-            let (outputs, after) =
-                plan::interpret::interpret(&plan, &leaves, run).expect("the plan can be run");
+            let (outputs, after) = step_of(&leaves, run);
             variables.extend(after.into_iter().map(|(path, values)| (path.to_string(), values)));
             for name in &self.model.metrics {
                 metrics.entry(name.to_string()).or_default().push(outputs[name][0]);

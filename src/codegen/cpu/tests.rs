@@ -44,6 +44,11 @@ fn every_function_of_the_table() {
 }
 
 #[test]
+fn products_of_all_layouts() {
+    check_all(suite::products());
+}
+
+#[test]
 fn random_nests() {
     check_all(suite::random_nests(150));
 }

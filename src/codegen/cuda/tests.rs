@@ -145,6 +145,12 @@ fn every_function_of_the_table() {
     check_all(suite::functions());
 }
 
+/// Tiles in shared memory, f32 and on tensor cores, and those that are too thin for them.
+#[test]
+fn products_of_all_layouts() {
+    check_all(suite::products());
+}
+
 #[test]
 fn random_nests() {
     check_all(suite::random_nests(150));

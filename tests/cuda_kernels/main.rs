@@ -1,0 +1,120 @@
+//! The CUDA C of models, without a GPU.
+//!
+//! What enters: the examples, the workloads of the benchmarks, the models of the ladder. What fails: a kernel that NVRTC refuses for
+//! sm_80 or sm_90, one that spills registers or needs local memory, one whose PTX trains otherwise than the definition of meaning,
+//! and a text that has changed (`INSTA_UPDATE=always cargo test --test cuda_kernels` blesses it). Where NVRTC is absent only the last is checked.
+
+#[allow(dead_code, reason = "the other rungs are other tests'")]
+#[path = "../ladder/mod.rs"]
+mod ladder;
+mod machine;
+
+use gradc::codegen::cuda::emit;
+use gradc::model::Model;
+use gradc::plan::Target;
+use gradc::train::data::{Data, Dataset};
+use gradc::train::engine::Program;
+use gradc::train::planned::plan_of;
+use ladder::{Ladder, Rung, Values, differences};
+use machine::{Machine, nvrtc};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What NVRTC made of the plan for a GPU; the definition itself where there is no NVRTC.
+const CUDA: &[Rung] = &[Rung {
+    name: "cuda",
+    tolerance: 1e-5,
+    train: |ladder| {
+        let Some(nvrtc) = nvrtc() else { return ladder.definition() };
+        let plan = ladder.planned(Target::Cuda);
+        let machine = Machine::new(&nvrtc, &plan);
+        ladder.train_by(&mut |leaves, at| machine.run(leaves, at))
+    },
+}];
+
+fn models(folder: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut models: Vec<PathBuf> = files.filter(|p| p.extension().is_some_and(|e| e == "model")).collect();
+    models.sort();
+    models
+}
+
+fn load(path: &Path, settings: &[(&str, &str)]) -> (Model, Data) {
+    let text = std::fs::read_to_string(path).unwrap();
+    let data = Data::in_folder(path.parent().unwrap());
+    let settings: Vec<_> =
+        settings.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    let checked = gradc::check(&gradc::load("test.model", &text), &data, &settings);
+    let model = checked.unwrap_or_else(|errors| panic!("{}: {errors:?}", path.display()));
+    (model, data)
+}
+
+/// Kernels that may use local memory: normal numbers need a function of double precision.
+fn may_be_slow(text: &str, kernel: &str) -> bool {
+    let body = text.split(&format!(" {kernel}(")).nth(1).and_then(|rest| rest.split("\n}\n").next());
+    body.is_some_and(|body| body.contains("normal_four"))
+}
+
+#[test]
+fn kernels_of_all_examples_compile_without_spills() {
+    let Some(nvrtc) = nvrtc() else { return };
+    let mut failures = Vec::new();
+    for path in [models("examples"), models("examples/bench")].concat() {
+        let (model, _) = load(&path, &[]);
+        for program in [Program::Train, Program::Eval] {
+            let source = emit(&plan_of(&model, program, Target::Cuda));
+            for architecture in ["sm_80", "sm_90"] {
+                let at = format!("{}, {program:?}, {architecture}", path.display());
+                match nvrtc.compile(&source.text, architecture) {
+                    Err(error) => failures.push(format!("{at}: {error}")),
+                    Ok(compiled) => {
+                        assert_eq!(compiled.usage.len(), source.kernels.len(), "{at}");
+                        let slow = compiled.usage.iter().filter(|usage| {
+                            usage.spill_store_bytes + usage.stack_bytes > 0
+                                && !may_be_slow(&source.text, &usage.kernel)
+                        });
+                        failures.extend(slow.map(|usage| format!("{at}: {usage:?}")));
+                    }
+                }
+            }
+        }
+    }
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}
+
+/// The first `n` examples.
+fn cut(data: &Dataset, n: usize) -> Arc<Dataset> {
+    let n = n.min(data.n_examples);
+    let mut fields = data.fields.clone();
+    for field in &mut fields {
+        let bytes = field.row_bytes() * n;
+        field.bytes.truncate(bytes);
+    }
+    Arc::new(Dataset::new("the first examples", fields).unwrap())
+}
+
+fn check(path: &Path, settings: &[(&str, &str)], n_examples: usize) -> Vec<String> {
+    let (model, data) = load(path, settings);
+    let examples = cut(&data.load(&model.settings.data).unwrap(), n_examples);
+    let ladder = Ladder::new(&model, examples, Values::new()).unwrap();
+    let found = differences(&ladder, &ladder.definition(), CUDA);
+    found.into_iter().map(|what| format!("{}: {what}", path.display())).collect()
+}
+
+#[test]
+fn models_train_the_same_from_their_ptx() {
+    let mut failures = Vec::new();
+    for path in models("tests/models") {
+        failures.extend(check(&path, &[("steps", "2")], usize::MAX));
+    }
+    let mnist = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/mnist.model");
+    failures.extend(check(&mnist, &[("batch", "8"), ("steps", "1"), ("shuffle", "false")], 5));
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}
+
+#[test]
+fn the_classifier_as_text() {
+    let (model, _) = load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/mnist.model"), &[]);
+    insta::assert_snapshot!("classifier_cuda", emit(&plan_of(&model, Program::Train, Target::Cuda)).text);
+}

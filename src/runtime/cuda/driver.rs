@@ -17,8 +17,8 @@ use std::path::Path;
 use std::ptr::NonNull;
 use std::rc::Rc;
 
-/// The least driver: CUDA 12's, the first whose cubins newer compilers of that series still make.
-const LEAST_VERSION: i32 = 12000;
+/// Drivers before CUDA 12.8's lack a function that is called here, cuEventElapsedTime_v2.
+const LEAST_VERSION: i32 = 12080;
 
 pub struct Driver {
     ordinal: i32,
@@ -103,8 +103,9 @@ impl Driver {
         if version < LEAST_VERSION {
             let found = format!("{}.{}", version / 1000, version % 1000 / 10);
             return Err(missing(format!(
-                "the NVIDIA driver is for CUDA {found}; gradc needs one for CUDA {} or newer",
-                LEAST_VERSION / 1000
+                "the NVIDIA driver is for CUDA {found}; gradc needs one for CUDA {}.{} or newer",
+                LEAST_VERSION / 1000,
+                LEAST_VERSION % 1000 / 10
             )));
         }
         result::init().map_err(words)?;
@@ -116,6 +117,13 @@ impl Driver {
             )));
         }
         let nvrtc = Nvrtc::find(cuda_path).map_err(|error| missing(error.to_string()))?;
+        let (newest, made_for) = (version / 1000, nvrtc.version().0);
+        if made_for > newest {
+            return Err(missing(format!(
+                "NVRTC {made_for} makes code that a driver for CUDA {newest} does not load: a newer driver is needed, or NVRTC \
+                 {newest} (`pip install nvidia-cuda-nvrtc-cu{newest}` and --cuda-path)"
+            )));
+        }
         let device = result::device::get(ordinal).map_err(words)?;
         let gpu = result::device::get_name(device).map_err(words)?;
         let attribute = |which: sys::CUdevice_attribute| {
@@ -190,7 +198,7 @@ impl Driver {
     /// The GPU has failed, or has not the memory for the copy.
     pub fn peaks(&self) -> Result<(f64, f64), DeviceError> {
         use sys::CUdevice_attribute as Attribute;
-        const BYTES: u64 = 256 << 20;
+        const MOST_BYTES: u64 = 256 << 20;
         const N_COPIES: usize = 8;
         let attribute = |which| {
             // SAFETY: the device was given by the driver.
@@ -205,24 +213,27 @@ impl Driver {
             "sm_70" | "sm_72" | "sm_75" | "sm_80" => 64.0,
             _ => 128.0,
         };
-        let flops = f64::from(n_units) * f64::from(clock) * 1e3 * 2.0 * lanes;
-        let (from, to) = (self.allocate(BYTES), self.allocate(BYTES));
+        // A driver that does not say the clock leaves the floor to the bytes.
+        let clock = if clock > 0 { f64::from(clock) } else { f64::INFINITY };
+        let flops = f64::from(n_units) * clock * 1e3 * 2.0 * lanes;
+        let bytes = (self.free_bytes() / 4).min(MOST_BYTES);
+        let (from, to) = (self.allocate(bytes), self.allocate(bytes));
         let times = match (from, to) {
             (Some(from), Some(to)) => self.time(N_COPIES, &mut |_| {
                 // SAFETY: both are as long, and nobody else has them.
                 self.call("a copy", || unsafe {
-                    result::memcpy_dtod_async(to.0, from.0, BYTES as usize, self.compute)
+                    result::memcpy_dtod_async(to.0, from.0, bytes as usize, self.compute)
                 })
             }),
             _ => Err(DeviceError::OutOfMemory {
                 device: self.name.clone(),
-                needed: 2 * BYTES,
+                needed: 2 * bytes,
                 available: self.free_bytes(),
             }),
         };
         from.into_iter().chain(to).for_each(|address| self.free(address));
         let least = times?.into_iter().fold(f64::INFINITY, f64::min);
-        Ok((flops, 2.0 * BYTES as f64 / least))
+        Ok((flops, 2.0 * bytes as f64 / least))
     }
 
     fn stream(&self, stream: Stream) -> sys::CUstream {

@@ -6,7 +6,9 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 const MODEL: &str = "
-fn net(x: f32[batch, 6]) -> f32[batch, 3] { x |> dense(16) |> relu |> dropout(rate = 0.2) |> dense(3) }
+let units = 16
+
+fn net(x: f32[batch, 6]) -> f32[batch, 3] { x |> dense(units) |> relu |> dropout(rate = 0.2) |> dense(3) }
 
 train net {
     data = synthetic(rows = 40, x: f32[6], label: i32[], classes = 3)
@@ -134,7 +136,7 @@ fn a_build_is_whole_and_the_same_each_time() {
         let (buffers, kernels) = (program["buffers"].as_array().unwrap(), &program["kernels"]);
         for kernel in kernels.as_array().unwrap() {
             let name = kernel["name"].as_str().unwrap();
-            assert!(source.contains(&format!(" {name}(")), "{name} is not in\n{source}");
+            assert!(source.contains(&format!("{name}(")), "{name} is not in\n{source}");
             assert!(kernel["threads"].as_u64().unwrap() > 0);
         }
         for launch in program["phases"].as_array().unwrap().iter().flat_map(|phase| phase.as_array().unwrap())
@@ -221,4 +223,59 @@ fn figures_go_into_their_section() {
         assert!(text.contains("| `lstm`, gradc | 0.0300 | 0.0400 |"), "{text}");
         assert_eq!(text.matches("## On a GPU").count(), 1, "{text}");
     }
+}
+
+/// All that gradc asks of a driver, of one that has no GPU: `tests/fake_driver/driver.c` refuses what a real one does, and says what is
+/// not given back. Its kernels do nothing, so that all numbers are zero.
+#[test]
+#[cfg(target_os = "linux")]
+fn what_is_asked_of_a_driver_is_in_order() {
+    let folder = Folder::new();
+    if !has_nvrtc(&folder) {
+        return;
+    }
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake_driver/driver.c");
+    let library = folder.0.path().join("libcuda.so.1");
+    let compiled = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).status();
+    if !compiled.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: there is no C compiler");
+        return;
+    }
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gradc"));
+        command.args(arguments).current_dir(folder.0.path()).env("NO_COLOR", "1");
+        command.env("LD_LIBRARY_PATH", folder.0.path()).env("GRADC_CACHE", folder.0.path().join("cache"));
+        let output = command.output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let in_order = |arguments: &[&str]| {
+        let (code, said, errors) = run(arguments);
+        assert_eq!(code, Some(0), "gradc {arguments:?}:\n{errors}");
+        // What a program has launched, and nothing about things that were not given back.
+        let last = errors.lines().last().unwrap_or_default();
+        assert!(
+            last.starts_with("fake driver: ") && last.ends_with("launched; done"),
+            "{arguments:?}: {errors}"
+        );
+        assert!(!last.contains(" 0 kernels"), "{last}");
+        said
+    };
+    let (_, devices, _) = run(&["devices"]);
+    assert!(devices.contains("cuda:0") && devices.contains("Pretender, sm_90"), "{devices}");
+    in_order(&["train", "net.model", "--device", "cuda", "--out", "run"]);
+    in_order(&["train", "net.model", "--device", "cuda:0", "--out", "again", "--checkpoint", "0"]);
+    let cached = std::fs::read_dir(folder.0.path().join("cache")).unwrap().count();
+    in_order(&["eval", "run", "--device", "cuda", "--on", "data"]);
+    in_order(&["predict", "run", "--device", "cuda", "--on", "data", "--out", "guess.npy"]);
+    in_order(&["bench", "net.model", "--device", "cuda", "--seconds", "0.05"]);
+    assert_eq!(cached, 1, "one program, compiled once");
+    let profile = in_order(&["profile", "net.model", "--device", "cuda", "--seconds", "0.01"]);
+    assert!(profile.contains("a step as one launch takes") && profile.contains("Pretender"), "{profile}");
+    // The fake GPU has a quarter of a gibibyte.
+    let (code, _, errors) = run(&["train", "net.model", "--device", "cuda", "--set", "units=40000000"]);
+    assert_eq!(code, Some(1), "{errors}");
+    assert!(errors.contains("of memory, and cuda:0 (Pretender) has 256.0 MiB to give"), "{errors}");
+    let (code, _, errors) = run(&["train", "net.model", "--device", "cuda:1"]);
+    assert!(code == Some(1) && errors.contains("there is no GPU `cuda:1`; this machine has 1"), "{errors}");
 }

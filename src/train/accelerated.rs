@@ -142,7 +142,8 @@ mod tests {
     use super::super::interpreted::Interpreted;
     use super::super::run::{Event, Flow, TrainError, Trainer};
     use super::*;
-    use crate::runtime::cuda::mock::Mock;
+    use crate::codegen::cuda::library::call;
+    use crate::runtime::cuda::mock::{Late, Mock};
     use std::path::Path;
     use std::time::Duration;
 
@@ -194,7 +195,7 @@ mod tests {
         all
     }
 
-    fn mock(model: &Model, late: [bool; 2]) -> Accelerated<'_, Mock> {
+    fn mock(model: &Model, late: Late) -> Accelerated<'_, Mock> {
         let mut engine = Accelerated::new(model, Mock::new(1 << 30, late));
         engine.compile(Program::Train).unwrap();
         engine
@@ -206,7 +207,7 @@ mod tests {
         let model = model(MODEL, &data);
         let mut slow = trainer(&model, &data, Interpreted::new(&model));
         let expected = told(&mut slow);
-        for late in [[false, false], [true, false], [true, true]] {
+        for late in [Late::ALL[0], Late::ALL[5], Late::ALL[7]] {
             let mut run = trainer(&model, &data, mock(&model, late));
             let found = told(&mut run);
             assert_eq!(found.len(), expected.len());
@@ -223,6 +224,34 @@ mod tests {
         }
     }
 
+    /// Products large enough to be kernels of their own, as calls of a library: forward, and both gradients.
+    #[test]
+    fn large_products_may_be_a_librarys() {
+        let text = "
+            fn net(x: f32[batch, 64]) -> f32[batch, 3] { x |> dense(128) |> tanh |> dense(160) |> tanh |> dense(3) }
+            train net {
+                data = synthetic(rows = 100, x: f32[64], label: i32[], classes = 3)
+                let guess = net(data.x)
+                minimize cross_entropy(guess, data.label) with sgd(lr = 0.1)
+                batch = 96  steps = 2  seed = 5
+            }";
+        let data = Data::default();
+        let model = model(text, &data);
+        let expected = told(&mut trainer(&model, &data, Compiled::new(&model, 2)));
+        for mock in [Mock::new(1 << 30, Late::ALL[7]), Mock::new(1 << 30, Late::ALL[3]).with_library()] {
+            let mut run = trainer(&model, &data, Accelerated::new(&model, mock));
+            let found = told(&mut run);
+            assert!(
+                found.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-4),
+                "{found:?}, not {expected:?}"
+            );
+            let kernels = &run.engine.plan(Program::Train).kernels;
+            let n_calls = kernels.iter().filter(|kernel| call(kernel, 96).is_some()).count();
+            assert!(n_calls >= 3, "{n_calls} of {}", kernels.len());
+            assert!(run.engine.session().device().faults().is_empty());
+        }
+    }
+
     fn folder(path: &Path) -> RunFolder {
         let info = RunInfo::new("net", Path::new("net.model"), &[]);
         RunFolder::create(Some(path), info, &[("net.model".into(), MODEL.into())]).unwrap()
@@ -232,18 +261,18 @@ mod tests {
     fn a_stopped_run_goes_on_to_the_same_bits() {
         let (data, parent) = (data(), tempfile::tempdir().unwrap());
         let model = model(MODEL, &data);
-        let mut whole = trainer(&model, &data, mock(&model, [true, true]));
+        let mut whole = trainer(&model, &data, mock(&model, Late::ALL[7]));
         let mut whole_folder = folder(&parent.path().join("whole"));
         assert!(whole.train(Some(&mut whole_folder), Duration::ZERO, &mut |_| Flow::Continue).unwrap());
         for stop in [0, 2, 3, 6] {
             let mut run = folder(&parent.path().join(format!("stopped-{stop}")));
-            let mut first = trainer(&model, &data, mock(&model, [false, true]));
+            let mut first = trainer(&model, &data, mock(&model, Late::ALL[2]));
             let mut watch = |event: Event| match event {
                 Event::Step { step, .. } if step == stop => Flow::Stop,
                 _ => Flow::Continue,
             };
             assert!(!first.train(Some(&mut run), Duration::MAX, &mut watch).unwrap());
-            let mut second = trainer(&model, &data, mock(&model, [true, false]));
+            let mut second = trainer(&model, &data, mock(&model, Late::ALL[5]));
             second.load_checkpoint(&run.checkpoint()).unwrap();
             assert!(second.position.step > stop);
             assert!(second.train(Some(&mut run), Duration::MAX, &mut |_| Flow::Continue).unwrap());
@@ -282,7 +311,7 @@ mod tests {
             all
         }
         let expected = write(&writer, dataset.clone(), Compiled::new(&writer.model, 1));
-        let engine = Accelerated::new(&writer.model, Mock::new(1 << 30, [true, true]));
+        let engine = Accelerated::new(&writer.model, Mock::new(1 << 30, Late::ALL[7]));
         assert_eq!(write(&writer, dataset, engine), expected);
     }
 
@@ -290,7 +319,7 @@ mod tests {
     fn what_does_not_fit_is_said_in_bytes() {
         let data = data();
         let model = model(MODEL, &data);
-        let mut engine = Accelerated::new(&model, Mock::new(1 << 10, [false, false]));
+        let mut engine = Accelerated::new(&model, Mock::new(1 << 10, Late::default()));
         let error = engine.compile(Program::Train).unwrap_err();
         assert!(error.contains("of memory, and mock has 1.0 K"), "{error}");
         // Values that nobody has room for are an error of the next step, not a crash.

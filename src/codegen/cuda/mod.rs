@@ -19,6 +19,7 @@ mod expression;
 mod fill;
 pub mod folders;
 mod kernel;
+pub mod library;
 mod nest;
 pub mod nvrtc;
 mod preamble;

@@ -1,10 +1,11 @@
 //! What running on a GPU asks of the machine: memory, copies, launches, and an order between them.
 //!
-//! What enters: addresses, kernels, bytes. What leaves: the same work done, later, in the order of its stream. There are two
-//! streams: one computes, the other brings the next batch meanwhile. Two things implement this: the driver (`driver.rs`), and for tests a mock
+//! What enters: addresses, kernels, bytes. What leaves: the same work done, later, in the order of its stream. There are several
+//! streams: one computes, some compute beside it what does not depend on each other, one brings the next batch meanwhile. Two things implement this: the driver (`driver.rs`), and for tests a mock
 //! that checks its callers and runs kernels by the nest interpreter (`mock.rs`). Invariant: what was handed over is done in
 //! the order of its stream; between streams, and to the host, only events say what is done.
 
+use crate::codegen::cuda::library::Call;
 use crate::codegen::cuda::{Entry, Source};
 use crate::nest::Kernel;
 use crate::plan::bytes;
@@ -47,7 +48,12 @@ pub struct Region {
 pub enum Stream {
     Compute,
     Copy,
+    /// Beside `Compute`, below `N_SIDES`.
+    Side(u8),
 }
+
+/// Streams that compute beside the first.
+pub const N_SIDES: u8 = 3;
 
 /// A kernel with its arguments: the ABI stands in `codegen::cuda`.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -61,6 +67,8 @@ pub struct Launch {
     pub batch: i64,
     /// A `StepEnv`.
     pub env: Region,
+    /// The same as a call of a library, if it is one; a device may make it instead.
+    pub call: Option<Call>,
 }
 
 /// Places are multiples of it: what the widest loads want, and the lines of a cache.
@@ -125,11 +133,21 @@ pub trait Device {
     fn copy_out(&self, from: Region, to: &Self::Host, at: u64) -> Result<(), DeviceError>;
     /// # Errors
     /// Work has failed.
-    fn launch(&self, module: &Self::Module, entry: &Entry, launch: &Launch) -> Result<(), DeviceError>;
+    fn launch(
+        &self,
+        stream: Stream,
+        module: &Self::Module,
+        entry: &Entry,
+        launch: &Launch,
+    ) -> Result<(), DeviceError>;
+    /// Before a step is taken down that has this launch: a device may find out what it makes of its call. Nothing that the launch writes
+    /// is read before it is written again.
+    fn rehearse(&self, _launch: &Launch) {}
     /// Nothing will be read that is there now: for devices that check their callers.
     fn forget(&self, _region: Region) {}
 
-    /// Takes down what `work` hands to the computing stream, which is not done now.
+    /// Takes down what `work` hands to the computing streams, which is not done now. It begins and ends on `Compute`: what goes to
+    /// a side waits for an event of `Compute`, which waits for one of the side at the end.
     ///
     /// # Errors
     /// Those of `work`, and work that cannot be taken down.

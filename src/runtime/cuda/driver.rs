@@ -4,7 +4,8 @@
 //! is asked for: where there is none, that is an error with words. Invariants: every call is made with the GPU's context
 //! current, whichever thread makes it; what is made here is destroyed here. Not here: an order of work (`session.rs`).
 
-use super::device::{Address, Device, DeviceError, Launch, Region, Stream};
+use super::blas::{Blas, WORKSPACE_BYTES};
+use super::device::{Address, Device, DeviceError, Launch, N_SIDES, Region, Stream};
 use crate::codegen::cuda::cache::Cache;
 use crate::codegen::cuda::nvrtc::{Nvrtc, NvrtcError};
 use crate::codegen::cuda::{Entry, Source};
@@ -16,8 +17,8 @@ use std::path::Path;
 use std::ptr::NonNull;
 use std::rc::Rc;
 
-/// The least driver: CUDA 12's, the first whose cubins newer compilers of that series still make.
-const LEAST_VERSION: i32 = 12000;
+/// Drivers before CUDA 12.8's lack a function that is called here, cuEventElapsedTime_v2.
+const LEAST_VERSION: i32 = 12080;
 
 pub struct Driver {
     ordinal: i32,
@@ -26,8 +27,11 @@ pub struct Driver {
     architecture: String,
     nvrtc: Nvrtc,
     cache: Option<Cache>,
+    /// With memory for each stream that computes.
+    blas: Option<(Blas, Vec<Address>)>,
     compute: sys::CUstream,
     copy: sys::CUstream,
+    sides: Vec<sys::CUstream>,
     context: Rc<Context>,
 }
 
@@ -99,8 +103,9 @@ impl Driver {
         if version < LEAST_VERSION {
             let found = format!("{}.{}", version / 1000, version % 1000 / 10);
             return Err(missing(format!(
-                "the NVIDIA driver is for CUDA {found}; gradc needs one for CUDA {} or newer",
-                LEAST_VERSION / 1000
+                "the NVIDIA driver is for CUDA {found}; gradc needs one for CUDA {}.{} or newer",
+                LEAST_VERSION / 1000,
+                LEAST_VERSION % 1000 / 10
             )));
         }
         result::init().map_err(words)?;
@@ -112,6 +117,13 @@ impl Driver {
             )));
         }
         let nvrtc = Nvrtc::find(cuda_path).map_err(|error| missing(error.to_string()))?;
+        let (newest, made_for) = (version / 1000, nvrtc.version().0);
+        if made_for > newest {
+            return Err(missing(format!(
+                "NVRTC {made_for} makes code that a driver for CUDA {newest} does not load: a newer driver is needed, or NVRTC \
+                 {newest} (`pip install nvidia-cuda-nvrtc-cu{newest}` and --cuda-path)"
+            )));
+        }
         let device = result::device::get(ordinal).map_err(words)?;
         let gpu = result::device::get_name(device).map_err(words)?;
         let attribute = |which: sys::CUdevice_attribute| {
@@ -125,7 +137,7 @@ impl Driver {
         let context = Rc::new(Context { device, context });
         context.current().map_err(words)?;
         let stream = || result::stream::create(result::stream::StreamKind::NonBlocking).map_err(words);
-        Ok(Driver {
+        let mut driver = Driver {
             ordinal,
             name: format!("cuda:{ordinal} ({gpu})"),
             architecture: format!("sm_{major}{minor}"),
@@ -133,8 +145,17 @@ impl Driver {
             cache: Cache::of_user(),
             compute: stream()?,
             copy: stream()?,
+            sides: (0..N_SIDES).map(|_| stream()).collect::<Result<_, _>>()?,
+            blas: None,
             context,
-        })
+        };
+        if let Some(blas) = Blas::find(cuda_path) {
+            // Without room for it the generated kernels do.
+            let workspaces: Option<Vec<Address>> =
+                (0..=N_SIDES).map(|_| driver.allocate(WORKSPACE_BYTES)).collect();
+            driver.blas = workspaces.map(|workspaces| (blas, workspaces));
+        }
+        Ok(driver)
     }
 
     /// The GPU's number.
@@ -156,6 +177,15 @@ impl Driver {
         self.context.current().and_then(|()| calls()).map_err(|error| self.failed(what, error))
     }
 
+    /// A product's memory on a stream that computes.
+    fn workspace(workspaces: &[Address], stream: Stream) -> Region {
+        let lane = match stream {
+            Stream::Side(i) => 1 + usize::from(i),
+            _ => 0,
+        };
+        Region { address: workspaces[lane], bytes: WORKSPACE_BYTES }
+    }
+
     fn event_with(&self, flags: sys::CUevent_flags) -> Result<Event, DeviceError> {
         let event = self.call("an event", || result::event::create(flags))?;
         Ok(Event { event, context: self.context.clone() })
@@ -168,7 +198,7 @@ impl Driver {
     /// The GPU has failed, or has not the memory for the copy.
     pub fn peaks(&self) -> Result<(f64, f64), DeviceError> {
         use sys::CUdevice_attribute as Attribute;
-        const BYTES: u64 = 256 << 20;
+        const MOST_BYTES: u64 = 256 << 20;
         const N_COPIES: usize = 8;
         let attribute = |which| {
             // SAFETY: the device was given by the driver.
@@ -183,30 +213,34 @@ impl Driver {
             "sm_70" | "sm_72" | "sm_75" | "sm_80" => 64.0,
             _ => 128.0,
         };
-        let flops = f64::from(n_units) * f64::from(clock) * 1e3 * 2.0 * lanes;
-        let (from, to) = (self.allocate(BYTES), self.allocate(BYTES));
+        // A driver that does not say the clock leaves the floor to the bytes.
+        let clock = if clock > 0 { f64::from(clock) } else { f64::INFINITY };
+        let flops = f64::from(n_units) * clock * 1e3 * 2.0 * lanes;
+        let bytes = (self.free_bytes() / 4).min(MOST_BYTES);
+        let (from, to) = (self.allocate(bytes), self.allocate(bytes));
         let times = match (from, to) {
             (Some(from), Some(to)) => self.time(N_COPIES, &mut |_| {
                 // SAFETY: both are as long, and nobody else has them.
                 self.call("a copy", || unsafe {
-                    result::memcpy_dtod_async(to.0, from.0, BYTES as usize, self.compute)
+                    result::memcpy_dtod_async(to.0, from.0, bytes as usize, self.compute)
                 })
             }),
             _ => Err(DeviceError::OutOfMemory {
                 device: self.name.clone(),
-                needed: 2 * BYTES,
+                needed: 2 * bytes,
                 available: self.free_bytes(),
             }),
         };
         from.into_iter().chain(to).for_each(|address| self.free(address));
         let least = times?.into_iter().fold(f64::INFINITY, f64::min);
-        Ok((flops, 2.0 * BYTES as f64 / least))
+        Ok((flops, 2.0 * bytes as f64 / least))
     }
 
     fn stream(&self, stream: Stream) -> sys::CUstream {
         match stream {
             Stream::Compute => self.compute,
             Stream::Copy => self.copy,
+            Stream::Side(i) => self.sides[usize::from(i)],
         }
     }
 
@@ -229,10 +263,11 @@ impl Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         if self.context.current().is_ok() {
-            // SAFETY: both streams were made in `open` and nobody else has them.
-            unsafe {
-                let _ = result::stream::destroy(self.compute);
-                let _ = result::stream::destroy(self.copy);
+            let workspaces = self.blas.take().map_or(Vec::new(), |(_, workspaces)| workspaces);
+            workspaces.into_iter().for_each(|address| self.free(address));
+            for stream in self.sides.iter().chain([&self.compute, &self.copy]) {
+                // SAFETY: the stream was made in `open`, and nobody else has it.
+                let _ = unsafe { result::stream::destroy(*stream) };
             }
         }
     }
@@ -310,17 +345,20 @@ impl Device for Driver {
                 let name = CString::new(entry.name.as_str()).expect("names are words");
                 // SAFETY: the module was just loaded.
                 let function = unsafe { result::module::get_function(module, name) }?;
-                let shared = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+                use sys::CUfunction_attribute_enum as Attribute;
+                // Asking for it also has the driver load the function, which it would else do at the first launch.
+                let most = Attribute::CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK;
+                // SAFETY: the function is of a loaded module.
+                if unsafe { result::function::get_function_attribute(function, most) }? < entry.threads as i32
+                {
+                    return Err(DriverError(sys::CUresult::CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES));
+                }
                 // What every kernel may have without asking.
                 if entry.shared_bytes > 48 << 10 {
-                    // SAFETY: the function is of a loaded module.
-                    unsafe {
-                        result::function::set_function_attribute(
-                            function,
-                            shared,
-                            entry.shared_bytes as i32,
-                        )?;
-                    }
+                    let shared = Attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+                    let bytes = entry.shared_bytes as i32;
+                    // SAFETY: as above.
+                    unsafe { result::function::set_function_attribute(function, shared, bytes) }?;
                 }
                 loaded.functions.push(function);
             }
@@ -377,7 +415,25 @@ impl Device for Driver {
         })
     }
 
-    fn launch(&self, module: &Module, entry: &Entry, launch: &Launch) -> Result<(), DeviceError> {
+    fn launch(
+        &self,
+        stream: Stream,
+        module: &Module,
+        entry: &Entry,
+        launch: &Launch,
+    ) -> Result<(), DeviceError> {
+        if let (Some(call), Some((blas, workspaces))) = (&launch.call, &self.blas) {
+            let (workspace, onto) = (Driver::workspace(workspaces, stream), self.stream(stream).cast());
+            self.call("a product", || Ok(()))?;
+            match blas.run(call, &launch.arguments, workspace, onto) {
+                None => {}
+                Some(Ok(())) => return Ok(()),
+                Some(Err(error)) => {
+                    let (device, why) = (self.name.clone(), format!("cuBLASLt says {error}"));
+                    return Err(DeviceError::Failed { device, what: entry.name.clone(), why });
+                }
+            }
+        }
         let mut addresses: Vec<u64> = launch.arguments.iter().map(|region| region.address.0).collect();
         let (mut scratch, mut batch, mut env) =
             (launch.scratch.address.0, launch.batch, launch.env.address.0);
@@ -399,11 +455,23 @@ impl Device for Driver {
                     blocks,
                     threads,
                     entry.shared_bytes,
-                    self.compute,
+                    self.stream(stream),
                     &mut parameters,
                 )
             }
         })
+    }
+
+    fn rehearse(&self, launch: &Launch) {
+        let (Some(call), Some((blas, workspaces))) = (&launch.call, &self.blas) else { return };
+        let workspace = Driver::workspace(workspaces, Stream::Compute);
+        let done = self.call("a product", || {
+            blas.rehearse(call, &launch.arguments, workspace, self.compute.cast());
+            self.wait_for_all()
+        });
+        if done.is_err() {
+            blas.give_up();
+        }
     }
 
     fn record_graph(&self, work: &mut dyn FnMut() -> Result<(), DeviceError>) -> Result<Graph, DeviceError> {

@@ -6,8 +6,9 @@
 //! somebody waits for it, one that is not does all at once, so that a missing wait shows as a wrong number in one of the two.
 //! Invariant: what the mock accepts does not depend on luck.
 
-use super::device::{ALIGNMENT, Address, Device, DeviceError, Launch, Region, Stream};
+use super::device::{ALIGNMENT, Address, Device, DeviceError, Launch, N_SIDES, Region, Stream};
 use crate::codegen::cpu::StepEnv;
+use crate::codegen::cuda::library::interpret;
 use crate::codegen::cuda::{Entry, Source};
 use crate::nest::interpret::{Run, run_rounded};
 use crate::nest::{ArgumentAccess, Kernel};
@@ -25,8 +26,45 @@ const UNDEFINED: f64 = f64::from_bits(0x7ff8_0000_0bad_0bad);
 pub struct Mock {
     state: RefCell<State>,
     capacity: u64,
-    /// Whether a stream does nothing until it must, by `Stream`.
-    late: [bool; 2],
+    late: Late,
+}
+
+/// Which streams do nothing until they must.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Late {
+    pub compute: bool,
+    pub copy: bool,
+    pub sides: bool,
+}
+
+impl Late {
+    pub const ALL: [Late; 8] = {
+        let mut all = [Late { compute: false, copy: false, sides: false }; 8];
+        let mut i = 0;
+        while i < all.len() {
+            all[i] = Late { compute: i & 1 != 0, copy: i & 2 != 0, sides: i & 4 != 0 };
+            i += 1;
+        }
+        all
+    };
+
+    fn is(self, stream: Stream) -> bool {
+        match stream {
+            Stream::Compute => self.compute,
+            Stream::Copy => self.copy,
+            Stream::Side(_) => self.sides,
+        }
+    }
+}
+
+const N_STREAMS: usize = 2 + N_SIDES as usize;
+
+fn number(stream: Stream) -> usize {
+    match stream {
+        Stream::Compute => 0,
+        Stream::Copy => 1,
+        Stream::Side(i) => 2 + usize::from(i),
+    }
 }
 
 #[derive(Default)]
@@ -34,11 +72,13 @@ struct State {
     memory: BTreeMap<u64, Allocation>,
     freed: Vec<Region>,
     allocated: u64,
-    queues: [VecDeque<Work>; 2],
+    queues: [VecDeque<Work>; N_STREAMS],
     /// Where work goes while it is taken down.
-    capturing: Option<Vec<Work>>,
+    capturing: Option<Vec<(Stream, Work)>>,
     faults: Vec<String>,
     log: Vec<String>,
+    /// Whether products are made as calls of a library.
+    has_library: bool,
 }
 
 struct Allocation {
@@ -56,6 +96,13 @@ pub struct Times {
     done: Cell<u64>,
 }
 
+impl Times {
+    fn ask(&self) -> u64 {
+        self.asked.set(self.asked.get() + 1);
+        self.asked.get()
+    }
+}
+
 #[derive(Clone)]
 pub enum Work {
     CopyIn { from: Host, to: Region },
@@ -67,8 +114,14 @@ pub enum Work {
 }
 
 impl Mock {
-    pub fn new(capacity: u64, late: [bool; 2]) -> Mock {
+    pub fn new(capacity: u64, late: Late) -> Mock {
         Mock { state: RefCell::default(), capacity, late }
+    }
+
+    /// The same, with a library of products.
+    pub fn with_library(self) -> Mock {
+        self.state.borrow_mut().has_library = true;
+        self
     }
 
     /// What callers did wrong so far; and what they have not freed.
@@ -93,22 +146,21 @@ impl Mock {
                 to.borrow_mut()[*at as usize..(at + from.bytes) as usize].fill(POISON);
             }
             match &mut state.capturing {
-                Some(taken) if stream == Stream::Compute => taken.push(work),
-                _ => state.queues[stream as usize].push_back(work),
+                Some(taken) if stream != Stream::Copy => taken.push((stream, work)),
+                _ => state.queues[number(stream)].push_back(work),
             }
         }
-        if self.late[stream as usize] { Ok(()) } else { self.drain(stream) }
+        if self.late.is(stream) { Ok(()) } else { self.drain(number(stream)) }
     }
 
-    fn drain(&self, stream: Stream) -> Result<(), DeviceError> {
+    fn drain(&self, stream: usize) -> Result<(), DeviceError> {
         let mut state = self.state.borrow_mut();
-        while state.next(stream as usize) {}
+        while state.next(stream) {}
         state.checked()
     }
 
     fn all(&self) -> Result<(), DeviceError> {
-        self.drain(Stream::Copy)?;
-        self.drain(Stream::Compute)
+        (0..N_STREAMS).rev().try_for_each(|stream| self.drain(stream))
     }
 
     fn log(&self, what: impl Into<String>) {
@@ -261,7 +313,10 @@ impl State {
             });
         }
         let run = Run { batch: launch.batch, seed, step };
-        run_rounded(kernel, &mut values, run, &mut |value, _| f64::from(value as f32))?;
+        match &launch.call {
+            Some(call) if self.has_library => interpret(call, &mut values),
+            _ => run_rounded(kernel, &mut values, run, &mut |value, _| f64::from(value as f32))?,
+        }
         for ((region, argument), values) in launch.arguments.iter().zip(&kernel.arguments).zip(values) {
             if argument.access == ArgumentAccess::Read {
                 continue;
@@ -285,7 +340,7 @@ impl Device for Mock {
     type Module = Vec<Rc<Kernel>>;
     type Host = Host;
     type Event = Rc<Times>;
-    type Graph = Vec<Work>;
+    type Graph = Vec<(Stream, Work)>;
 
     fn name(&self) -> String {
         "mock".into()
@@ -375,10 +430,16 @@ impl Device for Mock {
         self.enqueue(Stream::Compute, Work::CopyOut { from, to: to.clone(), at })
     }
 
-    fn launch(&self, module: &Self::Module, entry: &Entry, launch: &Launch) -> Result<(), DeviceError> {
+    fn launch(
+        &self,
+        stream: Stream,
+        module: &Self::Module,
+        entry: &Entry,
+        launch: &Launch,
+    ) -> Result<(), DeviceError> {
         self.log("launch");
         let (kernel, entry, launch) = (module[launch.kernel].clone(), entry.clone(), launch.clone());
-        self.enqueue(Stream::Compute, Work::Launch { kernel, entry, launch })
+        self.enqueue(stream, Work::Launch { kernel, entry, launch })
     }
 
     fn forget(&self, region: Region) {
@@ -389,16 +450,25 @@ impl Device for Mock {
     fn record_graph(
         &self,
         work: &mut dyn FnMut() -> Result<(), DeviceError>,
-    ) -> Result<Vec<Work>, DeviceError> {
+    ) -> Result<Self::Graph, DeviceError> {
         self.state.borrow_mut().capturing = Some(Vec::new());
         let done = work();
         let taken = self.state.borrow_mut().capturing.take().expect("it was set above");
         done.map(|()| taken)
     }
 
-    fn run(&self, graph: &Vec<Work>) -> Result<(), DeviceError> {
+    fn run(&self, graph: &Self::Graph) -> Result<(), DeviceError> {
         self.log("run");
-        graph.iter().try_for_each(|work| self.enqueue(Stream::Compute, work.clone()))
+        for (stream, work) in graph {
+            let work = match work {
+                // Each run has events of its own.
+                Work::Record(times, _) => Work::Record(times.clone(), times.ask()),
+                Work::Wait(times, _) => Work::Wait(times.clone(), times.asked.get()),
+                other => other.clone(),
+            };
+            self.enqueue(*stream, work)?;
+        }
+        Ok(())
     }
 
     fn time(
@@ -417,8 +487,7 @@ impl Device for Mock {
 
     fn record(&self, event: &Rc<Times>, stream: Stream) -> Result<(), DeviceError> {
         self.log("record");
-        event.asked.set(event.asked.get() + 1);
-        self.enqueue(stream, Work::Record(event.clone(), event.asked.get()))
+        self.enqueue(stream, Work::Record(event.clone(), event.ask()))
     }
 
     fn wait(&self, stream: Stream, event: &Rc<Times>) -> Result<(), DeviceError> {

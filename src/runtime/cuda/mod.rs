@@ -4,6 +4,7 @@
 //! stands behind `Device`, so that whole training runs are tested without one. Invariants: those of `session.rs`. Not here: what
 //! kernels do (`codegen::cuda`).
 
+mod blas;
 mod device;
 mod driver;
 #[cfg(test)]

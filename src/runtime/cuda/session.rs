@@ -3,14 +3,15 @@
 //! What enters: plans, values, batches. What leaves: outputs and variables by name. A program's step, from its first kernel to the
 //! copy of its outputs, is taken down once for each batch size and handed over as one from then on; what varies from step to step
 //! (seed, step, the batch) lies in device memory. Two steps may be under way: each has a slot of its own, into which its batch is
-//! copied while the step before computes. Invariants: variables of one name are one storage; a steady step allocates
+//! copied while the step before computes. Launches of a phase are dealt to lanes, streams that run side by side. Invariants: variables of one name are one storage; a steady step allocates
 //! nothing on the device; outputs are those of the last step that is over; a program that does not fit is refused before anything is allocated.
 
 use super::super::RuntimeError;
-use super::device::{ALIGNMENT, Address, Device, DeviceError, Launch, Region, Stream};
+use super::device::{ALIGNMENT, Address, Device, DeviceError, Launch, N_SIDES, Region, Stream};
 use crate::base::DType;
 use crate::base::stopwatch::timed;
 use crate::codegen::cpu::StepEnv;
+use crate::codegen::cuda::library::call;
 use crate::codegen::cuda::{Entry, emit};
 use crate::plan::{BufferId, Place, Plan};
 use smol_str::SmolStr;
@@ -22,6 +23,9 @@ pub struct ProgramId(usize);
 
 /// Steps of a program that may be under way.
 const N_SLOTS: usize = 2;
+
+/// Launches of a phase that run side by side.
+const N_LANES: usize = 1 + N_SIDES as usize;
 
 /// Bytes of a `StepEnv`, and of its place at a slot's begin.
 const ENV_BYTES: u64 = size_of::<StepEnv>() as u64;
@@ -51,7 +55,12 @@ struct Program<D: Device> {
     inputs: Vec<BufferId>,
     input_names: Vec<SmolStr>,
     arena: Region,
+    /// As much for each lane.
     scratch: Region,
+    lane_scratch: u64,
+    /// Where the lanes of a phase part, and where each of the sides ends.
+    fork: D::Event,
+    joins: Vec<D::Event>,
     slots: Vec<Slot<D>>,
     recorded: Vec<Recorded<D>>,
     n_begun: usize,
@@ -101,9 +110,11 @@ impl<D: Device> Session<D> {
         let source = timed("cuda", || emit(&plan));
         let sizes = Sizes::of(&plan, &source.kernels)?;
         let new = self.new_variables(&plan)?;
-        let variable_bytes: u64 = new.iter().map(|(_, _, bytes)| bytes.next_multiple_of(ALIGNMENT)).sum();
-        let parts = [variable_bytes, plan.arena_bytes, sizes.scratch, sizes.input, sizes.input];
-        let needed = parts.iter().map(|part| part.next_multiple_of(ALIGNMENT)).fold(0, u64::saturating_add);
+        let variable_bytes: u64 =
+            new.iter().map(|(_, _, bytes)| aligned(*bytes)).fold(0, u64::saturating_add);
+        let scratch = sizes.lane_scratch.saturating_mul(sizes.n_lanes);
+        let parts = [variable_bytes, plan.arena_bytes, scratch, sizes.input, sizes.input];
+        let needed = parts.iter().map(|part| aligned(*part)).fold(0, u64::saturating_add);
         let available = self.device.free_bytes();
         let refused = DeviceError::OutOfMemory { device: self.device.name(), needed, available };
         if needed > available {
@@ -125,7 +136,7 @@ impl<D: Device> Session<D> {
         for (name, dtype, bytes) in new {
             self.device.zero(Region { address, bytes })?;
             self.variables.insert(name, Variable { dtype, region: Region { address, bytes } });
-            address = address.plus(bytes.next_multiple_of(ALIGNMENT));
+            address = address.plus(aligned(bytes));
         }
         let mut slots = Vec::with_capacity(N_SLOTS);
         for input in &own[3..] {
@@ -148,6 +159,9 @@ impl<D: Device> Session<D> {
             input_names,
             arena: own[1],
             scratch: own[2],
+            lane_scratch: sizes.lane_scratch,
+            fork: self.device.event()?,
+            joins: (0..N_SIDES).map(|_| self.device.event()).collect::<Result<_, _>>()?,
             slots,
             recorded: Vec::new(),
             n_begun: 0,
@@ -273,9 +287,12 @@ impl<D: Device> Session<D> {
         let recorded = program.recorded(batch as i64);
         program.stage(device, recorded, 0, env, inputs)?;
         let launches = program.launches(variables, &program.recorded[recorded], &program.slots[0]);
+        program.rehearse(device, &launches);
+        let launches: Vec<Launch> = launches.into_iter().flatten().map(|(_, launch)| launch).collect();
         let mut least = vec![f64::INFINITY; launches.len()];
         for _ in 0..n_steps.max(1) {
-            let times = device.time(launches.len(), &mut |i| program.launch(device, &launches[i]))?;
+            let times = device
+                .time(launches.len(), &mut |i| program.launch(device, Stream::Compute, &launches[i]))?;
             least.iter_mut().zip(times).for_each(|(least, time)| *least = least.min(time));
         }
         Ok(least)
@@ -383,13 +400,13 @@ impl<D: Device> Program<D> {
         self.recorded.len() - 1
     }
 
-    /// What a step of a batch size launches, in order, its batch in a slot.
+    /// What a step of a batch size launches, in order, its batch in a slot; of each launch its lane.
     fn launches(
         &self,
         variables: &HashMap<SmolStr, Variable>,
         recorded: &Recorded<D>,
         slot: &Slot<D>,
-    ) -> Vec<Launch> {
+    ) -> Vec<Vec<(usize, Launch)>> {
         let batch = recorded.batch;
         let env = Region { bytes: ENV_BYTES, ..slot.input };
         let region = |id: &BufferId| {
@@ -407,18 +424,51 @@ impl<D: Device> Program<D> {
                 }
             }
         };
-        let launch = |launch: &crate::plan::Launch| {
-            let entry = &self.entries[launch.kernel];
+        let launch = |(i, launch): (usize, &crate::plan::Launch)| {
+            let (lane, entry) = (i % N_LANES, &self.entries[launch.kernel]);
             let blocks = entry.blocks(batch);
             let arguments = launch.arguments.iter().map(region).collect();
-            let scratch = Region { bytes: entry.scratch_bytes * u64::from(blocks), ..self.scratch };
-            Launch { kernel: launch.kernel, blocks, arguments, scratch, batch, env }
+            let bytes = entry.scratch_bytes * u64::from(blocks);
+            // A lane that needs none may be one that has none.
+            let begin = if bytes > 0 { lane as u64 * self.lane_scratch } else { 0 };
+            let scratch = Region { address: self.scratch.address.plus(begin), bytes };
+            let call = call(&self.plan.kernels[launch.kernel], batch);
+            (lane, Launch { kernel: launch.kernel, blocks, arguments, scratch, batch, env, call })
         };
-        self.plan.phases.iter().flatten().map(launch).collect()
+        self.plan.phases.iter().map(|phase| phase.iter().enumerate().map(launch).collect()).collect()
     }
 
-    fn launch(&self, device: &D, launch: &Launch) -> Result<(), DeviceError> {
-        device.launch(&self.module, &self.entries[launch.kernel], launch)
+    fn launch(&self, device: &D, stream: Stream, launch: &Launch) -> Result<(), DeviceError> {
+        device.launch(stream, &self.module, &self.entries[launch.kernel], launch)
+    }
+
+    /// Hands over a phase: each lane in its order, all of them after what was before, and before what comes behind.
+    fn phase(&self, device: &D, launches: &[(usize, Launch)]) -> Result<(), DeviceError> {
+        let n_sides = launches.len().min(N_LANES).saturating_sub(1);
+        let side = |i: usize| Stream::Side(i as u8);
+        if n_sides > 0 {
+            device.record(&self.fork, Stream::Compute)?;
+            (0..n_sides).try_for_each(|i| device.wait(side(i), &self.fork))?;
+        }
+        for (lane, launch) in launches {
+            let stream = if *lane == 0 { Stream::Compute } else { side(lane - 1) };
+            self.launch(device, stream, launch)?;
+        }
+        for (i, join) in self.joins[..n_sides].iter().enumerate() {
+            device.record(join, side(i))?;
+            device.wait(Stream::Compute, join)?;
+        }
+        Ok(())
+    }
+
+    /// Between steps nothing in the arena counts, so that products into it can be tried; a variable does.
+    fn rehearse(&self, device: &D, launches: &[Vec<(usize, Launch)>]) {
+        let arena = self.arena.address..self.arena.address.plus(self.arena.bytes);
+        for (_, launch) in launches.iter().flatten() {
+            if launch.call.as_ref().is_some_and(|c| arena.contains(&launch.arguments[c.d.argument].address)) {
+                device.rehearse(launch);
+            }
+        }
     }
 
     /// Takes down a step of a batch size in a slot.
@@ -431,9 +481,10 @@ impl<D: Device> Program<D> {
     ) -> Result<D::Graph, DeviceError> {
         let (recorded, slot) = (&self.recorded[recorded], &self.slots[slot]);
         let launches = self.launches(variables, recorded, slot);
+        self.rehearse(device, &launches);
         device.record_graph(&mut || {
             device.forget(self.arena);
-            launches.iter().try_for_each(|launch| self.launch(device, launch))?;
+            launches.iter().try_for_each(|phase| self.phase(device, phase))?;
             let mut outputs = recorded.outputs.iter();
             outputs.try_for_each(|(from, at)| device.copy_out(*from, &slot.results, *at))
         })
@@ -463,7 +514,8 @@ impl<D: Device> Program<D> {
 
 /// What a program needs besides variables and its arena, at any batch up to the greatest.
 struct Sizes {
-    scratch: u64,
+    lane_scratch: u64,
+    n_lanes: u64,
     /// Of a slot.
     input: u64,
     results: u64,
@@ -486,8 +538,15 @@ impl Sizes {
             entry.scratch_bytes.saturating_mul(u64::from(blocks))
         };
         let needy = entries.iter().filter(|entry| entry.scratch_bytes > 0);
-        Ok(Sizes { scratch: needy.map(scratch).max().unwrap_or(0), input, results })
+        let lane_scratch = aligned(needy.map(scratch).max().unwrap_or(0));
+        let n_lanes = plan.phases.iter().map(Vec::len).max().unwrap_or(0).min(N_LANES) as u64;
+        Ok(Sizes { lane_scratch, n_lanes, input, results })
     }
+}
+
+/// The next multiple of `ALIGNMENT`; what has none is more than there is anyway.
+fn aligned(bytes: u64) -> u64 {
+    bytes.checked_next_multiple_of(ALIGNMENT).unwrap_or(u64::MAX)
 }
 
 /// Whether a variable is what another program, or a new value, says.

@@ -2,7 +2,7 @@
 
 use super::super::tests::training_step;
 use super::device::{Address, Device, DeviceError, Launch, Region, Stream};
-use super::mock::Mock;
+use super::mock::{Late, Mock};
 use super::session::{ProgramId, Session};
 use crate::base::{DType, TensorType};
 use crate::codegen::cpu::StepEnv;
@@ -14,9 +14,6 @@ use crate::runtime::RuntimeError;
 
 const CAPACITY: u64 = 1 << 30;
 
-/// Every way in which streams may be late.
-const LATENESS: [[bool; 2]; 4] = [[false, false], [false, true], [true, false], [true, true]];
-
 fn leaf(graph: &Graph, name: &str) -> NodeId {
     graph.ids().find(|id| graph.node(*id).op.leaf_name().is_some_and(|n| n == name)).unwrap()
 }
@@ -26,7 +23,7 @@ fn bytes_of(graph: &Graph, env: &Env, name: &str) -> Vec<u8> {
 }
 
 /// A session with the graph as a program, its variables set.
-fn session(graph: &Graph, env: &Env, plan: Plan, late: [bool; 2]) -> (Session<Mock>, ProgramId) {
+fn session(graph: &Graph, env: &Env, plan: Plan, late: Late) -> (Session<Mock>, ProgramId) {
     let mut session = Session::new(Mock::new(CAPACITY, late));
     let names: Vec<_> = plan.buffers.iter().filter(|b| b.place == crate::plan::Place::Variable).collect();
     let names: Vec<_> = names.into_iter().map(|b| b.name.clone()).collect();
@@ -38,7 +35,7 @@ fn session(graph: &Graph, env: &Env, plan: Plan, late: [bool; 2]) -> (Session<Mo
     (session, program)
 }
 
-fn check(graph: &Graph, env: &Env, late: [bool; 2]) {
+fn check(graph: &Graph, env: &Env, late: Late) {
     let batch = env.symbols.get("batch").copied().unwrap_or(1);
     let plan = plan(graph, &Options::new(batch + 3, Target::Cuda));
     let (mut session, program) = session(graph, env, plan, late);
@@ -72,7 +69,7 @@ fn check(graph: &Graph, env: &Env, late: [bool; 2]) {
 fn whole_steps_do_what_the_interpreter_does() {
     for seed in 0..120 {
         let (graph, env) = training_step(seed);
-        check(&graph, &env, LATENESS[seed as usize % LATENESS.len()]);
+        check(&graph, &env, Late::ALL[seed as usize % Late::ALL.len()]);
     }
 }
 
@@ -97,7 +94,7 @@ fn counter(rows: i64) -> (Graph, Env) {
 }
 
 /// Losses of steps of several sizes, with as many under way as `ahead` says.
-fn losses(ahead: usize, late: [bool; 2]) -> (Vec<u8>, Vec<u8>) {
+fn losses(ahead: usize, late: Late) -> (Vec<u8>, Vec<u8>) {
     let (graph, env) = counter(4);
     let plan = plan(&graph, &Options::new(6, Target::Cuda));
     let (mut session, program) = session(&graph, &env, plan, late);
@@ -123,10 +120,10 @@ fn losses(ahead: usize, late: [bool; 2]) -> (Vec<u8>, Vec<u8>) {
 
 #[test]
 fn steps_under_way_change_nothing() {
-    let expected = losses(0, [false, false]);
+    let expected = losses(0, Late::default());
     let values: Vec<f32> = bytemuck::pod_collect_to_vec(&expected.0);
     assert!(values.iter().all(|v| v.is_finite()) && values.windows(2).all(|v| v[0] != v[1]), "{values:?}");
-    for late in LATENESS {
+    for late in Late::ALL {
         for ahead in [0, 1] {
             assert_eq!(losses(ahead, late), expected, "{ahead} ahead, late {late:?}");
         }
@@ -137,7 +134,7 @@ fn steps_under_way_change_nothing() {
 fn a_steady_step_is_one_copy_and_one_launch() {
     let (graph, env) = counter(4);
     let (mut session, program) =
-        session(&graph, &env, plan(&graph, &Options::new(4, Target::Cuda)), [true; 2]);
+        session(&graph, &env, plan(&graph, &Options::new(4, Target::Cuda)), Late::ALL[7]);
     let x = [1f32; 12];
     let mut step = |n: u64| {
         session.begin(program, 4, StepEnv { seed: 1, step: n }, &[bytemuck::cast_slice(&x)]).unwrap();
@@ -160,7 +157,7 @@ fn programs_share_variables_and_leave_nothing_behind() {
         graph.updates.push((w, next));
         plan(&graph, &Options::new(1, Target::Cuda))
     };
-    let mut session = Session::new(Mock::new(CAPACITY, [true; 2]));
+    let mut session = Session::new(Mock::new(CAPACITY, Late::ALL[7]));
     session.set_variable("w", DType::F32, bytemuck::cast_slice(&[1f32, 2.0, 3.0])).unwrap();
     let first = session.add(program(DType::F32, 3)).unwrap();
     let second = session.add(program(DType::F32, 3)).unwrap();
@@ -185,13 +182,13 @@ fn what_does_not_fit_is_refused_with_its_bytes() {
     let x = graph.state("x", TensorType::new(DType::F32, vec![(1i64 << 20).into()]));
     graph.outputs.push(("x".into(), x));
     let plan = plan(&graph, &Options::new(1, Target::Cuda));
-    let mut session = Session::new(Mock::new(5 << 20, [false; 2]));
+    let mut session = Session::new(Mock::new(5 << 20, Late::default()));
     let error = session.add(plan.clone()).unwrap_err();
     let DeviceError::OutOfMemory { needed, available, .. } = &error else { panic!("{error}") };
     assert!(*needed >= 8 << 20 && *available == 5 << 20, "{error}");
     assert!(error.to_string().contains("5.0 MB") || error.to_string().contains("5.0 MiB"), "{error}");
     assert_eq!(session.device().n_allocations(), 0);
-    let mut session = Session::new(Mock::new(*needed, [false; 2]));
+    let mut session = Session::new(Mock::new(*needed, Late::default()));
     session.add(plan).unwrap();
 }
 
@@ -239,13 +236,14 @@ fn faults_are_found() {
                 scratch: region(memory, 4096),
                 batch: 4,
                 env: region(memory, 16),
+                call: None,
             };
-            let _ = mock.launch(&module, &source.kernels[0], &launch);
+            let _ = mock.launch(Stream::Compute, &module, &source.kernels[0], &launch);
             let _ = mock.read(memory, &mut [0; 4]);
         }),
     ];
     for (wanted, wrong) in cases {
-        for late in LATENESS {
+        for late in Late::ALL {
             let mock = Mock::new(CAPACITY, late);
             wrong(&mock);
             let faults = mock.faults();
@@ -257,7 +255,7 @@ fn faults_are_found() {
 /// Without a wait between the streams, a step would read the batch of another one: the mock shows it.
 #[test]
 fn a_missing_wait_shows() {
-    for late in LATENESS {
+    for late in Late::ALL {
         let mock = Mock::new(CAPACITY, late);
         let memory = mock.allocate(64).unwrap();
         let (from, to) = (mock.host(64).unwrap(), mock.host(64).unwrap());
@@ -271,6 +269,6 @@ fn a_missing_wait_shows() {
         let mut found = [0];
         mock.take(&to, 0, &mut found);
         // Only where copies happen to be early does it look right.
-        assert_eq!(found, [if late[Stream::Copy as usize] { 1 } else { 2 }]);
+        assert_eq!(found, [if late.copy { 1 } else { 2 }]);
     }
 }

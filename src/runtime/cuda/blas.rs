@@ -20,10 +20,13 @@ use std::path::Path;
 /// Memory that a product may use beside its result, of each stream that computes. NVIDIA's advice for Hopper is twice as much.
 pub const WORKSPACE_BYTES: u64 = 16 << 20;
 
+/// A call, and of how many bytes the addresses of its three matrices are multiples.
+type Key = (Call, [u32; 3]);
+
 pub struct Blas {
     handle: sys::cublasLtHandle_t,
-    /// By call and by the alignments of its three matrices; nothing where it cannot be made.
-    made: RefCell<HashMap<(Call, [u32; 3]), Option<Made>>>,
+    /// Nothing where a call cannot be made.
+    made: RefCell<HashMap<Key, Option<Made>>>,
 }
 
 /// What the library makes of a call.

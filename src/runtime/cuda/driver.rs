@@ -7,7 +7,7 @@
 use super::blas::{Blas, WORKSPACE_BYTES};
 use super::device::{Address, Device, DeviceError, Launch, N_SIDES, Region, Stream};
 use crate::codegen::cuda::cache::Cache;
-use crate::codegen::cuda::nvrtc::{Nvrtc, NvrtcError};
+use crate::codegen::cuda::nvrtc::Nvrtc;
 use crate::codegen::cuda::{Entry, Source};
 use crate::nest::Kernel;
 use cudarc::driver::result::{self, DriverError};
@@ -57,7 +57,7 @@ impl Drop for Context {
 
 /// Loaded kernels.
 pub struct Module {
-    module: sys::CUmodule,
+    modules: Vec<sys::CUmodule>,
     functions: Vec<sys::CUfunction>,
     context: Rc<Context>,
 }
@@ -251,13 +251,6 @@ impl Driver {
             result::stream::synchronize(self.compute)
         }
     }
-
-    fn cubin(&self, source: &Source) -> Result<Vec<u8>, NvrtcError> {
-        match &self.cache {
-            Some(cache) => cache.cubin(&self.nvrtc, &source.text, &self.architecture),
-            None => Ok(self.nvrtc.compile(&source.text, &self.architecture)?.cubin),
-        }
-    }
 }
 
 impl Drop for Driver {
@@ -271,6 +264,28 @@ impl Drop for Driver {
             }
         }
     }
+}
+
+/// A kernel of a loaded module, allowed the shared memory that it takes.
+fn function(module: sys::CUmodule, entry: &Entry) -> Result<sys::CUfunction, DriverError> {
+    use sys::CUfunction_attribute_enum as Attribute;
+    let name = CString::new(entry.name.as_str()).expect("names are words");
+    // SAFETY: the module was just loaded.
+    let function = unsafe { result::module::get_function(module, name) }?;
+    // Asking for it also has the driver load the function, which it would else do at the first launch.
+    let most = Attribute::CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK;
+    // SAFETY: the function is of a loaded module.
+    if unsafe { result::function::get_function_attribute(function, most) }? < entry.threads as i32 {
+        return Err(DriverError(sys::CUresult::CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES));
+    }
+    // What every kernel may have without asking.
+    if entry.shared_bytes > 48 << 10 {
+        let shared = Attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+        let bytes = entry.shared_bytes as i32;
+        // SAFETY: as above.
+        unsafe { result::function::set_function_attribute(function, shared, bytes) }?;
+    }
+    Ok(function)
 }
 
 fn reason(error: DriverError) -> String {
@@ -332,35 +347,22 @@ impl Device for Driver {
 
     fn load(&self, _kernels: &[Kernel], source: &Source) -> Result<Module, DeviceError> {
         let what = "compiling kernels";
-        let cubin = self.cubin(source).map_err(|error| DeviceError::Failed {
+        let cubins = Cache::cubins(self.cache.as_ref(), &self.nvrtc, source, &self.architecture);
+        let cubins = cubins.map_err(|error| DeviceError::Failed {
             device: self.name.clone(),
             what: what.into(),
             why: error.to_string(),
         })?;
         self.call("loading kernels", || {
-            // SAFETY: the image is a whole cubin, which says its own length.
-            let module = unsafe { result::module::load_data(cubin.as_ptr().cast()) }?;
-            let mut loaded = Module { module, functions: Vec::new(), context: self.context.clone() };
-            for entry in &source.kernels {
-                let name = CString::new(entry.name.as_str()).expect("names are words");
-                // SAFETY: the module was just loaded.
-                let function = unsafe { result::module::get_function(module, name) }?;
-                use sys::CUfunction_attribute_enum as Attribute;
-                // Asking for it also has the driver load the function, which it would else do at the first launch.
-                let most = Attribute::CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK;
-                // SAFETY: the function is of a loaded module.
-                if unsafe { result::function::get_function_attribute(function, most) }? < entry.threads as i32
-                {
-                    return Err(DriverError(sys::CUresult::CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES));
+            let mut loaded =
+                Module { modules: Vec::new(), functions: Vec::new(), context: self.context.clone() };
+            for (kernels, cubin) in cubins {
+                // SAFETY: the image is a whole cubin, which says its own length.
+                let module = unsafe { result::module::load_data(cubin.as_ptr().cast()) }?;
+                loaded.modules.push(module);
+                for entry in &source.kernels[kernels] {
+                    loaded.functions.push(function(module, entry)?);
                 }
-                // What every kernel may have without asking.
-                if entry.shared_bytes > 48 << 10 {
-                    let shared = Attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-                    let bytes = entry.shared_bytes as i32;
-                    // SAFETY: as above.
-                    unsafe { result::function::set_function_attribute(function, shared, bytes) }?;
-                }
-                loaded.functions.push(function);
             }
             Ok(loaded)
         })
@@ -550,8 +552,10 @@ impl Device for Driver {
 impl Drop for Module {
     fn drop(&mut self) {
         if self.context.current().is_ok() {
-            // SAFETY: the module was loaded once, and its functions go with it.
-            let _ = unsafe { result::module::unload(self.module) };
+            for module in &self.modules {
+                // SAFETY: the module was loaded once, and its functions go with it.
+                let _ = unsafe { result::module::unload(*module) };
+            }
         }
     }
 }

@@ -107,7 +107,7 @@ impl Times {
 pub enum Work {
     CopyIn { from: Host, to: Region },
     CopyOut { from: Region, to: Host, at: u64 },
-    Launch { kernel: Rc<Kernel>, entry: Entry, launch: Launch },
+    Launch { kernel: Rc<Kernel>, entry: Box<Entry>, launch: Box<Launch> },
     Forget(Region),
     Record(Rc<Times>, u64),
     Wait(Rc<Times>, u64),
@@ -284,7 +284,7 @@ impl State {
                 let reads = |argument: &crate::nest::Argument| argument.access == ArgumentAccess::Read;
                 let apart = region.address.plus(region.bytes) <= other.address
                     || other.address.plus(other.bytes) <= region.address;
-                if !apart && !(reads(argument) && reads(other_argument)) {
+                if !(apart || reads(argument) && reads(other_argument)) {
                     return Err(format!("arguments {j} and {i} overlap, and one is written"));
                 }
             }
@@ -438,7 +438,8 @@ impl Device for Mock {
         launch: &Launch,
     ) -> Result<(), DeviceError> {
         self.log("launch");
-        let (kernel, entry, launch) = (module[launch.kernel].clone(), entry.clone(), launch.clone());
+        let (kernel, entry) = (module[launch.kernel].clone(), Box::new(entry.clone()));
+        let launch = Box::new(launch.clone());
         self.enqueue(stream, Work::Launch { kernel, entry, launch })
     }
 

@@ -113,6 +113,45 @@ pub fn tails() -> Vec<Case> {
     cases
 }
 
+/// Sizes at which a warp, a block or a square of a transpose is shared: their own, primes, and one more or less.
+pub fn wide() -> Vec<Case> {
+    let mut cases = Vec::new();
+    let mut add = |what: String, kernel: Kernel, arguments: &[Vec<f64>], batch: i64| {
+        cases.push(case(what, &kernel, arguments, once(batch)));
+    };
+    let ops = [ReduceOp::Sum, ReduceOp::Prod, ReduceOp::Max, ReduceOp::Min];
+    for (i, n) in [16, 31, 33, 64, 257, 600, 1032].into_iter().enumerate() {
+        for (j, rows) in [1, 3, 37].into_iter().enumerate() {
+            let (op, dtype) = (ops[(i + j) % 4], if i == 2 { I32 } else { F32 });
+            let x = numbers(dtype, rows * n, 7);
+            let kernel = rows_reduced(op, dtype, rows, n);
+            add(format!("{rows} rows of {n}"), kernel, &[x.clone(), vec![0.0; rows as usize]], 1);
+            let kernel = columns_reduced(op, dtype, n, rows);
+            add(format!("{rows} columns of {n}"), kernel, &[x, vec![0.0; rows as usize]], 1);
+        }
+        let x = numbers(F32, 3 * n, 8);
+        add(format!("softmax of {n}"), softmax(n, 2), &[x.clone(), x.clone()], 3);
+        add(format!("places of {n}"), places(n), &[x[..2 * n as usize].to_vec(), vec![0.0; 2]], 1);
+        let line = numbers(F32, 2 * n, 9);
+        add(format!("sort of {n}"), sorted(F32, n, 2, 1, i % 2 == 0), &[line, vec![0.0; 2 * n as usize]], 1);
+        add(format!("noise of {n}"), noise(Distribution::Uniform, n, 2), std::slice::from_ref(&x), 3);
+        let to: Vec<f64> = (0..n).map(|i| (i * 7 % 12 - 1) as f64).collect();
+        add(
+            format!("scatter of {n}"),
+            scatter(F32, n, 10),
+            &[numbers(F32, n, 5), to, numbers(F32, 10, 6)],
+            1,
+        );
+    }
+    for (dtype, rows, n) in
+        [(F32, 16, 16), (F32, 33, 17), (DType::BF16, 64, 40), (DType::U8, 31, 100), (I32, 70, 5)]
+    {
+        let arguments = [numbers(dtype, rows * n, 9), vec![0.0; (rows * n) as usize]];
+        add(format!("transpose of {rows} x {n}"), transposed(dtype, rows, n), &arguments, 1);
+    }
+    cases
+}
+
 /// Sums along the outer axis, so that lanes are neighbouring columns.
 fn columns_reduced(op: ReduceOp, dtype: DType, rows: i64, n: i64) -> Kernel {
     let body = vec![load(at(argument(0), dtype, c(0), &[1, n]))];

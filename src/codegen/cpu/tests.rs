@@ -39,6 +39,11 @@ fn every_tail() {
 }
 
 #[test]
+fn wide_sizes() {
+    check_all(suite::wide());
+}
+
+#[test]
 fn every_function_of_the_table() {
     check_all(suite::functions());
 }

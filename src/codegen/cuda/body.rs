@@ -9,6 +9,7 @@ use super::steps::{call, float, integer, value_type};
 use crate::base::DType;
 use crate::nest::analysis::types_of;
 use crate::nest::{Access, Inst, Nest, Store, StoreKind, Value};
+use std::collections::HashMap;
 
 /// A type in memory.
 pub fn storage_type(dtype: DType) -> &'static str {
@@ -30,6 +31,8 @@ pub struct Body<'n> {
     names: Vec<String>,
     /// The axis along which four neighbours are taken at once.
     quad: Option<usize>,
+    /// Loads whose elements lie in shared memory already: what they are called there.
+    staged: HashMap<usize, String>,
 }
 
 fn operands(inst: &Inst) -> Vec<Value> {
@@ -56,7 +59,19 @@ impl<'n> Body<'n> {
                 operands(inst).iter().for_each(|v| needed[*v as usize] = true);
             }
         }
-        Body { nest, types: types_of(nest), needed, names: vec![String::new(); n], quad }
+        Body {
+            nest,
+            types: types_of(nest),
+            needed,
+            names: vec![String::new(); n],
+            quad,
+            staged: HashMap::new(),
+        }
+    }
+
+    /// From now on the load finds its element there.
+    pub fn stage(&mut self, load: usize, element: String) {
+        self.staged.insert(load, element);
     }
 
     pub fn value(&self, value: Value) -> &str {
@@ -121,6 +136,9 @@ impl<'n> Body<'n> {
     fn expression(&self, e: &mut Emitter, i: usize, inst: &Inst, index: &[String]) -> (String, bool) {
         let name = |v: &Value| self.names[*v as usize].clone();
         match inst {
+            Inst::Load { access } if self.staged.contains_key(&i) => {
+                (loaded(access.dtype, &self.staged[&i]), false)
+            }
             Inst::Load { access } if self.is_quad(access) => (format!("x{i}[lane]"), false),
             Inst::Load { access } => {
                 let (buffer, at) = (e.buffer(access.buffer), e.address(access, index));

@@ -136,6 +136,8 @@ impl Names {
             } else if rows % tile == 0 {
                 known.push(("tile".into(), Dim::from(tile)));
             }
+        } else if kernel.tile == 1 {
+            known.push(("tile".into(), Dim::from(1)));
         }
         let integer = if most < MOST { "int" } else { "long long" };
         Names { integer, known, greatest, tile: kernel.tile.into() }

@@ -312,6 +312,8 @@ impl<'a> Emitter<'a> {
         ));
         if self.names.resolve(&Dim::symbol("tile")).as_const().is_none() {
             self.w.line(format!("const {integer} tile = min(({integer}){tile}, {rows} - start);"));
+            // Otherwise the compiler lets threads leave a branch at different places for the sake of empty tiles.
+            self.w.line("__builtin_assume(tile > 0);");
         }
     }
 

@@ -30,6 +30,7 @@ mod sort;
 mod steps;
 #[cfg(test)]
 mod tests;
+mod transpose;
 mod writer;
 
 use crate::base::Dim;

@@ -3,12 +3,13 @@
 //! What enters: a verified nest. What leaves: loops around its body. How its indices are shared follows from the nest and the
 //! greatest sizes alone, so the order of each sum does too:
 //! - without reduction, each thread takes an index, or four neighbours at once where every access allows it; neighbouring threads
-//!   take neighbours of the axis along which most accesses are neighbours;
+//!   take neighbours of the axis along which most accesses are neighbours; loads that are neighbours along another one go through
+//!   shared memory (`transpose.rs`);
 //! - a reduction: `reduce.rs`; additions at indices: `scatter.rs`.
 
 use super::body::Body;
 use super::kernel::Emitter;
-use super::{reduce, scatter};
+use super::{reduce, scatter, transpose};
 use crate::base::Dim;
 use crate::nest::analysis::{accesses, merge_axes};
 use crate::nest::{Inst, Nest, StoreKind};
@@ -36,7 +37,10 @@ pub fn nest_units(e: &Emitter, nest: &Nest) -> f64 {
         return reduce::units(e, &nest);
     }
     let order = thread_order(e, &nest, nest.axes.len());
-    if quad_axis(e, &nest, order.last().copied()).is_some() { all / 4.0 } else { all }
+    match quad_axis(e, &nest, order.last().copied()) {
+        Some(_) => all / 4.0,
+        None => transpose::units(e, &nest).unwrap_or(all),
+    }
 }
 
 /// The product of the extents of some axes.
@@ -142,6 +146,9 @@ pub fn open_lanes(e: &mut Emitter, axis: usize, index: &[String]) -> Vec<String>
 fn emit_map(e: &mut Emitter, nest: &Nest) {
     let order = thread_order(e, nest, nest.axes.len());
     let quad = quad_axis(e, nest, order.last().copied());
+    if quad.is_none() && transpose::emit_squares(e, nest) {
+        return;
+    }
     let mut n = e.names.resolve(&count(nest, &order));
     if quad.is_some() {
         n = n.exact_div(&Dim::from(4)).expect("its last axis is a multiple of four");

@@ -25,7 +25,7 @@ const SHORT: f64 = 16.0;
 const LONG: f64 = 512.0;
 /// Sums below which a block's warps share their terms.
 const FEW: f64 = 4.0;
-const FEW_COLUMNS: f64 = 256.0;
+const FEW_COLUMNS: f64 = 16384.0;
 /// No place yet.
 const NOWHERE: &str = "2147483647";
 

@@ -132,6 +132,7 @@ fn key(version: (i32, i32), options: &[String], source: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Entry;
     use super::*;
 
     #[test]
@@ -190,21 +191,26 @@ mod tests {
 
     #[test]
     fn parts_are_the_whole_and_compile_apart() {
-        let mut graph = crate::graph::Graph::new();
-        let ty = crate::base::TensorType::new(
-            crate::base::DType::F32,
-            [crate::base::Dim::symbol("batch"), 40.into()],
-        );
-        let x = graph.input("x", ty);
-        let mut last = x;
-        for _ in 0..12 {
-            // A sum over all rows ends a kernel.
-            let sum = graph.reduce(crate::base::ReduceOp::Sum, last, &[0]).unwrap();
-            last = graph.map_broadcast(crate::scalar::Func::Mul, &[x, sum]).unwrap();
-        }
-        graph.outputs.push(("last".into(), last));
-        let options = crate::plan::Options::new(32, crate::plan::Target::Cuda);
-        let source = crate::codegen::cuda::emit(&crate::plan::plan(&graph, &options));
+        let one = Entry {
+            name: String::new(),
+            threads: 32,
+            shared_bytes: 0,
+            scratch_bytes: 0,
+            rows: 1.into(),
+            tile: 1,
+            parts: 1,
+            most_blocks: 1,
+        };
+        let kernels: Vec<Entry> = (0..20).map(|i| Entry { name: format!("k{i}"), ..one.clone() }).collect();
+        let shared = "__device__ float twice(float x) { return 2.0f * x; }".to_string();
+        let text = |i: usize| {
+            let comment = "// Long.\n".repeat(100);
+            format!(
+                "{comment}extern \"C\" __global__ void k{i}(float* x) {{ x[{i}] = twice(x[threadIdx.x]); }}\n"
+            )
+        };
+        let own: Vec<String> = (0..20).map(text).collect();
+        let source = Source { text: format!("{shared}\n{}", own.concat()), kernels, shared, own };
         let parts = source.parts();
         let numbers: Vec<usize> = parts.iter().flat_map(|(kernels, _)| kernels.clone()).collect();
         assert_eq!(numbers, (0..source.kernels.len()).collect::<Vec<_>>());

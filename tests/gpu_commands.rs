@@ -1,6 +1,8 @@
-//! The commands for NVIDIA GPUs, on machines that have none: what needs no GPU works, and what does says what is missing.
+//! The commands for NVIDIA GPUs, on machines that have none: what needs no GPU works, and what does says what
+//! is missing.
 //!
-//! With NVRTC (`GRADC_CUDA_PATH`) also what it makes of the kernels; without it those parts say that they are skipped.
+//! With NVRTC (`GRADC_CUDA_PATH`) also what it makes of the kernels; without it those parts say that they are
+//! skipped.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -225,8 +227,8 @@ fn figures_go_into_their_section() {
     }
 }
 
-/// All that gradc asks of a driver, of one that has no GPU: `tests/fake_driver/driver.c` refuses what a real one does, and says what is
-/// not given back. Its kernels do nothing, so that all numbers are zero.
+/// All that gradc asks of a driver, of one that has no GPU: `tests/fake_driver/driver.c` refuses what a real
+/// one does, and says what is not given back. Its kernels do nothing, so that all numbers are zero.
 #[test]
 #[cfg(target_os = "linux")]
 fn what_is_asked_of_a_driver_is_in_order() {

@@ -30,7 +30,8 @@ pub struct Arguments {
 /// Where CUDA is.
 #[derive(clap::Args, Clone, Default)]
 pub struct CudaPath {
-    /// Where CUDA's libraries are: a toolkit, or a folder of Python packages [default: GRADC_CUDA_PATH, then the usual places]
+    /// Where CUDA's libraries are: a toolkit, or a folder of Python packages [default: GRADC_CUDA_PATH, then
+    /// the usual places]
     #[arg(long = "cuda-path", value_name = "DIR")]
     pub path: Option<PathBuf>,
 }

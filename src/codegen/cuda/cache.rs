@@ -1,8 +1,9 @@
 //! Machine code of earlier runs, kept on disk by what it was made from.
 //!
-//! What enters: CUDA C, an architecture, a compiler. What leaves: a cubin. A file's name is the hash of all that decides its
-//! contents: text, options, NVRTC's version, headers' place. Invariants: a file that was cut off or altered is never used, for it carries its own
-//! hash and is made again; two processes may use one folder; and a folder that cannot be written costs time, never a result.
+//! What enters: CUDA C, an architecture, a compiler. What leaves: a cubin. A file's name is the hash of all
+//! that decides its contents: text, options, NVRTC's version, headers' place. Invariants: a file that was cut
+//! off or altered is never used, for it carries its own hash and is made again; two processes may use one
+//! folder; and a folder that cannot be written costs time, never a result.
 
 use super::Source;
 use super::nvrtc::{Nvrtc, NvrtcError};
@@ -62,8 +63,8 @@ impl Cache {
         Ok(cubin)
     }
 
-    /// Cubins of all parts of a source with the numbers of their kernels, made on as many threads as the machine has; from the folder
-    /// what is there, if there is a folder.
+    /// Cubins of all parts of a source with the numbers of their kernels, made on as many threads as the
+    /// machine has; from the folder what is there, if there is a folder.
     ///
     /// # Errors
     /// NVRTC refuses the text.

@@ -1,10 +1,11 @@
-//! A device for tests: memory that remembers what was written, kernels run by the nest interpreter, and the slowest order of work
-//! that the caller has allowed for.
+//! A device for tests: memory that remembers what was written, kernels run by the nest interpreter, and the
+//! slowest order of work that the caller has allowed for.
 //!
-//! What enters: what any device gets. What leaves: the same results; and faults: memory that is used after it was freed, before it was
-//! written or past its end, arguments of one launch that overlap, scratch that is too small, memory left behind. A stream that is late does nothing until
-//! somebody waits for it, one that is not does all at once, so that a missing wait shows as a wrong number in one of the two.
-//! Invariant: what the mock accepts does not depend on luck.
+//! What enters: what any device gets. What leaves: the same results; and faults: memory that is used after it
+//! was freed, before it was written or past its end, arguments of one launch that overlap, scratch that is
+//! too small, memory left behind. A stream that is late does nothing until somebody waits for it, one that is
+//! not does all at once, so that a missing wait shows as a wrong number in one of the two. Invariant: what
+//! the mock accepts does not depend on luck.
 
 use super::device::{ALIGNMENT, Address, Device, DeviceError, Launch, N_SIDES, Region, Stream};
 use crate::codegen::cpu::StepEnv;

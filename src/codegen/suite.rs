@@ -143,6 +143,9 @@ pub fn wide() -> Vec<Case> {
             1,
         );
     }
+    // More scratch than a block has shared memory.
+    let x = numbers(F32, 7 * 257, 10);
+    add("softmax of 100 rows".into(), softmax(257, 100), &[x.clone(), x], 7);
     for (dtype, rows, n) in
         [(F32, 16, 16), (F32, 33, 17), (DType::BF16, 64, 40), (DType::U8, 31, 100), (I32, 70, 5)]
     {

@@ -1,8 +1,8 @@
 //! A plan's CUDA C, compiled by NVRTC and executed by the interpreter of PTX.
 //!
 //! What enters: a plan for CUDA, what its leaves hold. What leaves: outputs and variables, as the plan's interpreter gives them.
-//! Each buffer is memory of its own, exactly as long as the batch needs, and nothing is in it before it is written. Where NVRTC is absent there is
-//! no machine, and a line that says so.
+//! Each buffer is memory of its own, exactly as long as the batch needs, and nothing is in it before it is written. Where NVRTC is absent the PTX
+//! is a golden one, if there is one for the same text.
 
 use gradc::base::{DType, Dim, bf16};
 use gradc::codegen::cuda::nvrtc::Nvrtc;
@@ -11,6 +11,7 @@ use gradc::nest::interpret::Run;
 use gradc::plan::interpret::Values;
 use gradc::plan::{Place, Plan};
 use gradc_ptx::{Arg, Memory, Module};
+use std::path::{Path, PathBuf};
 
 /// The compiler, or nothing and a line that says so.
 pub fn nvrtc() -> Option<Nvrtc> {
@@ -23,6 +24,25 @@ pub fn nvrtc() -> Option<Nvrtc> {
     }
 }
 
+/// PTX that was made before, for machines without NVRTC: the models' names.
+pub const GOLDEN: [&str; 5] =
+    ["convolution", "gradient_penalty", "own_optimizer", "recurrence", "short_batch"];
+
+/// The first line of a golden file: which CUDA C it was made of.
+pub fn mark(source: &Source) -> String {
+    format!("// of CUDA C with the BLAKE3 hash {}", &blake3::hash(source.text.as_bytes()).to_hex()[..32])
+}
+
+pub fn golden_path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/cuda_kernels/golden/{name}.ptx"))
+}
+
+/// The golden PTX of a text, if there is one.
+fn golden(source: &Source) -> Option<String> {
+    let texts = GOLDEN.iter().filter_map(|name| std::fs::read_to_string(golden_path(name)).ok());
+    texts.into_iter().find(|ptx| ptx.lines().next() == Some(&mark(source)))
+}
+
 /// A plan that can be run.
 pub struct Machine<'p> {
     plan: &'p Plan,
@@ -31,12 +51,18 @@ pub struct Machine<'p> {
 }
 
 impl<'p> Machine<'p> {
-    pub fn new(nvrtc: &Nvrtc, plan: &'p Plan) -> Machine<'p> {
+    /// `None` where there is neither a compiler nor golden PTX.
+    pub fn new(plan: &'p Plan) -> Option<Machine<'p>> {
         let source = emit(plan);
-        let compiled = nvrtc.compile(&source.text, "sm_80");
-        let compiled = compiled.unwrap_or_else(|error| panic!("{error}\n{}", source.text));
-        let module = Module::parse(&compiled.ptx).expect("PTX of NVRTC");
-        Machine { plan, source, module }
+        let ptx = match nvrtc() {
+            Some(nvrtc) => {
+                let compiled = nvrtc.compile(&source.text, "sm_80");
+                compiled.unwrap_or_else(|error| panic!("{error}\n{}", source.text)).ptx
+            }
+            None => golden(&source)?,
+        };
+        let module = Module::parse(&ptx).expect("PTX of NVRTC");
+        Some(Machine { plan, source, module })
     }
 
     /// Outputs, and variables after the run.

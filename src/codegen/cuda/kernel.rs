@@ -30,34 +30,41 @@ const SCRATCH_BLOCKS: u32 = 512;
 /// A launch has no more.
 const MOST_BLOCKS: u32 = i32::MAX as u32;
 
-/// What people read above each kernel.
-pub fn headings(plan: &Plan) -> Vec<Vec<String>> {
-    let mut all: Vec<Vec<String>> = vec![Vec::new(); plan.kernels.len()];
+/// What people read of a kernel: above it, and above each of its ops.
+#[derive(Clone, Default)]
+pub struct Heading {
+    lines: Vec<String>,
+    ops: Vec<String>,
+}
+
+/// Of the first launch of each kernel: what its arguments are, and which nodes its ops compute.
+pub fn headings(plan: &Plan) -> Vec<Heading> {
+    let mut all: Vec<Heading> = vec![Heading::default(); plan.kernels.len()];
     let shape = |buffer: &Buffer| {
         let sizes: Vec<String> = buffer.shape.iter().map(Dim::to_string).collect();
         format!("{} {}[{}]", buffer.name, buffer.dtype, sizes.join(", "))
     };
     for launch in plan.phases.iter().flatten() {
-        let lines = &mut all[launch.kernel];
-        if lines.is_empty() {
-            lines.push(launch.note.split("; begun:").next().unwrap_or_default().to_string());
+        let Heading { lines, ops } = &mut all[launch.kernel];
+        if ops.is_empty() {
+            ops.extend(launch.parts.iter().map(|part| part.what.to_string()));
             let arguments = launch.arguments.iter().map(|id| &plan.buffers[id.0 as usize]).enumerate();
-            lines.extend(arguments.map(|(i, buffer)| format!("  a{i}: {}", shape(buffer))));
+            lines.extend(arguments.map(|(i, buffer)| format!("a{i}: {}", shape(buffer))));
         }
     }
     all
 }
 
 /// All kernels in one text; `max_batch` is the greatest batch they are launched with.
-pub fn emit_all(kernels: &[Kernel], max_batch: i64, headings: &[Vec<String>]) -> Source {
+pub fn emit_all(kernels: &[Kernel], max_batch: i64, headings: &[Heading]) -> Source {
     let mut functions = Functions::new();
     let mut helpers = BTreeSet::new();
     let (mut entries, mut texts) = (Vec::new(), Vec::new());
     for (i, kernel) in kernels.iter().enumerate() {
         let name = format!("{}_{i}", identifier(&kernel.name));
         let mut e = Emitter::new(kernel, max_batch, functions, helpers);
-        let heading = headings.get(i).map_or(&[][..], |lines| lines);
-        let (entry, text) = e.kernel(&name, heading);
+        let heading = headings.get(i).cloned().unwrap_or_default();
+        let (entry, text) = e.kernel(&name, &heading);
         (functions, helpers) = (e.functions, e.helpers);
         entries.push(entry);
         texts.push(text);
@@ -199,7 +206,7 @@ impl<'a> Emitter<'a> {
         }
     }
 
-    fn kernel(&mut self, name: &str, heading: &[String]) -> (Entry, String) {
+    fn kernel(&mut self, name: &str, heading: &Heading) -> (Entry, String) {
         let kernel = self.kernel;
         let units = kernel.ops.iter().map(|op| self.units(op)).fold(1.0, f64::max);
         let threads = units.clamp(LEAST_THREADS, MOST_THREADS);
@@ -225,19 +232,17 @@ impl<'a> Emitter<'a> {
         (entry, text)
     }
 
-    fn text(&mut self, entry: &Entry, heading: &[String], scratch_end: u64) -> String {
+    fn text(&mut self, entry: &Entry, heading: &Heading, scratch_end: u64) -> String {
         let kernel = self.kernel;
         let integer = self.names.integer;
         // The body first: only then is it known what it needs above.
         self.w.open("");
         self.open_tiles();
-        self.ops(&kernel.ops);
+        self.ops(&kernel.ops, &heading.ops);
         self.close_tiles();
         let body = std::mem::take(&mut self.w).finish();
         let w = &mut self.w;
-        for (i, line) in heading.iter().enumerate() {
-            w.line(if i == 0 { format!("// {}: {line}", entry.name) } else { format!("// {line}") });
-        }
+        heading.lines.iter().for_each(|line| w.line(format!("// {line}")));
         let shared = match self.parts {
             1 => String::new(),
             parts => format!(", {parts} blocks a tile"),
@@ -257,7 +262,10 @@ impl<'a> Emitter<'a> {
             .map(String::from),
         );
         w.line(format!("extern \"C\" __global__ void __launch_bounds__({})", entry.threads));
-        w.open(format!("{}({})", entry.name, parameters.join(", ")));
+        w.line(format!("{}(", entry.name));
+        let last = parameters.pop().expect("every kernel has an environment");
+        parameters.iter().for_each(|parameter| w.line(format!("    {parameter},")));
+        w.open(format!("    {last})"));
         w.line("const int thread = threadIdx.x;");
         if self.parts > 1 {
             w.line(format!("const int part = blockIdx.x % {};", self.parts));
@@ -334,14 +342,18 @@ impl<'a> Emitter<'a> {
         self.touched.clear();
     }
 
-    fn ops(&mut self, ops: &[TileOp]) {
-        for op in ops {
+    /// `said`: of each op, what people should read above it.
+    fn ops(&mut self, ops: &[TileOp], said: &[String]) {
+        for (i, op) in ops.iter().enumerate() {
             let touches = self.regions(op);
             let meets = |(region, writes): &(Region, bool)| {
                 self.touched.iter().any(|(other, wrote)| (*writes || *wrote) && region.meets(*other))
             };
             if touches.iter().any(meets) {
                 self.barrier();
+            }
+            if let Some(said) = said.get(i) {
+                self.w.line(format!("// {said}"));
             }
             match op {
                 TileOp::Nest(nest) => emit_nest(self, nest),
@@ -358,7 +370,7 @@ impl<'a> Emitter<'a> {
         let (integer, turn) = (self.names.integer, &l.turn);
         let turns = self.names.dim(&l.turns);
         self.w.open(format!("for ({integer} {turn} = 0; {turn} < {turns}; ++{turn})"));
-        self.ops(&l.ops);
+        self.ops(&l.ops, &[]);
         self.barrier();
         self.w.close();
     }

@@ -92,9 +92,10 @@ impl Entry {
     /// Blocks of a launch for a batch, at least 1.
     pub fn blocks(&self, batch: i64) -> u32 {
         let rows = self.rows.eval(&|symbol| (symbol == "batch").then_some(batch)).unwrap_or(0).max(0);
-        let tile = i64::from(self.tile);
-        let tiles = ((rows + tile - 1) / tile).min(i64::from(self.most_blocks));
-        (tiles * i64::from(self.parts)).clamp(1, i64::from(self.most_blocks)) as u32
+        let (tile, parts) = (i64::from(self.tile), i64::from(self.parts));
+        // All parts of a tile or none: a block finds its tile by their number.
+        let tiles = ((rows + tile - 1) / tile).min(i64::from(self.most_blocks) / parts);
+        (tiles * parts).max(1) as u32
     }
 }
 

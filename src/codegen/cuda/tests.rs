@@ -5,10 +5,11 @@
 
 use super::nvrtc::{Compiled, Nvrtc};
 use super::{Entry, Source, emit, kernel};
-use crate::base::{DType, bf16};
+use crate::base::{DType, Distribution, bf16};
 use crate::codegen::oracle;
 use crate::codegen::suite::{self, Case, Planned};
 use crate::nest::interpret::Run;
+use crate::nest::samples::*;
 use crate::nest::{ArgumentAccess, Kernel};
 use crate::plan::Target;
 use gradc_ptx::{Arg, Memory, Module};
@@ -103,7 +104,7 @@ fn check(module: &Module, source: &Source, index: usize, case: &Case) {
 /// The function of one kernel in a text.
 fn text_of(source: &Source, entry: &Entry) -> String {
     let parts = source.text.split("\n\n");
-    parts.filter(|part| part.contains(&format!(" {}(", entry.name))).collect()
+    parts.filter(|part| part.contains(&format!("\n{}(", entry.name))).collect()
 }
 
 fn check_all(cases: Vec<Case>) {
@@ -129,6 +130,37 @@ fn check_plans(plans: Vec<Planned>) {
         }
     }
 }
+
+/// One kernel of each family, as people read it.
+#[test]
+fn families_as_text() {
+    let of = |name: &str, cases: Vec<Case>, what: &str| {
+        let case =
+            cases.into_iter().find(|case| case.what == what).unwrap_or_else(|| panic!("no case {what}"));
+        Kernel { name: name.into(), ..case.kernel }
+    };
+    let kernels = [
+        Kernel { name: "affine_map".into(), ..affine(4) },
+        of("row_sums_by_thread", suite::tails(), "rows of 5"),
+        of("row_products_by_warp", suite::wide(), "3 rows of 64"),
+        of("row_maximum_by_block", suite::wide(), "1 rows of 1032"),
+        of("column_sums", suite::wide(), "37 columns of 257"),
+        of("places_of_the_greatest", suite::wide(), "places of 64"),
+        of("softmax", suite::wide(), "softmax of 64"),
+        of("transpose", suite::wide(), "transpose of 33 x 17"),
+        Kernel { name: "gather".into(), ..gather(F32, 100, 64, 50) },
+        Kernel { name: "scatter".into(), ..scatter(F32, 100, 50) },
+        Kernel { name: "noise".into(), ..noise(Distribution::Uniform, 64, 2) },
+        Kernel { name: "sorted_columns".into(), ..sorted(F32, 33, 2, 1, true) },
+        Kernel { name: "small_product".into(), ..product(5, 7, 4) },
+        Kernel { name: "product_in_tiles".into(), ..product(64, 128, 64) },
+        of("sum_of_products_on_tensor_cores", suite::products(), TENSOR_CORES),
+    ];
+    insta::assert_snapshot!(kernel::emit_all(&kernels, 64, &[]).text);
+}
+
+/// A case of the suite.
+const TENSOR_CORES: &str = "64 x 48 x 40 of bf16, turned (false, false), loops (1, 3), accumulate true";
 
 #[test]
 fn samples() {

@@ -50,7 +50,7 @@ __device__ __forceinline__ void add_product_f32(
         }
         __syncthreads();
         // Beyond the last term both factors are 0.
-        #pragma unroll
+        #pragma unroll 4
         for (int l = 0; l < 16; ++l) {
             float a[M / 16], b[N / 16];
             #pragma unroll

@@ -268,11 +268,10 @@ fn by_thread(e: &mut Emitter, nest: &Nest) {
 }
 
 /// A nest of any stores as one thread's: the parallel axes as loops, in their order; `each` writes what is done at every index besides.
-pub fn sequential(
-    e: &mut Emitter,
-    nest: &Nest,
-    each: &mut dyn FnMut(&mut Emitter, &Store, &[String], &Body),
-) {
+pub fn sequential<F>(e: &mut Emitter, nest: &Nest, each: &mut F)
+where
+    F: FnMut(&mut Emitter, &Store, &[String], &Body),
+{
     let (parallel, reducing) = split(nest);
     let mut index = vec![String::new(); nest.axes.len()];
     let around = parallel.iter().filter(|axis| open_loop(e, nest, **axis, &mut index)).count();

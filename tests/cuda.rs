@@ -1,7 +1,9 @@
-//! Models on an NVIDIA GPU, held to the definition of meaning and to the CPU. Where there is no GPU each test says that it is skipped, and why.
+//! Models on an NVIDIA GPU, held to the definition of meaning and to the CPU. Where there is no GPU each test
+//! says that it is skipped, and why.
 //!
-//! What fails: a rung on the GPU that trains otherwise than the definition; steps of an example whose losses are not the CPU's;
-//! one bit that differs between two runs; a model too large for the GPU that ends in anything but an error with its bytes.
+//! What fails: a rung on the GPU that trains otherwise than the definition; steps of an example whose losses
+//! are not the CPU's; one bit that differs between two runs; a model too large for the GPU that ends in
+//! anything but an error with its bytes.
 
 mod ladder;
 

@@ -1,8 +1,9 @@
 //! `gradc build FILE --emit KINDS`: a model's programs as files for an NVIDIA GPU.
 //!
-//! What enters: a model. What leaves: for each program its CUDA C, the PTX and the machine code that NVRTC makes of it, and
-//! `manifest.json`, which says what a person needs to compile and to run them: buffers, kernels, the order of launches.
-//! Invariant: the files are a function of the model and the options alone; CUDA C needs nothing installed.
+//! What enters: a model. What leaves: for each program its CUDA C, the PTX and the machine code that NVRTC
+//! makes of it, and `manifest.json`, which says what a person needs to compile and to run them: buffers,
+//! kernels, the order of launches. Invariant: the files are a function of the model and the options alone;
+//! CUDA C needs nothing installed.
 
 use super::devices::CudaPath;
 use super::output::{Failure, say};

@@ -30,7 +30,8 @@ pub struct Arguments {
 /// Where CUDA is.
 #[derive(clap::Args, Clone, Default)]
 pub struct CudaPath {
-    /// Where CUDA's libraries are: a toolkit, or a folder of Python packages [default: GRADC_CUDA_PATH, then the usual places]
+    /// Where CUDA's libraries are: a toolkit, or a folder of Python packages [default: GRADC_CUDA_PATH, then
+    /// the usual places]
     #[arg(long = "cuda-path", value_name = "DIR")]
     pub path: Option<PathBuf>,
 }
@@ -180,8 +181,15 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         let headers = nvrtc.headers().map_or(String::new(), |h| format!(", headers in {}", shown(&h)));
         lines.push(format!("NVRTC     {}, {}{headers}", version(nvrtc.version()), shown(nvrtc.path())));
     }
-    if let Found::Usable((path, version)) = &cublaslt {
-        lines.push(format!("cuBLASLt  {}, {}", cublas_version(*version), shown(path)));
+    match &cublaslt {
+        Found::Usable((path, version)) => {
+            lines.push(format!("cuBLASLt  {}, {}", cublas_version(*version), shown(path)));
+        }
+        Found::Nothing if nvrtc.is_ok() => lines.push(
+            "cuBLASLt  not found, so that large products are gradc's own kernels (`pip install nvidia-cublas` brings it)"
+                .to_string(),
+        ),
+        _ => {}
     }
     lines.extend(missing.iter().map(|what| format!("missing   {what}")));
     say(lines.join("\n"))

@@ -1,7 +1,7 @@
 //! What CUDA software a machine has, found without linking to any.
 //!
-//! What enters: where to look, if the user says so. What leaves: versions, places, GPUs, or why there are none. Invariant: never a panic, whatever
-//! is installed, and no GPU's state is changed.
+//! What enters: where to look, if the user says so. What leaves: versions, places, GPUs, or why there are
+//! none. Invariant: never a panic, whatever is installed, and no GPU's state is changed.
 
 use crate::codegen::cuda::folders::{library, library_folders};
 use cudarc::driver::result::{self, DriverError};

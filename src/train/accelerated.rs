@@ -1,8 +1,9 @@
 //! A model on a GPU: the engine that the training loop runs there.
 //!
-//! What enters: a checked model and a device. What leaves: an `Engine` that compiles each program when it is first asked for.
-//! Invariants: all programs share the variables by name; what the device fails at is said by the next `finish` or `prepare`,
-//! and until then nothing that it gives is a number, so that nothing of it is kept.
+//! What enters: a checked model and a device. What leaves: an `Engine` that compiles each program when it is
+//! first asked for. Invariants: all programs share the variables by name; what the device fails at is said by
+//! the next `finish` or `prepare`, and until then nothing that it gives is a number, so that nothing of it is
+//! kept.
 
 use super::engine::{Engine, Program};
 use super::planned::{Cost, plan_of};

@@ -1,8 +1,9 @@
 //! What the training loop needs of a compiled model, whatever runs it.
 //!
-//! What enters: bytes of a batch, by input. What leaves: outputs, and variables that change from step to step. A step may go on
-//! after `run` has returned; outputs are there once `finish` has waited for it. Invariant: a step is a function of (variables, inputs, seed, step)
-//! to the last bit, and steps follow each other in the order in which they were begun.
+//! What enters: bytes of a batch, by input. What leaves: outputs, and variables that change from step to
+//! step. A step may go on after `run` has returned; outputs are there once `finish` has waited for it.
+//! Invariant: a step is a function of (variables, inputs, seed, step) to the last bit, and steps follow each
+//! other in the order in which they were begun.
 
 use crate::graph::Graph;
 use crate::model::Model;

@@ -1,12 +1,17 @@
 //! Machine code of earlier runs, kept on disk by what it was made from.
 //!
-//! What enters: CUDA C, an architecture, a compiler. What leaves: a cubin. A file's name is the hash of all that decides its
-//! contents: text, options, NVRTC's version, headers' place. Invariants: a file that was cut off or altered is never used, for it carries its own
-//! hash and is made again; two processes may use one folder; and a folder that cannot be written costs time, never a result.
+//! What enters: CUDA C, an architecture, a compiler. What leaves: a cubin. A file's name is the hash of all
+//! that decides its contents: text, options, NVRTC's version, headers' place. Invariants: a file that was cut
+//! off or altered is never used, for it carries its own hash and is made again; two processes may use one
+//! folder; and a folder that cannot be written costs time, never a result.
 
+use super::Source;
 use super::nvrtc::{Nvrtc, NvrtcError};
 use crate::base::files::write_atomically;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The variable that names the folder; empty means that nothing is kept.
 pub const VARIABLE: &str = "GRADC_CACHE";
@@ -14,6 +19,9 @@ pub const VARIABLE: &str = "GRADC_CACHE";
 /// What every file begins with; another number where the form changes.
 const MAGIC: &[u8; 8] = b"gradcub1";
 const HASH_BYTES: usize = 32;
+
+/// Numbers of kernels, and their cubin.
+pub type Part = (Range<usize>, Vec<u8>);
 
 /// A folder of cubins.
 #[derive(Clone, Debug)]
@@ -55,6 +63,44 @@ impl Cache {
         Ok(cubin)
     }
 
+    /// Cubins of all parts of a source with the numbers of their kernels, made on as many threads as the
+    /// machine has; from the folder what is there, if there is a folder.
+    ///
+    /// # Errors
+    /// NVRTC refuses the text.
+    pub fn cubins(
+        cache: Option<&Cache>,
+        nvrtc: &Nvrtc,
+        source: &Source,
+        architecture: &str,
+    ) -> Result<Vec<Part>, NvrtcError> {
+        let parts = source.parts();
+        let made: Vec<OnceLock<Result<Vec<u8>, NvrtcError>>> =
+            parts.iter().map(|_| OnceLock::new()).collect();
+        let next = AtomicUsize::new(0);
+        let work = || {
+            while let Some((i, (_, text))) =
+                parts.iter().enumerate().nth(next.fetch_add(1, Ordering::Relaxed))
+            {
+                let cubin = match cache {
+                    Some(cache) => cache.cubin(nvrtc, text, architecture),
+                    None => nvrtc.compile(text, architecture).map(|compiled| compiled.cubin),
+                };
+                // Each number was given out once.
+                let _ = made[i].set(cubin);
+            }
+        };
+        let n_threads = std::thread::available_parallelism().map_or(1, usize::from).min(parts.len());
+        std::thread::scope(|scope| {
+            for _ in 1..n_threads {
+                scope.spawn(work);
+            }
+            work();
+        });
+        let made = made.into_iter().map(|cubin| cubin.into_inner().expect("all numbers were given out"));
+        parts.into_iter().zip(made).map(|((kernels, _), cubin)| Ok((kernels, cubin?))).collect()
+    }
+
     fn file(&self, key: &str) -> PathBuf {
         self.folder.join(format!("{key}.cubin"))
     }
@@ -87,6 +133,7 @@ fn key(version: (i32, i32), options: &[String], source: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Entry;
     use super::*;
 
     #[test]
@@ -141,6 +188,47 @@ mod tests {
         let cache = Cache::new(file.join("cache"));
         cache.put("k", b"content");
         assert_eq!(cache.get("k"), None);
+    }
+
+    #[test]
+    fn parts_are_the_whole_and_compile_apart() {
+        let one = Entry {
+            name: String::new(),
+            threads: 32,
+            shared_bytes: 0,
+            scratch_bytes: 0,
+            rows: 1.into(),
+            tile: 1,
+            parts: 1,
+            most_blocks: 1,
+        };
+        let kernels: Vec<Entry> = (0..20).map(|i| Entry { name: format!("k{i}"), ..one.clone() }).collect();
+        let shared = "__device__ float twice(float x) { return 2.0f * x; }".to_string();
+        let text = |i: usize| {
+            let comment = "// Long.\n".repeat(100);
+            format!(
+                "{comment}extern \"C\" __global__ void k{i}(float* x) {{ x[{i}] = twice(x[threadIdx.x]); }}\n"
+            )
+        };
+        let own: Vec<String> = (0..20).map(text).collect();
+        let source = Source { text: format!("{shared}\n{}", own.concat()), kernels, shared, own };
+        let parts = source.parts();
+        let numbers: Vec<usize> = parts.iter().flat_map(|(kernels, _)| kernels.clone()).collect();
+        assert_eq!(numbers, (0..source.kernels.len()).collect::<Vec<_>>());
+        assert!(parts.len() > 1, "{} kernels are one part", source.kernels.len());
+        for (kernels, text) in &parts {
+            assert!(kernels.clone().all(|i| text.contains(&format!("{}(", source.kernels[i].name))));
+        }
+        let Ok(nvrtc) = Nvrtc::find(None) else {
+            eprintln!("skipped: no NVRTC");
+            return;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::new(folder.path());
+        let first = Cache::cubins(Some(&cache), &nvrtc, &source, "sm_90").unwrap();
+        assert_eq!(first.len(), parts.len());
+        assert_eq!(Cache::cubins(Some(&cache), &nvrtc, &source, "sm_90").unwrap(), first);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), parts.len());
     }
 
     #[test]

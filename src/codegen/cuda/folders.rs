@@ -1,8 +1,9 @@
 //! Where CUDA's libraries lie on a machine.
 //!
-//! What enters: a folder that the user named, or nothing. What leaves: folders that may hold libraries, the likeliest first, and in them
-//! a library by its name. Libraries come with a toolkit or with Python's `nvidia-*` packages, which need neither a toolkit nor
-//! a GPU. Invariant: a folder that the user named is the only one that is searched. Nothing is loaded here.
+//! What enters: a folder that the user named, or nothing. What leaves: folders that may hold libraries, the
+//! likeliest first, and in them a library by its name. Libraries come with a toolkit or with Python's
+//! `nvidia-*` packages, which need neither a toolkit nor a GPU. Invariant: a folder that the user named is
+//! the only one that is searched. Nothing is loaded here.
 
 use std::path::{Path, PathBuf};
 

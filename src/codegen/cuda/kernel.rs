@@ -71,9 +71,10 @@ pub fn emit_all(kernels: &[Kernel], max_batch: i64, headings: &[Heading]) -> Sou
     }
     let mut parts = vec![preamble::OPENING.to_string(), preamble::helpers(&helpers)];
     parts.extend(functions.into_values());
-    parts.extend(texts);
     parts.retain(|part| !part.is_empty());
-    Source { text: parts.join("\n"), kernels: entries }
+    let shared = parts.join("\n");
+    let all: Vec<&str> = std::iter::once(&shared).chain(&texts).map(String::as_str).collect();
+    Source { text: all.join("\n"), kernels: entries, shared, own: texts }
 }
 
 /// Letters, digits and underscores.

@@ -1,8 +1,9 @@
 //! Kernels that are one matrix product, which a library of them can do as well.
 //!
-//! What enters: a kernel and a batch. What leaves: the product over all of the kernel's rows at once, as a call of a library that
-//! counts columns first (BLAS); or nothing, where it is none, or its matrices have no unit stride. Invariant: the call computes what the kernel does,
-//! but for the order of sums. Not here: calling anything.
+//! What enters: a kernel and a batch. What leaves: the product over all of the kernel's rows at once, as a
+//! call of a library that counts columns first (BLAS); or nothing, where it is none, or its matrices have no
+//! unit stride. Invariant: the call computes what the kernel does, but for the order of sums. Not here:
+//! calling anything.
 
 use crate::base::{DType, Dim};
 use crate::nest::{BufferRef, Gemm, Kernel, Matrix, TileOp};
@@ -147,8 +148,8 @@ impl Product {
         })
     }
 
-    /// Whether this is what the whole does from row `start` of the kernel's `rows` on. The rows are its own rows, its columns or its
-    /// places, or groups of as many each.
+    /// Whether this is what the whole does from row `start` of the kernel's `rows` on. The rows are its own
+    /// rows, its columns or its places, or groups of as many each.
     fn is_part_of(&self, whole: &Product, start: i64, rows: i64) -> bool {
         let sizes = |product: &Product| [product.m, product.n, product.count];
         let steps = [
@@ -171,7 +172,8 @@ impl Product {
     }
 
     fn call(self) -> Option<Call> {
-        // What a library counts by columns is the transpose: `outᵀ = rhsᵀ lhsᵀ`. Where `out` lies by columns, it is itself.
+        // What a library counts by columns is the transpose: `outᵀ = rhsᵀ lhsᵀ`. Where `out` lies by columns,
+        // it is itself.
         let (m, n, a, b, d) = if self.out.column == 1 {
             (self.n, self.m, self.rhs.flipped(), self.lhs.flipped(), self.out.flipped())
         } else {

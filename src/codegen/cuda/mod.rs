@@ -35,6 +35,7 @@ mod writer;
 
 use crate::base::Dim;
 use crate::plan::Plan;
+use std::ops::Range;
 
 /// CUDA C, and what it takes to launch its kernels.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -42,6 +43,29 @@ pub struct Source {
     pub text: String,
     /// One for each kernel of the plan, in its order.
     pub kernels: Vec<Entry>,
+    /// What all kernels need, and each kernel's own text: `text` is these, one after another.
+    shared: String,
+    own: Vec<String>,
+}
+
+impl Source {
+    /// Texts that can be compiled apart, and at the same time, with the numbers of their kernels. What is in a part depends on the text
+    /// alone, so that it is found again among what was compiled before.
+    pub fn parts(&self) -> Vec<(Range<usize>, String)> {
+        // A compilation takes some hundredths of a second, a kernel some tenths.
+        const BYTES: usize = 6000;
+        let (mut parts, mut begin, mut bytes) = (Vec::new(), 0, 0);
+        for (i, text) in self.own.iter().enumerate() {
+            bytes += text.len();
+            if bytes >= BYTES || i + 1 == self.own.len() {
+                let texts = std::iter::once(&self.shared).chain(&self.own[begin..=i]);
+                let texts: Vec<&str> = texts.map(String::as_str).collect();
+                parts.push((begin..i + 1, texts.join("\n")));
+                (begin, bytes) = (i + 1, 0);
+            }
+        }
+        parts
+    }
 }
 
 /// A launch of a kernel: `blocks(batch)` blocks of `threads` threads.

@@ -1,8 +1,9 @@
 //! NVRTC, NVIDIA's compiler of CUDA C, loaded where it lies; it needs no GPU.
 //!
-//! What enters: CUDA C as text, and an architecture (`sm_90`). What leaves: PTX, a cubin, and for each kernel its registers and
-//! spills. Invariants: the library that is called is the one whose path was found, and whatever is installed, the answer is a value
-//! and never a panic. Not here: a cache (`cache.rs`), running anything.
+//! What enters: CUDA C as text, and an architecture (`sm_90`). What leaves: PTX, a cubin, and for each kernel
+//! its registers and spills. Invariants: the library that is called is the one whose path was found, and
+//! whatever is installed, the answer is a value and never a panic. Not here: a cache (`cache.rs`), running
+//! anything.
 
 use super::folders;
 use libloading::Library;
@@ -103,7 +104,8 @@ impl Nvrtc {
     fn load(path: &Path) -> Result<Nvrtc, NvrtcError> {
         let unusable = |reason: String| NvrtcError::Unusable { path: path.to_path_buf(), reason };
         let open = |path: &Path| {
-            // SAFETY: loading NVIDIA's libraries runs their initialisers only, as in any program that is linked to them.
+            // SAFETY: loading NVIDIA's libraries runs their initialisers only, as in any program that is
+            // linked to them.
             unsafe { Library::new(path) }.map_err(|error| unusable(error.to_string()))
         };
         let mut libraries = Vec::new();
@@ -115,8 +117,8 @@ impl Nvrtc {
         let library = open(path)?;
         macro_rules! function {
             ($name:literal) => {{
-                // SAFETY: the function has this name and these types in all versions of `nvrtc.h`; the address stays good while the
-                // library is loaded, which the result holds.
+                // SAFETY: the function has this name and these types in all versions of `nvrtc.h`; the
+                // address stays good while the library is loaded, which the result holds.
                 unsafe { library.get(concat!($name, "\0").as_bytes()) }
                     .map(|symbol| *symbol)
                     .map_err(|error| unusable(error.to_string()))?
@@ -162,8 +164,8 @@ impl Nvrtc {
         include.join("cuda_runtime.h").is_file().then_some(include)
     }
 
-    /// What the compiler is told of `architecture` (`sm_90`), without the place of headers. Products and sums are fused only where the
-    /// text says so, as on the CPU.
+    /// What the compiler is told of `architecture` (`sm_90`), without the place of headers. Products and sums
+    /// are fused only where the text says so, as on the CPU.
     pub fn options(architecture: &str) -> Vec<String> {
         let architecture = format!("--gpu-architecture={architecture}");
         [&architecture, "--std=c++17", "--fmad=false", "--ptxas-options=-v"].map(String::from).to_vec()

@@ -267,11 +267,11 @@ fn by_thread(e: &mut Emitter, nest: &Nest) {
     e.w.close();
 }
 
-/// Writes what is done with a store at one index.
-pub type EachStore<'a> = dyn FnMut(&mut Emitter, &Store, &[String], &Body) + 'a;
-
 /// A nest of any stores as one thread's: the parallel axes as loops, in their order; `each` writes what is done at every index besides.
-pub fn sequential(e: &mut Emitter, nest: &Nest, each: &mut EachStore) {
+pub fn sequential<F>(e: &mut Emitter, nest: &Nest, each: &mut F)
+where
+    F: FnMut(&mut Emitter, &Store, &[String], &Body),
+{
     let (parallel, reducing) = split(nest);
     let mut index = vec![String::new(); nest.axes.len()];
     let around = parallel.iter().filter(|axis| open_loop(e, nest, **axis, &mut index)).count();

@@ -1,10 +1,11 @@
 //! Products by cuBLASLt, where it is on the machine.
 //!
-//! What enters: calls with addresses, a stream. What leaves: the products, handed to the stream. What the library makes of a call (its
-//! own first choice, without sums whose order is left to chance) is asked once, for each shape, type and alignment, and tried once before a step is taken down, for
-//! the first use of a kernel loads it, which no recording allows. Invariant: a call that cannot be made is not made, and the
-//! generated kernel is launched instead. Nothing is timed: the choice is a function of the call, the GPU and the library's version, so
-//! that the same machine gives the same bits in every run.
+//! What enters: calls with addresses, a stream. What leaves: the products, handed to the stream. What the
+//! library makes of a call (its own first choice, without sums whose order is left to chance) is asked once,
+//! for each shape, type and alignment, and tried once before a step is taken down, for the first use of a
+//! kernel loads it, which no recording allows. Invariant: a call that cannot be made is not made, and the
+//! generated kernel is launched instead. Nothing is timed: the choice is a function of the call, the GPU and
+//! the library's version, so that the same machine gives the same bits in every run.
 
 use super::device::{ALIGNMENT, Address, Region};
 use crate::base::DType;
@@ -17,13 +18,17 @@ use std::collections::HashMap;
 use std::ffi::c_void;
 use std::path::Path;
 
-/// Memory that a product may use beside its result, of each stream that computes. NVIDIA's advice for Hopper is twice as much.
+/// Memory that a product may use beside its result, of each stream that computes. NVIDIA's advice for Hopper
+/// is twice as much.
 pub const WORKSPACE_BYTES: u64 = 16 << 20;
+
+/// A call, and of how many bytes the addresses of its three matrices are multiples.
+type Key = (Call, [u32; 3]);
 
 pub struct Blas {
     handle: sys::cublasLtHandle_t,
-    /// By call and by the alignments of its three matrices; nothing where it cannot be made.
-    made: RefCell<HashMap<(Call, [u32; 3]), Option<Made>>>,
+    /// Nothing where a call cannot be made.
+    made: RefCell<HashMap<Key, Option<Made>>>,
 }
 
 /// What the library makes of a call.
@@ -106,8 +111,9 @@ impl Blas {
         let place = |factor: &Factor| address(factor, arguments).0 as *mut c_void;
         let (alpha, beta) = (1f32, if call.accumulate { 1f32 } else { 0f32 });
         let [a, b, d] = made.layouts;
-        // SAFETY: the descriptions are live and of this call; the addresses are of live allocations, in which `Call` keeps
-        // every element (it computes what the kernel does); the scalars are read before the call returns.
+        // SAFETY: the descriptions are live and of this call; the addresses are of live allocations, in which
+        // `Call` keeps every element (it computes what the kernel does); the scalars are read before the call
+        // returns.
         Some(unsafe {
             result::matmul(
                 self.handle,

@@ -1,9 +1,11 @@
 //! What running on a GPU asks of the machine: memory, copies, launches, and an order between them.
 //!
-//! What enters: addresses, kernels, bytes. What leaves: the same work done, later, in the order of its stream. There are several
-//! streams: one computes, some compute beside it what does not depend on each other, one brings the next batch meanwhile. Two things implement this: the driver (`driver.rs`), and for tests a mock
-//! that checks its callers and runs kernels by the nest interpreter (`mock.rs`). Invariant: what was handed over is done in
-//! the order of its stream; between streams, and to the host, only events say what is done.
+//! What enters: addresses, kernels, bytes. What leaves: the same work done, later, in the order of its
+//! stream. There are several streams: one computes, some compute beside it what does not depend on each
+//! other, one brings the next batch meanwhile. Two things implement this: the driver (`driver.rs`), and for
+//! tests a mock that checks its callers and runs kernels by the nest interpreter (`mock.rs`). Invariant: what
+//! was handed over is done in the order of its stream; between streams, and to the host, only events say what
+//! is done.
 
 use crate::codegen::cuda::library::Call;
 use crate::codegen::cuda::{Entry, Source};
@@ -140,14 +142,15 @@ pub trait Device {
         entry: &Entry,
         launch: &Launch,
     ) -> Result<(), DeviceError>;
-    /// Before a step is taken down that has this launch: a device may find out what it makes of its call. Nothing that the launch writes
-    /// is read before it is written again.
+    /// Before a step is taken down that has this launch: a device may find out what it makes of its call.
+    /// Nothing that the launch writes is read before it is written again.
     fn rehearse(&self, _launch: &Launch) {}
     /// Nothing will be read that is there now: for devices that check their callers.
     fn forget(&self, _region: Region) {}
 
-    /// Takes down what `work` hands to the computing streams, which is not done now. It begins and ends on `Compute`: what goes to
-    /// a side waits for an event of `Compute`, which waits for one of the side at the end.
+    /// Takes down what `work` hands to the computing streams, which is not done now. It begins and ends on
+    /// `Compute`: what goes to a side waits for an event of `Compute`, which waits for one of the side at the
+    /// end.
     ///
     /// # Errors
     /// Those of `work`, and work that cannot be taken down.
@@ -161,8 +164,8 @@ pub trait Device {
     /// Work has failed.
     fn run(&self, graph: &Self::Graph) -> Result<(), DeviceError>;
 
-    /// Hands over `n` pieces of work, one after another, on the computing stream, waits for them, and says how many seconds the device
-    /// took for each.
+    /// Hands over `n` pieces of work, one after another, on the computing stream, waits for them, and says
+    /// how many seconds the device took for each.
     ///
     /// # Errors
     /// Those of `piece`; work has failed.

@@ -1,13 +1,15 @@
 //! The GPU, by NVIDIA's driver.
 //!
-//! What enters: a GPU's number, and where NVRTC lies if the user says so. What leaves: a `Device`. The driver's library is looked up when it
-//! is asked for: where there is none, that is an error with words. Invariants: every call is made with the GPU's context
-//! current, whichever thread makes it; what is made here is destroyed here. Not here: an order of work (`session.rs`).
+//! What enters: a GPU's number, and where NVRTC lies if the user says so. What leaves: a `Device`. The
+//! driver's library is looked up when it is asked for: where there is none, that is an error with words.
+//! Invariants: every call is made with the GPU's context current, whichever thread makes it; what is made
+//! here is destroyed here. Not here: an order of work (`session.rs`).
 
 use super::blas::{Blas, WORKSPACE_BYTES};
 use super::device::{Address, Device, DeviceError, Launch, N_SIDES, Region, Stream};
+use super::handles::{Context, Event, Graph, Host, Module};
 use crate::codegen::cuda::cache::Cache;
-use crate::codegen::cuda::nvrtc::{Nvrtc, NvrtcError};
+use crate::codegen::cuda::nvrtc::Nvrtc;
 use crate::codegen::cuda::{Entry, Source};
 use crate::nest::Kernel;
 use cudarc::driver::result::{self, DriverError};
@@ -32,51 +34,6 @@ pub struct Driver {
     compute: sys::CUstream,
     copy: sys::CUstream,
     sides: Vec<sys::CUstream>,
-    context: Rc<Context>,
-}
-
-/// The GPU's primary context; given back when nothing uses it any more.
-struct Context {
-    device: sys::CUdevice,
-    context: sys::CUcontext,
-}
-
-impl Context {
-    fn current(&self) -> Result<(), DriverError> {
-        // SAFETY: the context is retained for as long as this lives.
-        unsafe { result::ctx::set_current(self.context) }
-    }
-}
-
-impl Drop for Context {
-    fn drop(&mut self) {
-        // SAFETY: it was retained once, in `Driver::open`. A context that has failed is given back all the same.
-        let _ = unsafe { result::primary_ctx::release(self.device) };
-    }
-}
-
-/// Loaded kernels.
-pub struct Module {
-    module: sys::CUmodule,
-    functions: Vec<sys::CUfunction>,
-    context: Rc<Context>,
-}
-
-/// Memory of the host that the driver keeps in its place.
-pub struct Host {
-    start: NonNull<u8>,
-    bytes: u64,
-    context: Rc<Context>,
-}
-
-pub struct Event {
-    event: sys::CUevent,
-    context: Rc<Context>,
-}
-
-pub struct Graph {
-    graph: sys::CUgraph,
-    executable: sys::CUgraphExec,
     context: Rc<Context>,
 }
 
@@ -191,8 +148,8 @@ impl Driver {
         Ok(Event { event, context: self.context.clone() })
     }
 
-    /// Floating-point operations a second at most, by the number of the GPU's units and their clock (a multiply-add counts 2), and
-    /// bytes a second that copying a large memory reads and writes.
+    /// Floating-point operations a second at most, by the number of the GPU's units and their clock (a
+    /// multiply-add counts 2), and bytes a second that copying a large memory reads and writes.
     ///
     /// # Errors
     /// The GPU has failed, or has not the memory for the copy.
@@ -208,7 +165,8 @@ impl Driver {
         };
         let n_units = attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
         let clock = attribute(Attribute::CU_DEVICE_ATTRIBUTE_CLOCK_RATE)?;
-        // CUDA C++ Programming Guide, arithmetic instructions: units of 7.x and 8.0 begin 64 multiply-adds a cycle, all others 128.
+        // CUDA C++ Programming Guide, arithmetic instructions: units of 7.x and 8.0 begin 64 multiply-adds a
+        // cycle, all others 128.
         let lanes = match self.architecture.as_str() {
             "sm_70" | "sm_72" | "sm_75" | "sm_80" => 64.0,
             _ => 128.0,
@@ -251,13 +209,6 @@ impl Driver {
             result::stream::synchronize(self.compute)
         }
     }
-
-    fn cubin(&self, source: &Source) -> Result<Vec<u8>, NvrtcError> {
-        match &self.cache {
-            Some(cache) => cache.cubin(&self.nvrtc, &source.text, &self.architecture),
-            None => Ok(self.nvrtc.compile(&source.text, &self.architecture)?.cubin),
-        }
-    }
 }
 
 impl Drop for Driver {
@@ -271,6 +222,28 @@ impl Drop for Driver {
             }
         }
     }
+}
+
+/// A kernel of a loaded module, allowed the shared memory that it takes.
+fn function(module: sys::CUmodule, entry: &Entry) -> Result<sys::CUfunction, DriverError> {
+    use sys::CUfunction_attribute_enum as Attribute;
+    let name = CString::new(entry.name.as_str()).expect("names are words");
+    // SAFETY: the module was just loaded.
+    let function = unsafe { result::module::get_function(module, name) }?;
+    // Asking for it also has the driver load the function, which it would else do at the first launch.
+    let most = Attribute::CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK;
+    // SAFETY: the function is of a loaded module.
+    if unsafe { result::function::get_function_attribute(function, most) }? < entry.threads as i32 {
+        return Err(DriverError(sys::CUresult::CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES));
+    }
+    // What every kernel may have without asking.
+    if entry.shared_bytes > 48 << 10 {
+        let shared = Attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+        let bytes = entry.shared_bytes as i32;
+        // SAFETY: as above.
+        unsafe { result::function::set_function_attribute(function, shared, bytes) }?;
+    }
+    Ok(function)
 }
 
 fn reason(error: DriverError) -> String {
@@ -299,7 +272,8 @@ impl Device for Driver {
     }
 
     fn free(&self, address: Address) {
-        // SAFETY: the address came from `allocate`; freeing waits for work that uses it. After a failure there is nothing to free.
+        // SAFETY: the address came from `allocate`; freeing waits for work that uses it. After a failure
+        // there is nothing to free.
         let _ = self.call("freeing memory", || unsafe { result::free_sync(address.0) });
     }
 
@@ -332,35 +306,22 @@ impl Device for Driver {
 
     fn load(&self, _kernels: &[Kernel], source: &Source) -> Result<Module, DeviceError> {
         let what = "compiling kernels";
-        let cubin = self.cubin(source).map_err(|error| DeviceError::Failed {
+        let cubins = Cache::cubins(self.cache.as_ref(), &self.nvrtc, source, &self.architecture);
+        let cubins = cubins.map_err(|error| DeviceError::Failed {
             device: self.name.clone(),
             what: what.into(),
             why: error.to_string(),
         })?;
         self.call("loading kernels", || {
-            // SAFETY: the image is a whole cubin, which says its own length.
-            let module = unsafe { result::module::load_data(cubin.as_ptr().cast()) }?;
-            let mut loaded = Module { module, functions: Vec::new(), context: self.context.clone() };
-            for entry in &source.kernels {
-                let name = CString::new(entry.name.as_str()).expect("names are words");
-                // SAFETY: the module was just loaded.
-                let function = unsafe { result::module::get_function(module, name) }?;
-                use sys::CUfunction_attribute_enum as Attribute;
-                // Asking for it also has the driver load the function, which it would else do at the first launch.
-                let most = Attribute::CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK;
-                // SAFETY: the function is of a loaded module.
-                if unsafe { result::function::get_function_attribute(function, most) }? < entry.threads as i32
-                {
-                    return Err(DriverError(sys::CUresult::CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES));
+            let mut loaded =
+                Module { modules: Vec::new(), functions: Vec::new(), context: self.context.clone() };
+            for (kernels, cubin) in cubins {
+                // SAFETY: the image is a whole cubin, which says its own length.
+                let module = unsafe { result::module::load_data(cubin.as_ptr().cast()) }?;
+                loaded.modules.push(module);
+                for entry in &source.kernels[kernels] {
+                    loaded.functions.push(function(module, entry)?);
                 }
-                // What every kernel may have without asking.
-                if entry.shared_bytes > 48 << 10 {
-                    let shared = Attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-                    let bytes = entry.shared_bytes as i32;
-                    // SAFETY: as above.
-                    unsafe { result::function::set_function_attribute(function, shared, bytes) }?;
-                }
-                loaded.functions.push(function);
             }
             Ok(loaded)
         })
@@ -378,7 +339,8 @@ impl Device for Driver {
     fn write(&self, to: Address, bytes: &[u8]) -> Result<(), DeviceError> {
         self.call("writing memory", || {
             self.wait_for_all()?;
-            // SAFETY: the bytes are of an allocation, and no work uses them now; the copy is over when the call returns.
+            // SAFETY: the bytes are of an allocation, and no work uses them now; the copy is over when the
+            // call returns.
             unsafe { result::memcpy_htod_sync(to.0, bytes) }
         })
     }
@@ -406,8 +368,8 @@ impl Device for Driver {
         assert!(at + from.bytes <= to.bytes, "bytes past the end of the host's memory");
         self.call("copying outputs", || {
             let bytes = from.bytes as usize;
-            // SAFETY: the place is inside of the memory, as was just seen; both ranges are live until the session has waited for the
-            // copy, and for as long as the graph that holds it.
+            // SAFETY: the place is inside of the memory, as was just seen; both ranges are live until the
+            // session has waited for the copy, and for as long as the graph that holds it.
             unsafe {
                 let place = to.start.as_ptr().add(at as usize).cast::<c_void>();
                 sys::cuMemcpyDtoHAsync_v2(place, from.address.0, bytes, self.compute).result()
@@ -447,8 +409,9 @@ impl Device for Driver {
         self.call(&entry.name, || {
             let (blocks, threads) = ((launch.blocks, 1, 1), (entry.threads, 1, 1));
             let function = module.functions[launch.kernel];
-            // SAFETY: the function is of a loaded module and has these parameters, as `codegen::cuda` says; the driver copies them
-            // before it returns. The addresses are of live allocations, which the session frees after all work.
+            // SAFETY: the function is of a loaded module and has these parameters, as `codegen::cuda` says;
+            // the driver copies them before it returns. The addresses are of live allocations, which the
+            // session frees after all work.
             unsafe {
                 result::launch_kernel(
                     function,
@@ -542,46 +505,5 @@ impl Device for Driver {
     fn synchronize(&self, event: &Event) -> Result<(), DeviceError> {
         // SAFETY: the event lives.
         self.call("a step", || unsafe { result::event::synchronize(event.event) })
-    }
-}
-
-// What a failed context cannot free any more is gone with it: the results of these calls say nothing new.
-
-impl Drop for Module {
-    fn drop(&mut self) {
-        if self.context.current().is_ok() {
-            // SAFETY: the module was loaded once, and its functions go with it.
-            let _ = unsafe { result::module::unload(self.module) };
-        }
-    }
-}
-
-impl Drop for Host {
-    fn drop(&mut self) {
-        if self.context.current().is_ok() {
-            // SAFETY: the memory came from `malloc_host`.
-            let _ = unsafe { result::free_host(self.start.as_ptr().cast()) };
-        }
-    }
-}
-
-impl Drop for Event {
-    fn drop(&mut self) {
-        if self.context.current().is_ok() {
-            // SAFETY: the event was made once.
-            let _ = unsafe { result::event::destroy(self.event) };
-        }
-    }
-}
-
-impl Drop for Graph {
-    fn drop(&mut self) {
-        if self.context.current().is_ok() {
-            // SAFETY: both were made once; a step that is under way keeps what it needs.
-            unsafe {
-                let _ = result::graph::exec_destroy(self.executable);
-                let _ = result::graph::destroy(self.graph);
-            }
-        }
     }
 }

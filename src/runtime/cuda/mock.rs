@@ -1,10 +1,11 @@
-//! A device for tests: memory that remembers what was written, kernels run by the nest interpreter, and the slowest order of work
-//! that the caller has allowed for.
+//! A device for tests: memory that remembers what was written, kernels run by the nest interpreter, and the
+//! slowest order of work that the caller has allowed for.
 //!
-//! What enters: what any device gets. What leaves: the same results; and faults: memory that is used after it was freed, before it was
-//! written or past its end, arguments of one launch that overlap, scratch that is too small, memory left behind. A stream that is late does nothing until
-//! somebody waits for it, one that is not does all at once, so that a missing wait shows as a wrong number in one of the two.
-//! Invariant: what the mock accepts does not depend on luck.
+//! What enters: what any device gets. What leaves: the same results; and faults: memory that is used after it
+//! was freed, before it was written or past its end, arguments of one launch that overlap, scratch that is
+//! too small, memory left behind. A stream that is late does nothing until somebody waits for it, one that is
+//! not does all at once, so that a missing wait shows as a wrong number in one of the two. Invariant: what
+//! the mock accepts does not depend on luck.
 
 use super::device::{ALIGNMENT, Address, Device, DeviceError, Launch, N_SIDES, Region, Stream};
 use crate::codegen::cpu::StepEnv;
@@ -107,7 +108,7 @@ impl Times {
 pub enum Work {
     CopyIn { from: Host, to: Region },
     CopyOut { from: Region, to: Host, at: u64 },
-    Launch { kernel: Rc<Kernel>, entry: Entry, launch: Launch },
+    Launch { kernel: Rc<Kernel>, entry: Box<Entry>, launch: Box<Launch> },
     Forget(Region),
     Record(Rc<Times>, u64),
     Wait(Rc<Times>, u64),
@@ -284,7 +285,7 @@ impl State {
                 let reads = |argument: &crate::nest::Argument| argument.access == ArgumentAccess::Read;
                 let apart = region.address.plus(region.bytes) <= other.address
                     || other.address.plus(other.bytes) <= region.address;
-                if !apart && !(reads(argument) && reads(other_argument)) {
+                if !(apart || reads(argument) && reads(other_argument)) {
                     return Err(format!("arguments {j} and {i} overlap, and one is written"));
                 }
             }
@@ -438,7 +439,8 @@ impl Device for Mock {
         launch: &Launch,
     ) -> Result<(), DeviceError> {
         self.log("launch");
-        let (kernel, entry, launch) = (module[launch.kernel].clone(), entry.clone(), launch.clone());
+        let (kernel, entry) = (module[launch.kernel].clone(), Box::new(entry.clone()));
+        let launch = Box::new(launch.clone());
         self.enqueue(stream, Work::Launch { kernel, entry, launch })
     }
 

@@ -1,18 +1,20 @@
 //! Programs on a device that share variables: what `runtime::Session` is for the CPU.
 //!
-//! What enters: plans, values, batches. What leaves: outputs and variables by name. A program's step, from its first kernel to the
-//! copy of its outputs, is taken down once for each batch size and handed over as one from then on; what varies from step to step
-//! (seed, step, the batch) lies in device memory. Two steps may be under way: each has a slot of its own, into which its batch is
-//! copied while the step before computes. Launches of a phase are dealt to lanes, streams that run side by side. Invariants: variables of one name are one storage; a steady step allocates
-//! nothing on the device; outputs are those of the last step that is over; a program that does not fit is refused before anything is allocated.
+//! What enters: plans, values, batches. What leaves: outputs and variables by name. A program's step, from
+//! its first kernel to the copy of its outputs, is taken down once for each batch size and handed over as one
+//! from then on; what varies from step to step (seed, step, the batch) lies in device memory. Two steps may
+//! be under way: each has a slot of its own, into which its batch is copied while the step before computes.
+//! Launches of a phase are dealt to lanes, streams that run side by side. Invariants: variables of one name
+//! are one storage; a steady step allocates nothing on the device; outputs are those of the last step that is
+//! over; a program that does not fit is refused before anything is allocated.
 
 use super::super::RuntimeError;
-use super::device::{ALIGNMENT, Address, Device, DeviceError, Launch, N_SIDES, Region, Stream};
+use super::device::{Address, Device, DeviceError, Launch, Region, Stream};
+use super::program::{N_SLOTS, Program, Sizes, aligned};
 use crate::base::DType;
 use crate::base::stopwatch::timed;
 use crate::codegen::cpu::StepEnv;
-use crate::codegen::cuda::library::call;
-use crate::codegen::cuda::{Entry, emit};
+use crate::codegen::cuda::emit;
 use crate::plan::{BufferId, Place, Plan};
 use smol_str::SmolStr;
 use std::collections::HashMap;
@@ -21,64 +23,9 @@ use std::collections::HashMap;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ProgramId(usize);
 
-/// Steps of a program that may be under way.
-const N_SLOTS: usize = 2;
-
-/// Launches of a phase that run side by side.
-const N_LANES: usize = 1 + N_SIDES as usize;
-
-/// Bytes of a `StepEnv`, and of its place at a slot's begin.
-const ENV_BYTES: u64 = size_of::<StepEnv>() as u64;
-
 struct Variable {
     dtype: DType,
     region: Region,
-}
-
-/// What a step brings and takes away, in places of its own.
-struct Slot<D: Device> {
-    /// What the host writes, and the same on the device: a `StepEnv`, then the inputs.
-    staged: D::Host,
-    input: Region,
-    /// Outputs.
-    results: D::Host,
-    copied: D::Event,
-    done: D::Event,
-    /// Of the step that used it last.
-    batch: i64,
-}
-
-struct Program<D: Device> {
-    plan: Plan,
-    module: D::Module,
-    entries: Vec<Entry>,
-    inputs: Vec<BufferId>,
-    input_names: Vec<SmolStr>,
-    arena: Region,
-    /// As much for each lane.
-    scratch: Region,
-    lane_scratch: u64,
-    /// Where the lanes of a phase part, and where each of the sides ends.
-    fork: D::Event,
-    joins: Vec<D::Event>,
-    slots: Vec<Slot<D>>,
-    recorded: Vec<Recorded<D>>,
-    n_begun: usize,
-    n_over: usize,
-    /// Outputs of the last step that is over, one after another.
-    outputs: Vec<Vec<u8>>,
-}
-
-/// A step at one batch size.
-struct Recorded<D: Device> {
-    batch: i64,
-    /// Of each input, from the slot's begin.
-    inputs: Vec<Region>,
-    input_bytes: u64,
-    /// Of each output: where from, and its place among the results.
-    outputs: Vec<(Region, u64)>,
-    /// One for each slot.
-    graphs: Vec<Option<D::Graph>>,
 }
 
 pub struct Session<D: Device> {
@@ -105,7 +52,8 @@ impl<D: Device> Session<D> {
     /// Compiles a plan and reserves its memory. Variables that are new are zero.
     ///
     /// # Errors
-    /// The plan does not fit into the device's memory, disagrees with another about a variable, or cannot be compiled.
+    /// The plan does not fit into the device's memory, disagrees with another about a variable, or cannot be
+    /// compiled.
     pub fn add(&mut self, plan: Plan) -> Result<ProgramId, DeviceError> {
         let source = timed("cuda", || emit(&plan));
         let sizes = Sizes::of(&plan, &source.kernels)?;
@@ -138,37 +86,8 @@ impl<D: Device> Session<D> {
             self.variables.insert(name, Variable { dtype, region: Region { address, bytes } });
             address = address.plus(aligned(bytes));
         }
-        let mut slots = Vec::with_capacity(N_SLOTS);
-        for input in &own[3..] {
-            slots.push(Slot {
-                staged: self.device.host(sizes.input)?,
-                input: *input,
-                results: self.device.host(sizes.results)?,
-                copied: self.device.event()?,
-                done: self.device.event()?,
-                batch: 0,
-            });
-        }
-        let is_input = |id: &BufferId| plan.buffers[id.0 as usize].place == Place::Input;
-        let inputs: Vec<BufferId> = (0..plan.buffers.len() as u32).map(BufferId).filter(is_input).collect();
-        let input_names = inputs.iter().map(|id| plan.buffers[id.0 as usize].name.clone()).collect();
-        self.programs.push(Program {
-            module,
-            entries: source.kernels,
-            inputs,
-            input_names,
-            arena: own[1],
-            scratch: own[2],
-            lane_scratch: sizes.lane_scratch,
-            fork: self.device.event()?,
-            joins: (0..N_SIDES).map(|_| self.device.event()).collect::<Result<_, _>>()?,
-            slots,
-            recorded: Vec::new(),
-            n_begun: 0,
-            n_over: 0,
-            outputs: vec![Vec::new(); plan.outputs.len()],
-            plan,
-        });
+        let loaded = (module, source.kernels);
+        self.programs.push(Program::new(&self.device, plan, loaded, &own[1..], &sizes)?);
         Ok(ProgramId(self.programs.len() - 1))
     }
 
@@ -211,8 +130,8 @@ impl<D: Device> Session<D> {
         variables + self.programs.iter().map(of_program).sum::<u64>()
     }
 
-    /// Hands a step over `batch` examples to the device. Inputs are native bytes, row-major, in the order of `inputs`; they may
-    /// change when this returns.
+    /// Hands a step over `batch` examples to the device. Inputs are native bytes, row-major, in the order of
+    /// `inputs`; they may change when this returns.
     ///
     /// # Errors
     /// The device has failed, in this step or one before.
@@ -226,7 +145,7 @@ impl<D: Device> Session<D> {
         env: StepEnv,
         inputs: &[&[u8]],
     ) -> Result<(), DeviceError> {
-        let (device, variables) = (&self.device, &self.variables);
+        let (device, variable) = (&self.device, |name: &SmolStr| self.variables[name].region);
         let program = &mut self.programs[program.0];
         let batch = batch as i64;
         assert!(
@@ -237,7 +156,7 @@ impl<D: Device> Session<D> {
         let recorded = program.recorded(batch);
         let which = program.n_begun % N_SLOTS;
         if program.recorded[recorded].graphs[which].is_none() {
-            let graph = program.record(device, variables, recorded, which)?;
+            let graph = program.record(device, &variable, recorded, which)?;
             program.recorded[recorded].graphs[which] = Some(graph);
         }
         // The slot's last step may still be reading it.
@@ -265,8 +184,8 @@ impl<D: Device> Session<D> {
         Ok(())
     }
 
-    /// How many seconds the device takes for each launch of a step, all phases counted through: the least of `n_steps` steps over one
-    /// batch, launched one by one. Variables change as in so many steps.
+    /// How many seconds the device takes for each launch of a step, all phases counted through: the least of
+    /// `n_steps` steps over one batch, launched one by one. Variables change as in so many steps.
     ///
     /// # Errors
     /// The device has failed.
@@ -282,11 +201,11 @@ impl<D: Device> Session<D> {
         n_steps: usize,
     ) -> Result<Vec<f64>, DeviceError> {
         self.finish(program, 0)?;
-        let (device, variables) = (&self.device, &self.variables);
+        let (device, variable) = (&self.device, |name: &SmolStr| self.variables[name].region);
         let program = &mut self.programs[program.0];
         let recorded = program.recorded(batch as i64);
         program.stage(device, recorded, 0, env, inputs)?;
-        let launches = program.launches(variables, &program.recorded[recorded], &program.slots[0]);
+        let launches = program.launches(&variable, &program.recorded[recorded], &program.slots[0]);
         program.rehearse(device, &launches);
         let launches: Vec<Launch> = launches.into_iter().flatten().map(|(_, launch)| launch).collect();
         let mut least = vec![f64::INFINITY; launches.len()];
@@ -319,7 +238,8 @@ impl<D: Device> Session<D> {
         Ok(Some(bytes))
     }
 
-    /// Gives a variable its value, after all steps that were begun; one that no program has is kept for those to come.
+    /// Gives a variable its value, after all steps that were begun; one that no program has is kept for those
+    /// to come.
     ///
     /// # Errors
     /// Another type or number of elements than programs expect; no memory; the device has failed.
@@ -347,206 +267,6 @@ impl<D: Device> Drop for Session<D> {
         }
         self.allocated.iter().for_each(|address| self.device.free(*address));
     }
-}
-
-impl<D: Device> Program<D> {
-    /// Waits for the earliest step that is under way, and takes its outputs.
-    fn end_one(&mut self, device: &D) -> Result<(), DeviceError> {
-        let slot = &self.slots[self.n_over % N_SLOTS];
-        device.synchronize(&slot.done)?;
-        let recorded = self.recorded.iter().find(|recorded| recorded.batch == slot.batch);
-        let recorded = recorded.expect("a batch size is kept while its steps are under way");
-        for (output, (from, at)) in self.outputs.iter_mut().zip(&recorded.outputs) {
-            output.resize(from.bytes as usize, 0);
-            device.take(&slot.results, *at, output);
-        }
-        self.n_over += 1;
-        Ok(())
-    }
-
-    /// The places of a batch size, made if they are not there.
-    fn recorded(&mut self, batch: i64) -> usize {
-        // A run has one full batch and one last, short one; more sizes than a few are somebody's experiment.
-        const MOST: usize = 8;
-        if let Some(known) = self.recorded.iter().position(|recorded| recorded.batch == batch) {
-            return known;
-        }
-        let in_use = |recorded: &Recorded<D>| self.slots.iter().any(|slot| slot.batch == recorded.batch);
-        if self.recorded.len() >= MOST
-            && let Some(unused) = self.recorded.iter().position(|recorded| !in_use(recorded))
-        {
-            self.recorded.remove(unused);
-        }
-        let bytes = |id: BufferId| self.plan.buffer_bytes(id, batch).expect("the greatest batch has a size");
-        let mut end = ENV_BYTES;
-        let mut inputs = Vec::with_capacity(self.inputs.len());
-        for id in &self.inputs {
-            let begin = end.next_multiple_of(ALIGNMENT);
-            inputs.push(Region { address: Address(begin), bytes: bytes(*id) });
-            end = begin + bytes(*id);
-        }
-        let (input_bytes, mut end) = (end, 0u64);
-        let mut outputs = Vec::with_capacity(self.plan.outputs.len());
-        for (_, id) in &self.plan.outputs {
-            let Place::Arena { offset } = self.plan.buffers[id.0 as usize].place else {
-                unreachable!("outputs lie in the arena")
-            };
-            let begin = end.next_multiple_of(ALIGNMENT);
-            outputs.push((Region { address: self.arena.address.plus(offset), bytes: bytes(*id) }, begin));
-            end = begin + bytes(*id);
-        }
-        let graphs = (0..N_SLOTS).map(|_| None).collect();
-        self.recorded.push(Recorded { batch, inputs, input_bytes, outputs, graphs });
-        self.recorded.len() - 1
-    }
-
-    /// What a step of a batch size launches, in order, its batch in a slot; of each launch its lane.
-    fn launches(
-        &self,
-        variables: &HashMap<SmolStr, Variable>,
-        recorded: &Recorded<D>,
-        slot: &Slot<D>,
-    ) -> Vec<Vec<(usize, Launch)>> {
-        let batch = recorded.batch;
-        let env = Region { bytes: ENV_BYTES, ..slot.input };
-        let region = |id: &BufferId| {
-            let buffer = &self.plan.buffers[id.0 as usize];
-            let bytes = || self.plan.buffer_bytes(*id, batch).expect("the greatest batch has a size");
-            match buffer.place {
-                Place::Arena { offset } => {
-                    Region { address: self.arena.address.plus(offset), bytes: bytes() }
-                }
-                Place::Variable => variables[&buffer.name].region,
-                Place::Input => {
-                    let input = self.inputs.iter().position(|i| i == id).expect("it is in the list");
-                    let place = recorded.inputs[input];
-                    Region { address: slot.input.address.plus(place.address.0), bytes: place.bytes }
-                }
-            }
-        };
-        let launch = |(i, launch): (usize, &crate::plan::Launch)| {
-            let (lane, entry) = (i % N_LANES, &self.entries[launch.kernel]);
-            let blocks = entry.blocks(batch);
-            let arguments = launch.arguments.iter().map(region).collect();
-            let bytes = entry.scratch_bytes * u64::from(blocks);
-            // A lane that needs none may be one that has none.
-            let begin = if bytes > 0 { lane as u64 * self.lane_scratch } else { 0 };
-            let scratch = Region { address: self.scratch.address.plus(begin), bytes };
-            let call = call(&self.plan.kernels[launch.kernel], batch);
-            (lane, Launch { kernel: launch.kernel, blocks, arguments, scratch, batch, env, call })
-        };
-        self.plan.phases.iter().map(|phase| phase.iter().enumerate().map(launch).collect()).collect()
-    }
-
-    fn launch(&self, device: &D, stream: Stream, launch: &Launch) -> Result<(), DeviceError> {
-        device.launch(stream, &self.module, &self.entries[launch.kernel], launch)
-    }
-
-    /// Hands over a phase: each lane in its order, all of them after what was before, and before what comes behind.
-    fn phase(&self, device: &D, launches: &[(usize, Launch)]) -> Result<(), DeviceError> {
-        let n_sides = launches.len().min(N_LANES).saturating_sub(1);
-        let side = |i: usize| Stream::Side(i as u8);
-        if n_sides > 0 {
-            device.record(&self.fork, Stream::Compute)?;
-            (0..n_sides).try_for_each(|i| device.wait(side(i), &self.fork))?;
-        }
-        for (lane, launch) in launches {
-            let stream = if *lane == 0 { Stream::Compute } else { side(lane - 1) };
-            self.launch(device, stream, launch)?;
-        }
-        for (i, join) in self.joins[..n_sides].iter().enumerate() {
-            device.record(join, side(i))?;
-            device.wait(Stream::Compute, join)?;
-        }
-        Ok(())
-    }
-
-    /// Between steps nothing in the arena counts, so that products into it can be tried; a variable does.
-    fn rehearse(&self, device: &D, launches: &[Vec<(usize, Launch)>]) {
-        let arena = self.arena.address..self.arena.address.plus(self.arena.bytes);
-        for (_, launch) in launches.iter().flatten() {
-            if launch.call.as_ref().is_some_and(|c| arena.contains(&launch.arguments[c.d.argument].address)) {
-                device.rehearse(launch);
-            }
-        }
-    }
-
-    /// Takes down a step of a batch size in a slot.
-    fn record(
-        &self,
-        device: &D,
-        variables: &HashMap<SmolStr, Variable>,
-        recorded: usize,
-        slot: usize,
-    ) -> Result<D::Graph, DeviceError> {
-        let (recorded, slot) = (&self.recorded[recorded], &self.slots[slot]);
-        let launches = self.launches(variables, recorded, slot);
-        self.rehearse(device, &launches);
-        device.record_graph(&mut || {
-            device.forget(self.arena);
-            launches.iter().try_for_each(|phase| self.phase(device, phase))?;
-            let mut outputs = recorded.outputs.iter();
-            outputs.try_for_each(|(from, at)| device.copy_out(*from, &slot.results, *at))
-        })
-    }
-
-    /// Brings a batch into a slot, for the computing stream.
-    fn stage(
-        &self,
-        device: &D,
-        recorded: usize,
-        slot: usize,
-        env: StepEnv,
-        inputs: &[&[u8]],
-    ) -> Result<(), DeviceError> {
-        let (recorded, slot) = (&self.recorded[recorded], &self.slots[slot]);
-        assert_eq!(inputs.len(), recorded.inputs.len(), "a program takes all its inputs");
-        device.put(&slot.staged, 0, &[env.seed.to_ne_bytes(), env.step.to_ne_bytes()].concat());
-        for ((bytes, place), name) in inputs.iter().zip(&recorded.inputs).zip(&self.input_names) {
-            assert_eq!(bytes.len() as u64, place.bytes, "bytes of the input {name}");
-            device.put(&slot.staged, place.address.0, bytes);
-        }
-        device.copy_in(&slot.staged, Region { bytes: recorded.input_bytes, ..slot.input })?;
-        device.record(&slot.copied, Stream::Copy)?;
-        device.wait(Stream::Compute, &slot.copied)
-    }
-}
-
-/// What a program needs besides variables and its arena, at any batch up to the greatest.
-struct Sizes {
-    lane_scratch: u64,
-    n_lanes: u64,
-    /// Of a slot.
-    input: u64,
-    results: u64,
-}
-
-impl Sizes {
-    fn of(plan: &Plan, entries: &[Entry]) -> Result<Sizes, DeviceError> {
-        let all = |ids: Vec<BufferId>, begin: u64| {
-            ids.into_iter().try_fold(begin, |end, id| {
-                let bytes = plan.greatest_bytes(id).and_then(|bytes| bytes.checked_add(end + ALIGNMENT));
-                bytes.ok_or_else(|| DeviceError::TooLarge(plan.buffers[id.0 as usize].name.to_string()))
-            })
-        };
-        let is_input = |id: &BufferId| plan.buffers[id.0 as usize].place == Place::Input;
-        let input = all((0..plan.buffers.len() as u32).map(BufferId).filter(is_input).collect(), ENV_BYTES)?;
-        let results = all(plan.outputs.iter().map(|(_, id)| *id).collect(), 0)?;
-        // Blocks need not grow with the batch where rows shrink.
-        let scratch = |entry: &Entry| {
-            let blocks = (0..=plan.max_batch).map(|batch| entry.blocks(batch)).max().unwrap_or(1);
-            entry.scratch_bytes.saturating_mul(u64::from(blocks))
-        };
-        let needy = entries.iter().filter(|entry| entry.scratch_bytes > 0);
-        let lane_scratch = aligned(needy.map(scratch).max().unwrap_or(0));
-        let n_lanes = plan.phases.iter().map(Vec::len).max().unwrap_or(0).min(N_LANES) as u64;
-        Ok(Sizes { lane_scratch, n_lanes, input, results })
-    }
-}
-
-/// The next multiple of `ALIGNMENT`; what has none is more than there is anyway.
-fn aligned(bytes: u64) -> u64 {
-    bytes.checked_next_multiple_of(ALIGNMENT).unwrap_or(u64::MAX)
 }
 
 /// Whether a variable is what another program, or a new value, says.

@@ -1,8 +1,9 @@
 //! Where the time of a step goes on a GPU: each launch by itself, and the step as one.
 //!
-//! What enters: a trainer whose engine runs on a device. What leaves: a `Profile` with one number a launch, the least of some steps, and
-//! the time of a step that is handed over whole. Launched one by one, small kernels take longer than inside of a whole step, so that the sum may be more
-//! than the step. Not here: ops inside of kernels, which a GPU does not tell apart.
+//! What enters: a trainer whose engine runs on a device. What leaves: a `Profile` with one number a launch,
+//! the least of some steps, and the time of a step that is handed over whole. Launched one by one, small
+//! kernels take longer than inside of a whole step, so that the sum may be more than the step. Not here: ops
+//! inside of kernels, which a GPU does not tell apart.
 
 use super::profile::{LaunchTime, Profile};
 use super::{Inputs, Program, TrainError, Trainer};
@@ -11,7 +12,8 @@ use crate::train::accelerated::Accelerated;
 use crate::train::batches::gathered;
 
 impl<D: Device> Trainer<'_, Accelerated<'_, D>> {
-    /// Times the launches of training steps for some `seconds`, and then whole steps; the latter's time, in seconds, is the second value.
+    /// Times the launches of training steps for some `seconds`, and then whole steps; the latter's time, in
+    /// seconds, is the second value.
     ///
     /// # Errors
     /// The data lack a field the model reads; the device has failed.

@@ -69,3 +69,24 @@ def table(header, rows):
     """Lines of a table; the first column is text, the others numbers."""
     lines = ["| " + " | ".join(header) + " |", "|---|" + "---:|" * (len(header) - 1)]
     return lines + ["| " + " | ".join(row) + " |" for row in rows] + [""]
+
+
+def section(path, name):
+    """Lines of a file's section that another benchmark wrote, its marks included; none if there is none."""
+    text = open(path).read() if os.path.exists(path) else ""
+    begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    if begin not in text or end not in text:
+        return []
+    return [begin, text.split(begin)[1].split(end)[0].strip(), end]
+
+
+def replace_section(path, name, lines):
+    """Puts lines into a section of a file, at its end if there is none; the rest stays."""
+    text = open(path).read() if os.path.exists(path) else ""
+    old = "\n".join(section(path, name))
+    new = "\n".join([f"<!-- {name} -->", "\n".join(lines).strip(), f"<!-- end of {name} -->"])
+    begin, _, rest = text.partition(f"<!-- {name} -->") if old else (text.rstrip() + "\n\n", "", "")
+    after = rest.partition(f"<!-- end of {name} -->")[2] if old else "\n"
+    with open(f"{path}.new", "w") as file:
+        file.write((begin + new + after).lstrip("\n"))
+    os.replace(f"{path}.new", path)

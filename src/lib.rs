@@ -112,7 +112,7 @@ pub fn lower(graph: &Graph) -> Graph {
 
 /// Kernels, their order and their memory, for batches of at most `max_batch` examples.
 pub fn plan(graph: &Graph, max_batch: i64) -> plan::Plan {
-    plan::plan(graph, &plan::Options { max_batch })
+    plan::plan(graph, &plan::Options::new(max_batch, plan::Target::Cpu))
 }
 
 /// Everything that is needed to train: the model on an engine, its data, initial parameters.

@@ -5,6 +5,7 @@
 //! variable, a limit that gains nothing on a deep network, a refusal that does not say by how much.
 
 use gradc::model::Model;
+use gradc::plan::Target;
 use gradc::train::compiled::Compiled;
 use gradc::train::data::Data;
 use gradc::train::engine::Program;
@@ -92,7 +93,7 @@ fn train(model: &Model, limit: Option<u64>) -> (Vec<u32>, Vec<(String, Vec<u32>)
 fn a_limit_is_kept_and_changes_no_bit() {
     for (name, text, share) in MODELS {
         let model = model(text);
-        let whole = plan_of(&model, Program::Train).peak_bytes(2);
+        let whole = plan_of(&model, Program::Train, Target::Cpu).peak_bytes(2);
         let expected = train(&model, None);
         let mut least = whole;
         for percent in [95, 85, 75, 65, 55] {

@@ -6,6 +6,7 @@
 
 use gradc::base::Precision;
 use gradc::model::Model;
+use gradc::plan::Target;
 use gradc::train::compiled::Compiled;
 use gradc::train::data::Data;
 use gradc::train::engine::{Engine, Program};
@@ -91,7 +92,7 @@ fn losses_stay_within_a_percent_of_those_in_f32() {
 
 #[test]
 fn less_lies_in_memory_between_forward_and_backward_pass() {
-    let bytes = |precision| plan_of(&model(TRANSFORMER, precision), Program::Train);
+    let bytes = |precision| plan_of(&model(TRANSFORMER, precision), Program::Train, Target::Cpu);
     let (full, short) = (bytes("f32"), bytes("bf16"));
     assert_eq!(short.variable_bytes(), full.variable_bytes(), "weights are f32");
     let whole = |plan: &gradc::plan::Plan| plan.arena_bytes + plan.scratch_bytes();

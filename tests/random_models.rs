@@ -238,7 +238,7 @@ fn answered(bytes: &[u8]) -> Result<(), TestCaseError> {
             let verified = gradc::graph::verify::verify(&graph);
             prop_assert!(verified.is_ok(), "accepted, but {verified:?}");
             if graph.len() < 3000 {
-                gradc::plan::plan(&graph, &gradc::plan::Options { max_batch: model.settings.batch as i64 });
+                gradc::plan(&graph, model.settings.batch as i64);
             }
         }
     }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Times the steady training step of a workload in a peer framework, from gradc's own first weights and batches.
 
-usage: steps.py torch|torch-compile|jax|tensorflow|tensorflow-xla WORKLOAD FIRST.safetensors [--threads N] [--seconds S]
+usage: steps.py torch|torch-compile|torch-cuda|torch-cuda-compile|jax|tensorflow|tensorflow-xla WORKLOAD FIRST.safetensors [--threads N] [--seconds S]
 FIRST.safetensors is what `gradc bench WORKLOAD.model --record` wrote: the first steps' weights, batches and losses.
 The first steps are held against gradc's losses; then further steps over the same batches are timed, in up to 20 groups.
 Prints one JSON object; `first_step_s` counts from the start of the process.
@@ -15,7 +15,7 @@ import time
 N_GROUPS = 20
 
 parser = argparse.ArgumentParser()
-parser.add_argument("framework", choices=["torch", "torch-compile", "jax", "tensorflow", "tensorflow-xla"])
+parser.add_argument("framework", choices=["torch", "torch-compile", "torch-cuda", "torch-cuda-compile", "jax", "tensorflow", "tensorflow-xla"])
 parser.add_argument("workload")
 parser.add_argument("first")
 parser.add_argument("--threads", type=int, default=os.cpu_count())
@@ -52,7 +52,7 @@ def trainer(before, batches):
     """A function of the step's number that takes the step and gives its loss, and one that waits for it."""
     if arguments.framework.startswith("torch"):
         import torch_steps as peer
-        variant = arguments.framework == "torch-compile"
+        variant = (arguments.framework.endswith("compile"), "cuda" if "cuda" in arguments.framework else "cpu")
     elif arguments.framework == "jax":
         import jax_steps as peer
         variant = None

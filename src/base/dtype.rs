@@ -57,6 +57,33 @@ impl DType {
     pub fn is_float(self) -> bool {
         matches!(self, DType::F32 | DType::BF16)
     }
+
+    /// The numbers in native bytes; of bools 0 and 1.
+    pub fn decode(self, bytes: &[u8]) -> Vec<f64> {
+        let four = |b: &[u8]| [b[0], b[1], b[2], b[3]];
+        match self {
+            DType::F32 => bytes.chunks_exact(4).map(|b| f64::from(f32::from_ne_bytes(four(b)))).collect(),
+            DType::BF16 => {
+                let two = bytes.chunks_exact(2).map(|b| u16::from_ne_bytes([b[0], b[1]]));
+                two.map(|bits| super::bf16::from_bits(bits).into()).collect()
+            }
+            DType::I32 => bytes.chunks_exact(4).map(|b| f64::from(i32::from_ne_bytes(four(b)))).collect(),
+            DType::U8 | DType::Bool => bytes.iter().map(|b| f64::from(*b)).collect(),
+        }
+    }
+
+    /// Numbers as native bytes, each as `convert` says.
+    pub fn encode(self, values: &[f64]) -> Vec<u8> {
+        match self {
+            DType::F32 => values.iter().flat_map(|v| (*v as f32).to_ne_bytes()).collect(),
+            DType::BF16 => {
+                values.iter().flat_map(|v| super::bf16::to_bits(*v as f32).to_ne_bytes()).collect()
+            }
+            DType::I32 => values.iter().flat_map(|v| (*v as i32).to_ne_bytes()).collect(),
+            DType::U8 => values.iter().map(|v| *v as u8).collect(),
+            DType::Bool => values.iter().map(|v| u8::from(*v != 0.0)).collect(),
+        }
+    }
 }
 
 impl fmt::Display for DType {

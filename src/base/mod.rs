@@ -6,6 +6,7 @@
 pub mod bf16;
 mod dim;
 mod dtype;
+pub mod files;
 pub mod hash;
 mod kinds;
 pub mod philox;

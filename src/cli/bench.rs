@@ -1,10 +1,11 @@
 //! `gradc bench FILE`: how fast a model compiles and trains here, or what its first steps are, for a twin elsewhere.
 
+use super::devices::{DeviceArguments, Ready};
+use super::format;
 use super::memory::MemoryLimit;
 use super::output::{Failure, say};
 use super::project::{ModelArguments, Project, n_parameters};
 use super::stages::TimePasses;
-use super::{devices, format};
 use crate::base::stopwatch::timed;
 use crate::train::engine::Program;
 use crate::train::run::Trainer;
@@ -30,9 +31,8 @@ pub struct Arguments {
     /// Measure nothing; write the first steps' data, variables and losses to this file (`--steps` says how many)
     #[arg(long, value_name = "FILE.safetensors", conflicts_with = "program")]
     record: Option<PathBuf>,
-    /// What to run on
-    #[arg(long, default_value = super::devices::DEFAULT)]
-    device: String,
+    #[command(flatten)]
+    device: DeviceArguments,
 }
 
 /// A model's programs, as the command line names them.
@@ -65,9 +65,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         Measured::Eval => Program::Eval,
         Measured::Predict => Program::Predict,
     };
-    let (engine, cost) =
-        devices::engine(&arguments.device, model, program, project.threads, arguments.memory)?;
-    let (n_threads, memory, flops) = (project.threads, cost.peak_bytes, cost.flops);
+    let Ready { engine, cost, on } =
+        arguments.device.engine_within(model, program, project.threads, arguments.memory)?;
+    let (memory, flops) = (cost.peak_bytes, cost.flops);
     let mut trainer = Trainer::new(model, engine, data, None);
     if let Some(path) = &arguments.record {
         return Ok(trainer.record(path)?);
@@ -82,7 +82,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let first_step_ms = first_step.as_secs_f64() * 1e3;
     if arguments.model.json {
         return say(json!({
-            "name": model.name, "threads": n_threads, "batch": model.settings.batch,
+            "name": model.name, "on": on, "threads": project.threads, "batch": model.settings.batch,
             "ready_ms": to_first_step * 1e3, "first_step_ms": first_step_ms, "data_ms": data_ready.as_secs_f64() * 1e3,
             "parameters": n_parameters(model), "flops": flops, "peak_bytes": memory, "steps": n_steps,
             "ms_min": least * 1e3, "ms_median": median * 1e3, "gflop_per_s": gflops,
@@ -91,7 +91,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         .to_string());
     }
     say(format!(
-        "{} · batch {} · {n_threads} threads\n\
+        "{} · batch {} · {on}\n\
          text to first step  {} until it begins, {} until it is done\n\
          parameters          {}\n\
          work a step         {:.3} MFLOP\n\

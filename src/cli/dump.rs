@@ -1,8 +1,11 @@
 //! `gradc dump FILE --after STAGE`: the compiler's text forms, one for each stage.
 
+use super::devices::{CudaPath, TargetArgument};
 use super::output::{Failure, report, say};
 use super::project::{ModelArguments, Project};
+use crate::codegen::cuda::emit;
 use crate::graph::text::print;
+use crate::plan::Target;
 use crate::train::engine::{Program, graph};
 use crate::train::planned::plan_of;
 use crate::{autodiff, passes};
@@ -13,12 +16,20 @@ use gradc_dsl::SourceMap;
 pub struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
-    /// syntax, graph, grad, the name of a pass, optimized, plan, nest or clif
+    /// syntax, graph, grad, the name of a pass, optimized, plan, nest, clif, cuda or ptx
     #[arg(long, default_value = "graph")]
     after: String,
     /// Which of the model's programs
     #[arg(long, value_enum, default_value = "train")]
     program: Which,
+    /// The kind of machine that a plan is for
+    #[arg(long, value_enum, default_value = "cpu")]
+    target: TargetArgument,
+    /// The GPU that PTX is made for
+    #[arg(long, value_name = "sm_NN", default_value = "sm_90")]
+    architecture: String,
+    #[command(flatten)]
+    cuda: CudaPath,
     /// Add each node's place in the model as a comment
     #[arg(long)]
     scopes: bool,
@@ -47,6 +58,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     let model = &project.model;
     let graph = graph(model, program);
+    let target = arguments.target.get();
     match arguments.after.as_str() {
         "graph" => say(print(graph, arguments.scopes)),
         "grad" => say(print(&autodiff::differentiate(graph), arguments.scopes)),
@@ -54,14 +66,23 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             let graph = passes::optimize_in(model.settings.precision, &autodiff::differentiate(graph));
             say(print(&graph, arguments.scopes))
         }
-        "plan" => say(crate::plan::report(&plan_of(model, program))),
-        "nest" => say(plan_of(model, program).kernels.iter().map(|k| format!("{k}\n")).collect::<String>()),
+        "plan" => say(crate::plan::report(&plan_of(model, program, target))),
+        "nest" => {
+            say(plan_of(model, program, target).kernels.iter().map(|k| format!("{k}\n")).collect::<String>())
+        }
         "clif" => {
-            let kernels = plan_of(model, program).kernels;
+            let kernels = plan_of(model, program, Target::Cpu).kernels;
             say(kernels
                 .iter()
                 .map(|k| format!("; {}\n{}\n", k.name, crate::codegen::cpu::clif(k)))
                 .collect::<String>())
+        }
+        "cuda" => say(emit(&plan_of(model, program, Target::Cuda)).text),
+        "ptx" => {
+            let nvrtc = arguments.cuda.nvrtc()?;
+            let text = emit(&plan_of(model, program, Target::Cuda)).text;
+            let compiled = nvrtc.compile(&text, &arguments.architecture);
+            say(compiled.map_err(|error| Failure::Error(error.to_string()))?.ptx)
         }
         stage => match passes::optimize_until(&autodiff::differentiate(graph), stage) {
             Some(graph) => say(print(&graph, arguments.scopes)),
@@ -69,7 +90,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
                 let names: Vec<&str> = passes::PIPELINE.iter().map(|(name, _)| *name).collect();
                 let names = names.join(", ");
                 Err(Failure::Usage(format!(
-                    "there is no stage `{stage}`; there are syntax, graph, grad, the passes {names}, optimized, plan, nest, clif"
+                    "there is no stage `{stage}`; there are syntax, graph, grad, the passes {names}, optimized, plan, nest, clif, cuda, ptx"
                 )))
             }
         },

@@ -1,6 +1,6 @@
 //! `gradc eval RUN`: metrics of trained weights on data.
 
-use super::memory::MemoryLimit;
+use super::devices::DeviceArguments;
 use super::output::{Failure, say};
 use super::project::{ModelArguments, Project};
 use crate::train::engine::Program;
@@ -18,9 +18,8 @@ pub struct Arguments {
     /// Which of the model's data
     #[arg(long, value_enum, default_value = "test")]
     on: Part,
-    /// What to run on
-    #[arg(long, default_value = super::devices::DEFAULT)]
-    device: String,
+    #[command(flatten)]
+    device: DeviceArguments,
 }
 
 /// The data that a train block names.
@@ -38,14 +37,8 @@ pub fn json(arguments: &Arguments) -> bool {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let project = Project::open(&arguments.model)?;
     let data = project.part(arguments.on)?;
-    let (engine, _) = super::devices::engine(
-        &arguments.device,
-        &project.model,
-        Program::Eval,
-        project.threads,
-        MemoryLimit::default(),
-    )?;
-    let mut trainer = Trainer::new(&project.model, engine, data.clone(), None);
+    let ready = arguments.device.engine(&project.model, Program::Eval, project.threads)?;
+    let mut trainer = Trainer::new(&project.model, ready.engine, data.clone(), None);
     trainer.load_weights(&project.weights(arguments.weights.as_deref())?)?;
     let evaluation = trainer.measure(data)?;
     match arguments.model.json {

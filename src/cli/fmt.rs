@@ -1,7 +1,7 @@
 //! `gradc fmt`: one style for every model.
 
 use super::output::{Failure, complain, report, say};
-use crate::train::weights::write_atomically;
+use crate::base::files::write_atomically;
 use gradc_dsl::{SourceMap, decode, format};
 use std::io::Read;
 use std::path::{Path, PathBuf};

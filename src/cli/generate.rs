@@ -1,7 +1,7 @@
 //! `gradc generate RUN`: text from a trained model, on and on from a prompt.
 
+use super::devices::DeviceArguments;
 use super::eval::Part;
-use super::memory::MemoryLimit;
 use super::output::{Failure, say, write};
 use super::project::{ModelArguments, Project};
 use crate::base::{DType, Dim};
@@ -17,9 +17,8 @@ pub struct Arguments {
     /// The weights [default: the run's, when FILE is a run's folder]
     #[arg(long, value_name = "FILE.safetensors")]
     weights: Option<PathBuf>,
-    /// What to run on
-    #[arg(long, default_value = super::devices::DEFAULT)]
-    device: String,
+    #[command(flatten)]
+    device: DeviceArguments,
     /// What the text begins with
     #[arg(long, default_value = "\n", hide_default_value = true)]
     prompt: String,
@@ -58,14 +57,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         ));
     }
     let writer = Writer::new(&project.model, &data.fields, &output);
-    let (engine, _) = super::devices::engine(
-        &arguments.device,
-        &writer.model,
-        Program::Predict,
-        project.threads,
-        MemoryLimit::default(),
-    )?;
-    let mut trainer = Trainer::new(&writer.model, engine, data.clone(), None);
+    let ready = arguments.device.engine(&writer.model, Program::Predict, project.threads)?;
+    let mut trainer = Trainer::new(&writer.model, ready.engine, data.clone(), None);
     trainer.load_weights(&project.weights(arguments.weights.as_deref())?)?;
     let choice = Choice {
         temperature: arguments.temperature,

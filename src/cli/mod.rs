@@ -6,6 +6,7 @@
 //! result.
 
 mod bench;
+mod build;
 mod check;
 mod completions;
 mod devices;
@@ -57,6 +58,8 @@ enum Command {
     Plan(plan::Arguments),
     /// Run the `test` blocks of a model
     Test(test::Arguments),
+    /// Write a model's programs as files: CUDA C, PTX, machine code, and how they fit together
+    Build(build::Arguments),
     /// Print the compiler's text after a stage
     Dump(dump::Arguments),
     /// Time compilation and training steps
@@ -92,6 +95,7 @@ pub fn main() -> ExitCode {
         Command::Generate(arguments) => (generate::run(arguments), generate::json(arguments)),
         Command::Plan(arguments) => (plan::run(arguments), plan::json(arguments)),
         Command::Test(arguments) => (test::run(arguments), test::json(arguments)),
+        Command::Build(arguments) => (build::run(arguments), build::json(arguments)),
         Command::Dump(arguments) => (dump::run(arguments), dump::json(arguments)),
         Command::Bench(arguments) => (bench::run(arguments), bench::json(arguments)),
         Command::Profile(arguments) => (profile::run(arguments), profile::json(arguments)),

@@ -1,13 +1,13 @@
 //! `gradc predict RUN`: the model's `predict` outputs for every example, as CSV, JSON lines or npy.
 
+use super::devices::DeviceArguments;
 use super::eval::Part;
-use super::memory::MemoryLimit;
 use super::output::{Failure, say};
 use super::project::{ModelArguments, Project};
+use crate::base::files::write_atomically;
 use crate::base::{DType, TensorType, bf16};
 use crate::train::engine::Program;
 use crate::train::run::Trainer;
-use crate::train::weights::write_atomically;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 
@@ -21,9 +21,8 @@ pub struct Arguments {
     /// Which of the model's data
     #[arg(long, value_enum, default_value = "test")]
     on: Part,
-    /// What to run on
-    #[arg(long, default_value = super::devices::DEFAULT)]
-    device: String,
+    #[command(flatten)]
+    device: DeviceArguments,
     /// Where to: .csv, .jsonl or .npy (one output only) [default: CSV on standard output]
     #[arg(long, short, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -41,14 +40,8 @@ struct Prediction {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let project = Project::open(&arguments.model)?;
     let data = project.part(arguments.on)?;
-    let (engine, _) = super::devices::engine(
-        &arguments.device,
-        &project.model,
-        Program::Predict,
-        project.threads,
-        MemoryLimit::default(),
-    )?;
-    let mut trainer = Trainer::new(&project.model, engine, data.clone(), None);
+    let ready = arguments.device.engine(&project.model, Program::Predict, project.threads)?;
+    let mut trainer = Trainer::new(&project.model, ready.engine, data.clone(), None);
     trainer.load_weights(&project.weights(arguments.weights.as_deref())?)?;
     let graph = &project.model.predict;
     let mut predictions = Vec::new();

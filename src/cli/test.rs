@@ -3,13 +3,13 @@
 //! What enters: a checked model with its `test` blocks, and the examples in its functions' comments. What leaves: a
 //! diagnostic for each claim that does not hold. Metrics `at N` are those of step N (from 0) of a fresh run.
 
-use super::memory::MemoryLimit;
+use super::devices::DeviceArguments;
 use super::output::{Failure, report, say};
 use super::project::{ModelArguments, Project};
 use crate::base::Precision;
 use crate::graph::Graph;
 use crate::model::{CheckedClaim, Model, Program, Subject, TestBlock, Variable, examples};
-use crate::plan::Plan;
+use crate::plan::{Plan, Target};
 use crate::train::engine;
 use crate::train::gradcheck::{gradcheck, gradcheck_function};
 use crate::train::interpreted::Interpreted;
@@ -25,9 +25,8 @@ use std::time::Duration;
 pub struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
-    /// What to run on
-    #[arg(long, default_value = super::devices::DEFAULT)]
-    device: String,
+    #[command(flatten)]
+    device: DeviceArguments,
 }
 
 /// Examples that a gradient check looks at: few, since the interpreter is slow.
@@ -112,7 +111,11 @@ fn check_example(
 /// Metrics by step, for the steps that the claims of `test` ask for.
 type StepMetrics = BTreeMap<u64, Vec<f32>>;
 
-fn metrics(project: &Option<Project>, test: &TestBlock, device: &str) -> Result<StepMetrics, Failure> {
+fn metrics(
+    project: &Option<Project>,
+    test: &TestBlock,
+    device: &DeviceArguments,
+) -> Result<StepMetrics, Failure> {
     let mut found = StepMetrics::new();
     let wanted: Vec<u64> = test
         .claims
@@ -128,14 +131,8 @@ fn metrics(project: &Option<Project>, test: &TestBlock, device: &str) -> Result<
     let mut model: Model = project.model.clone();
     model.settings.steps = Some(last + 1);
     let data = project.data.load(&model.settings.data)?;
-    let (engine, _) = super::devices::engine(
-        device,
-        &model,
-        engine::Program::Train,
-        project.threads,
-        MemoryLimit::default(),
-    )?;
-    let mut trainer = Trainer::new(&model, engine, data, None);
+    let ready = device.engine(&model, engine::Program::Train, project.threads)?;
+    let mut trainer = Trainer::new(&model, ready.engine, data, None);
     trainer.train(None, Duration::MAX, &mut |event| {
         if let Event::Step { step, metrics, .. } = event
             && wanted.contains(&step)
@@ -159,7 +156,7 @@ fn check_train(
     let model = &project.model;
     match claim {
         CheckedClaim::Compare { quantity, op, value, span, .. } => {
-            let plan = || plan_of(model, engine::Program::Train);
+            let plan = || plan_of(model, engine::Program::Train, Target::Cpu);
             let found = measure(quantity, &model.train, &model.variables, &plan);
             Ok(compare(found, *op, *value, *span))
         }
@@ -190,7 +187,7 @@ fn check_function(
 ) -> Result<Option<Diagnostic>, Failure> {
     match claim {
         CheckedClaim::Compare { quantity, op, value, span, .. } => {
-            let plan = || plan_graph(graph, 1, Precision::F32);
+            let plan = || plan_graph(graph, 1, Precision::F32, Target::Cpu);
             Ok(compare(measure(quantity, graph, variables, &plan), *op, *value, *span))
         }
         CheckedClaim::GradCheck(span) => Ok(gradients(&gradcheck_function(graph, variables, 0)?, *span)),

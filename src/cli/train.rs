@@ -1,11 +1,12 @@
 //! `gradc train FILE`: from text to a trained network in a run folder.
 
+use super::devices::DeviceArguments;
+use super::format;
 use super::memory::MemoryLimit;
 use super::output::{Failure, complain, say};
 use super::progress::Progress;
 use super::project::{ModelArguments, Project};
 use super::stages::TimePasses;
-use super::{devices, format};
 use crate::base::stopwatch::timed;
 use crate::train::engine::Program;
 use crate::train::folder::{RunFolder, RunInfo};
@@ -42,9 +43,8 @@ pub struct Arguments {
     /// Seconds between checkpoints; 0 for one after every step
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
     checkpoint: f64,
-    /// What to run on
-    #[arg(long, default_value = super::devices::DEFAULT)]
-    device: String,
+    #[command(flatten)]
+    device: DeviceArguments,
 }
 
 /// Writes events as JSON lines to standard output and to the log, where asked.
@@ -101,9 +101,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         None => None,
     };
     let mut events = Events { json: arguments.model.json, log };
-    let (engine, cost) =
-        devices::engine(&arguments.device, model, Program::Train, project.threads, arguments.memory)?;
-    let (n_threads, memory) = (project.threads, cost.peak_bytes);
+    let ready = arguments.device.engine_within(model, Program::Train, project.threads, arguments.memory)?;
+    let (engine, memory, on) = (ready.engine, ready.cost.peak_bytes, ready.on);
     let mut trainer = Trainer::new(model, engine, data, valid);
     if let Some(weights) = &arguments.weights {
         trainer.load_parts(weights, &arguments.only)?;
@@ -131,19 +130,18 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut progress = Progress::new(arguments.model.json, n_steps, trainer.steps_per_epoch());
     let planned = if memory > 0 { format!(" · {} planned", format::bytes(memory)) } else { String::new() };
     progress.say(&format!(
-        "{} · {} parameters · {} examples · batch {} · {} threads{planned}",
+        "{} · {} parameters · {} examples · batch {} · {on}{planned}",
         model.name,
         format::count(n_parameters),
         format::count(trainer.data.n_examples as u64),
         model.settings.batch,
-        n_threads,
     ));
     events.write(
         "start",
         json!({
             "name": model.name, "parameters": n_parameters, "examples": trainer.data.n_examples,
             "batch": model.settings.batch, "steps": n_steps, "first_step": trainer.position.step,
-            "threads": n_threads, "peak_bytes": memory, "folder": folder.path.display().to_string(),
+            "device": arguments.device.device, "threads": project.threads, "peak_bytes": memory, "folder": folder.path.display().to_string(),
             "compile_seconds": begun.elapsed().as_secs_f64(),
         }),
     );

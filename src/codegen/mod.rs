@@ -4,3 +4,8 @@
 //! does, within the error bounds of the scalar table. Not here: memory, threads, the order of launches.
 
 pub mod cpu;
+pub mod cuda;
+#[cfg(test)]
+mod oracle;
+#[cfg(test)]
+mod suite;

@@ -14,6 +14,7 @@
 //! This room does not know the tensor graph; primitives are lowered to it in `plan`. A backend
 //! (`codegen`) and the interpreter (`interpret.rs`) give it the same meaning.
 
+pub mod analysis;
 mod bounds;
 pub mod interpret;
 #[cfg(test)]

@@ -7,8 +7,8 @@ use super::lower::{Homes, Lowered, lower};
 use super::memory::{Need, place};
 use super::prepare::prepare;
 use super::space::Reads;
-use super::tile::{Sizes, choose, flops, scratch_offsets};
-use super::{Buffer, BufferId, Launch, Options, Part, Place, Plan};
+use super::tile::{Sizes, flops, scratch_offsets};
+use super::{Buffer, BufferId, Launch, Options, Part, Place, Plan, Target};
 use crate::base::Dim;
 use crate::base::stopwatch::{count, timed};
 use crate::graph::{Graph, NodeId, Op, Origin};
@@ -23,7 +23,10 @@ pub fn plan(graph: &Graph, options: &Options) -> Plan {
     let graph = timed("prepare", || prepare(graph, options.max_batch));
     let layouts = timed("layouts", || layouts(&graph));
     let reads = timed("reads", || Reads::new(&graph, &layouts));
-    let grouping = timed("group", || group(&graph, &layouts, &reads));
+    let alone = |id: NodeId| {
+        options.target == Target::Cuda && super::gpu::stands_alone(&graph, id, options.max_batch)
+    };
+    let grouping = timed("group", || group(&graph, &layouts, &reads, &alone));
     let phases = grouping.phases();
     let mut cx = Planner::new(&graph, &layouts, &reads, &grouping, options);
     cx.give_buffers();
@@ -46,6 +49,7 @@ struct Planner<'a> {
     layouts: &'a [Layout],
     reads: &'a Reads,
     grouping: &'a Grouping,
+    target: Target,
     plan: Plan,
     /// Buffers by the node that is stored there: leaves, and values seen by several launches or the caller.
     global: HashMap<NodeId, BufferId>,
@@ -72,6 +76,7 @@ impl<'a> Planner<'a> {
             layouts,
             reads,
             grouping,
+            target: options.target,
             plan,
             global,
             variable_of,
@@ -150,6 +155,10 @@ impl<'a> Planner<'a> {
         let name = if origin.scope.is_empty() { "kernel".to_string() } else { origin.scope.to_string() };
         let batch = self.plan.max_batch;
         let n_rows = Sizes { batch, tile: 1 }.of(&rows);
+        let choose = match self.target {
+            Target::Cpu => super::tile::choose,
+            Target::Cuda => super::gpu::choose,
+        };
         let tile = choose(&lowered.ops, &lowered.scratch, n_rows, batch);
         let (scratch, _) = scratch_offsets(&lowered.scratch, &Sizes { batch, tile: tile.into() });
         let (arguments, types): (Vec<BufferId>, Vec<Argument>) = lowered.arguments.into_iter().unzip();

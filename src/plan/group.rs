@@ -24,7 +24,8 @@ pub struct Group {
     pub rows: Option<Dim>,
     /// Why it was begun.
     pub reason: String,
-    /// Holds one scan, and nothing joins it: its loop over turns is the whole of its kernel.
+    /// Nothing joins it: it holds one scan, whose loop over turns is the whole of its kernel, or one contraction that has a
+    /// kernel of its own on this target.
     pub closed: bool,
 }
 
@@ -40,7 +41,8 @@ pub struct Grouping {
     pub deferred: Vec<usize>,
 }
 
-pub fn group(graph: &Graph, layouts: &[Layout], reads: &Reads) -> Grouping {
+/// `alone`: contractions that are worth a kernel of their own.
+pub fn group(graph: &Graph, layouts: &[Layout], reads: &Reads, alone: &dyn Fn(NodeId) -> bool) -> Grouping {
     let inline = inline_scalars(graph, layouts);
     let mut cx = Grouping {
         groups: Vec::new(),
@@ -51,7 +53,7 @@ pub fn group(graph: &Graph, layouts: &[Layout], reads: &Reads) -> Grouping {
     };
     for id in graph.ids() {
         if has_storage(graph, id) && !cx.inline[id.index()] {
-            cx.place(graph, reads, id);
+            cx.place(graph, reads, id, alone(id));
         }
     }
     cx.order_updates(graph, reads);
@@ -81,8 +83,8 @@ pub fn inline_scalars(graph: &Graph, layouts: &[Layout]) -> Vec<bool> {
 }
 
 impl Grouping {
-    fn place(&mut self, graph: &Graph, reads: &Reads, id: NodeId) {
-        let rows = rows(graph.node(id), graph);
+    fn place(&mut self, graph: &Graph, reads: &Reads, id: NodeId, alone: bool) {
+        let rows = rows(graph.node(id), graph).filter(|_| !alone);
         let sources: Vec<(usize, &Read)> =
             reads.of(id).iter().filter_map(|r| Some((self.group_of[r.base.index()]?, r))).collect();
         let waits_for: Vec<usize> =
@@ -99,10 +101,13 @@ impl Grouping {
         let mut candidates: Vec<usize> = sources.iter().map(|(g, _)| *g).collect();
         candidates.sort_unstable();
         candidates.dedup();
-        let closed = matches!(graph.node(id).op, Op::Scan(_));
+        let closed = alone || matches!(graph.node(id).op, Op::Scan(_));
         let chosen = candidates.iter().copied().rev().find(|g| !closed && fits(*g));
         let g = chosen.unwrap_or_else(|| {
-            let reason = self.reason(&rows, &candidates);
+            let reason = match alone {
+                true => "a product that is worth a kernel of its own".into(),
+                false => self.reason(&rows, &candidates),
+            };
             self.groups.push(Group { nodes: Vec::new(), rows: rows.clone(), reason, closed });
             self.after.push(Vec::new());
             self.groups.len() - 1

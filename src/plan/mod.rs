@@ -11,6 +11,7 @@ mod channelwise;
 mod fold;
 mod fuse;
 mod gemm;
+mod gpu;
 mod group;
 pub mod interpret;
 mod layout;
@@ -45,6 +46,21 @@ use smol_str::SmolStr;
 pub struct Options {
     /// The greatest number of examples in a step.
     pub max_batch: i64,
+    pub target: Target,
+}
+
+/// The kind of machine that a plan is for: what its tiles are worth there.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Target {
+    #[default]
+    Cpu,
+    Cuda,
+}
+
+impl Options {
+    pub fn new(max_batch: i64, target: Target) -> Options {
+        Options { max_batch, target }
+    }
 }
 
 #[derive(Clone, Debug, Default)]

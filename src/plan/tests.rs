@@ -2,7 +2,7 @@
 
 use super::interpret::{Values, interpret};
 use super::rematerialise::made_again_in;
-use super::{Options, Place, Plan, plan, report};
+use super::{Options, Place, Plan, Target, plan, report};
 use crate::autodiff::differentiate;
 use crate::base::Precision;
 use crate::graph::arbitrary::convolutions::CONVOLUTIONS;
@@ -25,7 +25,7 @@ fn check(graph: &Graph, env: &Env) {
     let graphs = [(graph.clone(), batch), (graph.clone(), batch + 5), (small(2), batch), (small(5), batch)];
     for (planned, max_batch) in graphs {
         verify(&planned).unwrap_or_else(|e| panic!("{e} in\n{planned}\nmade of\n{graph}"));
-        let plan = plan(&planned, &Options { max_batch });
+        let plan = plan(&planned, &Options::new(max_batch, Target::Cpu));
         no_overlaps(&plan);
         let (outputs, updates) = interpret_step(graph, env).unwrap_or_else(|e| panic!("{e} in\n{graph}"));
         let leaves: Values = env.leaves.iter().map(|(name, t)| (name.clone(), t.data.clone())).collect();

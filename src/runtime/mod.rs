@@ -5,6 +5,7 @@
 //! Numbers below 2^-126 count as 0 (`denormal.rs`). Not here: where data comes from, what a step is for.
 
 mod buffer;
+pub mod cuda;
 mod denormal;
 mod executor;
 pub mod interrupt;

@@ -2,37 +2,13 @@
 
 use super::{ProgramId, Session, StepEnv};
 use crate::autodiff::differentiate;
-use crate::base::{DType, bf16};
+use crate::base::DType;
 use crate::graph::arbitrary::convolutions::CONVOLUTIONS;
 use crate::graph::arbitrary::{Wish, random_graph};
-use crate::graph::interpret::{Env, Tensor, interpret_step};
+use crate::graph::interpret::{Env, interpret_step};
 use crate::graph::{Graph, NodeId, Op};
 use crate::passes::optimize;
-use crate::plan::{BufferId, Options, Place, Plan, plan, report};
-
-/// Native bytes of a tensor's elements.
-fn bytes_of(tensor: &Tensor, dtype: DType) -> Vec<u8> {
-    let element = |x: &f64| match dtype {
-        DType::F32 => (*x as f32).to_ne_bytes().to_vec(),
-        DType::BF16 => bf16::to_bits(*x as f32).to_ne_bytes().to_vec(),
-        DType::I32 => (*x as i32).to_ne_bytes().to_vec(),
-        DType::U8 => vec![*x as u8],
-        DType::Bool => vec![u8::from(*x != 0.0)],
-    };
-    tensor.data.iter().flat_map(element).collect()
-}
-
-fn values_of(bytes: &[u8], dtype: DType) -> Vec<f64> {
-    match dtype {
-        DType::F32 => bytes.chunks(4).map(|b| f32::from_ne_bytes(b.try_into().unwrap()).into()).collect(),
-        DType::BF16 => {
-            let half = |b: &[u8]| bf16::from_bits(u16::from_ne_bytes([b[0], b[1]]));
-            bytes.chunks(2).map(|b| half(b).into()).collect()
-        }
-        DType::I32 => bytes.chunks(4).map(|b| i32::from_ne_bytes(b.try_into().unwrap()).into()).collect(),
-        DType::U8 | DType::Bool => bytes.iter().map(|b| f64::from(*b)).collect(),
-    }
-}
+use crate::plan::{BufferId, Options, Place, Plan, Target, plan, report};
 
 struct Ran {
     session: Session,
@@ -41,7 +17,7 @@ struct Ran {
 
 /// A plan with tiles of at most two rows: small graphs have tiles enough for many threads only if the tiles are small, too.
 fn finely_tiled(graph: &Graph, max_batch: i64) -> Plan {
-    let mut plan = plan(graph, &Options { max_batch });
+    let mut plan = plan(graph, &Options::new(max_batch, Target::Cpu));
     plan.kernels.iter_mut().for_each(|kernel| kernel.tile = kernel.tile.min(2));
     plan
 }
@@ -77,10 +53,10 @@ fn run(graph: &Graph, env: &Env, plan: Plan, n_threads: usize, n_steps: u64) -> 
     };
     for name in session.variables().cloned().collect::<Vec<_>>() {
         let dtype = dtype_of(&name);
-        session.set_variable_bytes(&name, dtype, &bytes_of(&env.leaves[&name], dtype)).unwrap();
+        session.set_variable_bytes(&name, dtype, &dtype.encode(&env.leaves[&name].data)).unwrap();
     }
     let inputs: Vec<Vec<u8>> =
-        session.inputs(program).iter().map(|n| bytes_of(&env.leaves[n], dtype_of(n))).collect();
+        session.inputs(program).iter().map(|n| dtype_of(n).encode(&env.leaves[n].data)).collect();
     let inputs: Vec<&[u8]> = inputs.iter().map(|b| &b[..]).collect();
     let batch = env.symbols.get("batch").copied().unwrap_or(1) as usize;
     for step in env.step..env.step + n_steps {
@@ -97,9 +73,9 @@ fn convolutions() {
         let graph = optimize(&differentiate(&graph));
         let batch = env.symbols["batch"];
         let (exact, _) = interpret_step(&graph, &env).unwrap();
-        let ran = run(&graph, &env, plan(&graph, &Options { max_batch: batch }), 2, 1);
+        let ran = run(&graph, &env, plan(&graph, &Options::new(batch, Target::Cpu)), 2, 1);
         for (name, tensor) in &exact {
-            let found = values_of(ran.session.output(ran.program, name), DType::F32);
+            let found = DType::F32.decode(ran.session.output(ran.program, name));
             let differences = found.iter().zip(&tensor.data).map(|(a, b)| (a - b).abs());
             let (off, bound) = (differences.fold(0.0, f64::max), convolution.bound(name));
             assert!(off <= bound, "{}: {name} is off by {off}, not by {bound}", convolution.name);
@@ -114,12 +90,12 @@ fn check(graph: &Graph, env: &Env) {
         let ran = run(graph, env, finely_tiled(graph, max_batch), 2, 1);
         let output = |name: &str| {
             let (_, id) = graph.outputs.iter().find(|(n, _)| n == name).unwrap();
-            values_of(ran.session.output(ran.program, name), graph.dtype(*id))
+            graph.dtype(*id).decode(ran.session.output(ran.program, name))
         };
         let variable = |name: &str| {
             let of = |l: &NodeId| graph.node(*l).op.leaf_name().is_some_and(|n| n == name);
             let (leaf, _) = graph.updates.iter().find(|(leaf, _)| of(leaf)).unwrap();
-            values_of(ran.session.variable_bytes(name).unwrap(), graph.dtype(*leaf))
+            graph.dtype(*leaf).decode(ran.session.variable_bytes(name).unwrap())
         };
         let found = outputs.iter().map(|(n, t)| (n, t, output(n)));
         let found: Vec<(_, _, Vec<f64>)> =
@@ -151,7 +127,7 @@ fn random_graphs() {
 }
 
 /// A graph as training compiles it: gradients, new parameters, optimized.
-fn training_step(seed: u64) -> (Graph, Env) {
+pub(super) fn training_step(seed: u64) -> (Graph, Env) {
     let wish = Wish { n_steps: 6 + seed as usize % 20, smooth: true, empty: seed.is_multiple_of(7) };
     let (mut graph, env) = random_graph(seed, wish);
     let loss = graph.outputs.iter().find(|(name, _)| name == "loss").unwrap().1;
@@ -193,7 +169,7 @@ fn variables_are_one_storage_of_one_type() {
         let w = graph.state("w", crate::base::TensorType::new(dtype, vec![n.into()]));
         let next = graph.map(crate::scalar::Func::Add, &[w, w]).unwrap();
         graph.updates.push((w, next));
-        plan(&graph, &Options { max_batch: 1 })
+        plan(&graph, &Options::new(1, Target::Cpu))
     };
     let mut session = Session::new(2);
     let first = session.add(program(DType::F32, 3)).unwrap();
@@ -252,7 +228,7 @@ fn what_does_not_fit_is_refused() {
     let x = graph.state("x", crate::base::TensorType::new(DType::F32, vec![size.into()]));
     graph.outputs.push(("x".into(), x));
     let mut session = Session::new(1);
-    let error = session.add(plan(&graph, &Options { max_batch: 1 })).unwrap_err();
+    let error = session.add(plan(&graph, &Options::new(1, Target::Cpu))).unwrap_err();
     assert!(matches!(error, super::RuntimeError::OutOfMemory { needed, .. } if needed >= 4 << 45), "{error}");
     assert_eq!(session.variables().count(), 0);
 }

@@ -1,7 +1,7 @@
 //! Scalar functions: THE table. One row a function, and nothing about a function stands anywhere else.
 //!
 //! What enters: nothing. What leaves: for each function its name, arity, type rule, f64 meaning, derivatives and
-//! identities (as algebra in text), f32 lowering in machine-independent steps, CUDA spelling, error bound and
+//! identities (as algebra in text), f32 lowering in machine-independent steps, error bound and
 //! awkward points. Invariant: adding a function touches one row of `table.rs`.
 //! This room knows nothing of tensors.
 

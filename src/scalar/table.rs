@@ -2,9 +2,8 @@
 //!
 //! Columns: the variant; name in the language; operand and result types; meaning in f64 (bools are 0 and 1);
 //! partial derivative by each operand, as algebra over the operands a, b, c and the result y; identities, left to
-//! right; meaning on i32 where it is not that of f64, wrapped; lowering; CUDA spelling with `$0`, `$1`, `$2` for the operands
-//! (a function that is not C's is overloaded in the backend's preamble); error bound of the lowering in ulp,
-//! for operands within `range`, of a size of 1e-35 or more, or 0; awkward operands, at which everything is tested;
+//! right; meaning on i32 where it is not that of f64, wrapped; lowering, of which every backend makes its code; error bound of the
+//! lowering in ulp, for operands within `range`, of a size of 1e-35 or more, or 0; awkward operands, at which everything is tested;
 //! places where the derivative is not defined, or finite differences do not see it.
 //!
 //! NaN: comparisons with NaN are false (`ne` is true). `max(a, b)` is `a > b ? a : b` and `min` alike, so a NaN in
@@ -83,7 +82,6 @@ pub struct Row {
     pub derivatives: &'static [&'static str],
     pub identities: &'static [(&'static str, &'static str)],
     pub lower: fn(&mut Steps, &[StepId], DType) -> StepId,
-    pub cuda: &'static str,
     pub ulp: f64,
     /// Operands for which `ulp` holds, where neither they nor the result are close to underflow.
     pub range: (f64, f64),
@@ -192,7 +190,7 @@ const PLAIN: Row = Row {
     derivatives: &[],
     identities: &[],
     lower: |_, x, _| x[0],
-    cuda: "",
+
     ulp: 0.5,
     range: (-1e6, 1e6),
     points: &[0.0, 1.0, -1.0, 0.5, -3.0],
@@ -232,12 +230,12 @@ table! {
     Add = Row {
         name: "add", eval: |x| x[0] + x[1], derivatives: &["1", "1"],
         identities: &[("add(a, 0)", "a"), ("add(0, a)", "a"), ("add(a, neg(b))", "sub(a, b)"), ("add(neg(a), b)", "sub(b, a)")],
-        lower: |s, x, d| either(s, d, Step::AddF(x[0], x[1]), Step::AddI(x[0], x[1])), cuda: "$0 + $1", ..PLAIN
+        lower: |s, x, d| either(s, d, Step::AddF(x[0], x[1]), Step::AddI(x[0], x[1])), ..PLAIN
     };
     Sub = Row {
         name: "sub", eval: |x| x[0] - x[1], derivatives: &["1", "-1"],
         identities: &[("sub(a, 0)", "a"), ("sub(0, a)", "neg(a)"), ("sub(a, neg(b))", "add(a, b)")],
-        lower: |s, x, d| either(s, d, Step::SubF(x[0], x[1]), Step::SubI(x[0], x[1])), cuda: "$0 - $1", ..PLAIN
+        lower: |s, x, d| either(s, d, Step::SubF(x[0], x[1]), Step::SubI(x[0], x[1])), ..PLAIN
     };
     Mul = Row {
         name: "mul", eval: |x| x[0] * x[1], eval_whole: Some(|x| x[0].wrapping_mul(x[1])), derivatives: &["b", "a"],
@@ -245,59 +243,59 @@ table! {
             ("mul(a, 1)", "a"), ("mul(1, a)", "a"), ("mul(a, -1)", "neg(a)"), ("mul(-1, a)", "neg(a)"),
             ("mul(neg(a), neg(b))", "mul(a, b)"),
         ],
-        lower: |s, x, d| either(s, d, Step::MulF(x[0], x[1]), Step::MulI(x[0], x[1])), cuda: "$0 * $1", ..PLAIN
+        lower: |s, x, d| either(s, d, Step::MulF(x[0], x[1]), Step::MulI(x[0], x[1])), ..PLAIN
     };
     Div = Row {
         name: "div", types: Types::Float, eval: |x| x[0] / x[1], derivatives: &["1 / b", "-y / b"],
         identities: &[("div(a, 1)", "a"), ("div(a, -1)", "neg(a)"), ("div(neg(a), neg(b))", "div(a, b)")],
-        lower: |s, x, _| s.div(x[0], x[1]), cuda: "$0 / $1", points: &[1.0, -1.0, 0.5, -3.0, 1e-3], ..PLAIN
+        lower: |s, x, _| s.div(x[0], x[1]), points: &[1.0, -1.0, 0.5, -3.0, 1e-3], ..PLAIN
     };
     /// The greatest whole number that is not above the quotient.
     FloorDiv = Row {
         name: "floor_div", eval: |x| (x[0] / x[1]).floor(), eval_whole: Some(whole::floor_div),
-        lower: whole::lower_floor_div, cuda: "floor_div($0, $1)", ..DIVISION
+        lower: whole::lower_floor_div, ..DIVISION
     };
     /// The quotient without its fraction.
     TruncDiv = Row {
         name: "trunc_div", eval: |x| (x[0] / x[1]).trunc(), eval_whole: Some(whole::trunc_div),
-        lower: whole::lower_trunc_div, cuda: "trunc_div($0, $1)", ..DIVISION
+        lower: whole::lower_trunc_div, ..DIVISION
     };
     /// What `floor_div` leaves: it has the divisor's sign.
     Rem = Row {
         name: "rem", eval: whole::floor_rem_of_floats, eval_whole: Some(whole::floor_rem),
-        derivatives: &["1", "-floor_div(a, b)"], lower: whole::lower_floor_rem, cuda: "floor_rem($0, $1)", ..DIVISION
+        derivatives: &["1", "-floor_div(a, b)"], lower: whole::lower_floor_rem, ..DIVISION
     };
     /// What `trunc_div` leaves: it has the dividend's sign.
     TruncRem = Row {
         name: "trunc_rem", eval: |x| x[0] % x[1], eval_whole: Some(whole::trunc_rem),
-        derivatives: &["1", "-trunc_div(a, b)"], lower: whole::lower_trunc_rem, cuda: "trunc_rem($0, $1)", ..DIVISION
+        derivatives: &["1", "-trunc_div(a, b)"], lower: whole::lower_trunc_rem, ..DIVISION
     };
     Neg = Row {
         name: "neg", arity: 1, eval: |x| -x[0], derivatives: &["-1"], identities: &[("neg(neg(a))", "a"), ("neg(sub(a, b))", "sub(b, a)")],
-        lower: |s, x, d| negate(s, x[0], d), cuda: "-$0", ..PLAIN
+        lower: |s, x, d| negate(s, x[0], d), ..PLAIN
     };
     Abs = Row {
         name: "abs", arity: 1, eval: |x| x[0].abs(), derivatives: &["sign(a)"],
         identities: &[("abs(neg(a))", "abs(a)"), ("abs(abs(a))", "abs(a)")],
-        lower: abs, cuda: "($0 > 0 ? $0 : 0 - $0)", kinks: &[0.0], ..PLAIN
+        lower: abs, kinks: &[0.0], ..PLAIN
     };
     /// -1, 0 or 1; NaN stays.
     Sign = Row {
         name: "sign", types: Types::Number,
         eval: |x| if x[0] > 0.0 { 1.0 } else if x[0] < 0.0 { -1.0 } else { x[0] },
-        lower: sign, cuda: "($0 > 0 ? 1 : $0 < 0 ? -1 : $0)", ..STEPWISE
+        lower: sign, ..STEPWISE
     };
     Max = Row {
         name: "max", eval: |x| if x[0] > x[1] { x[0] } else { x[1] },
         derivatives: &["select(gt(a, b), 1, select(eq(a, b), 0.5, 0))", "select(gt(a, b), 0, select(eq(a, b), 0.5, 1))"],
         identities: &[("max(a, a)", "a")],
-        lower: |s, x, d| extreme(s, Compare::Gt, x, d), cuda: "($0 > $1 ? $0 : $1)", kinks: &[0.0], ..PLAIN
+        lower: |s, x, d| extreme(s, Compare::Gt, x, d), kinks: &[0.0], ..PLAIN
     };
     Min = Row {
         name: "min", eval: |x| if x[0] < x[1] { x[0] } else { x[1] },
         derivatives: &["select(lt(a, b), 1, select(eq(a, b), 0.5, 0))", "select(lt(a, b), 0, select(eq(a, b), 0.5, 1))"],
         identities: &[("min(a, a)", "a")],
-        lower: |s, x, d| extreme(s, Compare::Lt, x, d), cuda: "($0 < $1 ? $0 : $1)", kinks: &[0.0], ..PLAIN
+        lower: |s, x, d| extreme(s, Compare::Lt, x, d), kinks: &[0.0], ..PLAIN
     };
     /// A negative base with a fraction as exponent gives NaN; zeros, infinities and NaN as IEEE 754 has them. The error grows
     /// with the result's logarithm: 3 ulp for each e-fold, above 3.
@@ -308,168 +306,168 @@ table! {
             ("pow(a, 1)", "a"), ("pow(a, 2)", "mul(a, a)"), ("pow(a, 3)", "mul(mul(a, a), a)"),
             ("pow(a, -1)", "div(1, a)"), ("pow(a, 0.5)", "sqrt(a)"),
         ],
-        lower: |s, x, _| lower::pow(s, x[0], x[1]), cuda: "powf($0, $1)", ulp: 24.0, range: (0.05, 12.0),
+        lower: |s, x, _| lower::pow(s, x[0], x[1]), ulp: 24.0, range: (0.05, 12.0),
         points: &[0.3, 1.0, 2.0, 3.0, 0.5], ..PLAIN
     };
     Sqrt = Row {
         name: "sqrt", eval: |x| x[0].sqrt(), derivatives: &["0.5 / y"],
-        lower: |s, x, _| s.push(Step::SqrtF(x[0])), cuda: "sqrtf($0)", range: (0.0, 1e9), points: &[1e-3, 0.25, 1.0, 9.0], ..UNARY
+        lower: |s, x, _| s.push(Step::SqrtF(x[0])), range: (0.0, 1e9), points: &[1e-3, 0.25, 1.0, 9.0], ..UNARY
     };
     Exp = Row {
         name: "exp", eval: |x| x[0].exp(), derivatives: &["y"],
-        lower: |s, x, _| lower::exp(s, x[0]), cuda: "expf($0)", ulp: 2.0, range: (-86.9, 88.7),
+        lower: |s, x, _| lower::exp(s, x[0]), ulp: 2.0, range: (-86.9, 88.7),
         points: &[0.0, -0.0, 1.0, -1.0, 10.0, -20.0], ..UNARY
     };
     Log = Row {
         name: "log", eval: |x| x[0].ln(), derivatives: &["1 / a"], identities: &[("log(exp(a))", "a"), ("log(div(exp(a), b))", "sub(a, log(b))")],
-        lower: |s, x, _| lower::log(s, x[0]), cuda: "logf($0)", ulp: 2.0, range: (1e-37, 1e30),
+        lower: |s, x, _| lower::log(s, x[0]), ulp: 2.0, range: (1e-37, 1e30),
         points: &[1e-3, 0.5, 1.0, 2.0, 1e6], ..UNARY
     };
     /// `log(1 + a)`
     Log1p = Row {
         name: "log1p", eval: |x| x[0].ln_1p(), derivatives: &["1 / (1 + a)"],
-        lower: |s, x, _| lower::log1p(s, x[0]), cuda: "log1pf($0)", ulp: 4.0, range: (-0.99, 1e30),
+        lower: |s, x, _| lower::log1p(s, x[0]), ulp: 4.0, range: (-0.99, 1e30),
         points: &[0.0, 1e-6, -0.5, 1.0, 100.0], ..UNARY
     };
     /// `exp(a) - 1`
     Expm1 = Row {
         name: "expm1", eval: |x| x[0].exp_m1(), derivatives: &["y + 1"],
-        lower: |s, x, _| lower::expm1(s, x[0]), cuda: "expm1f($0)", ulp: 6.0, range: (-86.9, 88.7),
+        lower: |s, x, _| lower::expm1(s, x[0]), ulp: 6.0, range: (-86.9, 88.7),
         points: &[0.0, 1e-6, -1e-6, 1.0, -5.0, 10.0], ..UNARY
     };
     Tanh = Row {
         name: "tanh", eval: |x| x[0].tanh(), derivatives: &["1 - y * y"],
-        lower: |s, x, _| lower::tanh(s, x[0]), cuda: "tanhf($0)", ulp: 6.0, range: (-50.0, 50.0),
+        lower: |s, x, _| lower::tanh(s, x[0]), ulp: 6.0, range: (-50.0, 50.0),
         points: &[0.0, 1e-4, 0.6, -0.7, 3.0, -9.0], ..UNARY
     };
     /// `1 / (1 + exp(-a))`
     Sigmoid = Row {
         name: "sigmoid", eval: |x| 1.0 / (1.0 + (-x[0]).exp()), derivatives: &["y * (1 - y)"],
-        lower: |s, x, _| lower::sigmoid(s, x[0]), cuda: "1.0f / (1.0f + expf(-$0))", ulp: 4.0, range: (-80.0, 80.0),
+        lower: |s, x, _| lower::sigmoid(s, x[0]), ulp: 4.0, range: (-80.0, 80.0),
         points: &[0.0, 1.0, -1.0, 8.0, -8.0, 20.0], ..UNARY
     };
     Erf = Row {
         name: "erf", eval: |x| erf(x[0]), derivatives: &["1.1283791670955126 * exp(-(a * a))"],
-        lower: |s, x, _| lower::erf(s, x[0]), cuda: "erff($0)", ulp: 12.0, range: (-50.0, 50.0),
+        lower: |s, x, _| lower::erf(s, x[0]), ulp: 12.0, range: (-50.0, 50.0),
         points: &[0.0, 1e-4, 0.5, -1.0, 2.5, -4.0], ..UNARY
     };
     /// Accurate up to ±1e6; an operand beyond counts as 0 in f32.
     Sin = Row {
         name: "sin", eval: |x| x[0].sin(), derivatives: &["cos(a)"],
-        lower: |s, x, _| lower::sin(s, x[0]), cuda: "sinf($0)", ulp: 2.0, range: (-1e6, 1e6),
+        lower: |s, x, _| lower::sin(s, x[0]), ulp: 2.0, range: (-1e6, 1e6),
         points: &[0.0, 0.7, -1.5, 3.0, 100.0], ..UNARY
     };
     /// Accurate up to ±1e6; an operand beyond counts as 0 in f32.
     Cos = Row {
         name: "cos", eval: |x| x[0].cos(), derivatives: &["-sin(a)"],
-        lower: |s, x, _| lower::cos(s, x[0]), cuda: "cosf($0)", ulp: 2.0, range: (-1e6, 1e6),
+        lower: |s, x, _| lower::cos(s, x[0]), ulp: 2.0, range: (-1e6, 1e6),
         points: &[0.0, 0.7, -1.5, 3.0, 100.0], ..UNARY
     };
     Tan = Row {
         name: "tan", eval: |x| x[0].tan(), derivatives: &["1 + y * y"],
-        lower: |s, x, _| trigonometry::tan(s, x[0]), cuda: "tanf($0)", ulp: 5.0, range: (-1e6, 1e6),
+        lower: |s, x, _| trigonometry::tan(s, x[0]), ulp: 5.0, range: (-1e6, 1e6),
         points: &[0.0, 0.7, -1.2, 3.0, 100.0], ..UNARY
     };
     Asin = Row {
         name: "asin", eval: |x| x[0].asin(), derivatives: &["1 / sqrt(1 - a * a)"],
-        lower: |s, x, _| trigonometry::asin(s, x[0]), cuda: "asinf($0)", ulp: 4.0, range: (-1.0, 1.0),
+        lower: |s, x, _| trigonometry::asin(s, x[0]), ulp: 4.0, range: (-1.0, 1.0),
         points: &[0.0, 1e-4, 0.4, -0.6, 0.9], ..UNARY
     };
     Acos = Row {
         name: "acos", eval: |x| x[0].acos(), derivatives: &["-1 / sqrt(1 - a * a)"],
-        lower: |s, x, _| trigonometry::acos(s, x[0]), cuda: "acosf($0)", ulp: 4.0, range: (-1.0, 1.0),
+        lower: |s, x, _| trigonometry::acos(s, x[0]), ulp: 4.0, range: (-1.0, 1.0),
         points: &[0.0, 1e-4, 0.4, -0.6, 0.9], ..UNARY
     };
     Atan = Row {
         name: "atan", eval: |x| x[0].atan(), derivatives: &["1 / (1 + a * a)"],
-        lower: |s, x, _| trigonometry::atan(s, x[0]), cuda: "atanf($0)", ulp: 4.0, range: (-1e30, 1e30),
+        lower: |s, x, _| trigonometry::atan(s, x[0]), ulp: 4.0, range: (-1e30, 1e30),
         points: &[0.0, 1e-4, 0.4, -0.7, 3.0, -50.0], ..UNARY
     };
     /// The angle of the point (b, a), from -pi to pi.
     Atan2 = Row {
         name: "atan2", types: Types::Float, eval: |x| x[0].atan2(x[1]),
         derivatives: &["b / (a * a + b * b)", "-a / (a * a + b * b)"],
-        lower: |s, x, _| trigonometry::atan2(s, x[0], x[1]), cuda: "atan2f($0, $1)", ulp: 6.0,
+        lower: |s, x, _| trigonometry::atan2(s, x[0], x[1]), ulp: 6.0,
         points: &[1.0, -1.0, 0.5, -3.0], ..PLAIN
     };
     Sinh = Row {
         name: "sinh", eval: |x| x[0].sinh(), derivatives: &["cosh(a)"],
-        lower: |s, x, _| trigonometry::sinh(s, x[0]), cuda: "sinhf($0)", ulp: 5.0, range: (-88.7, 88.7),
+        lower: |s, x, _| trigonometry::sinh(s, x[0]), ulp: 5.0, range: (-88.7, 88.7),
         points: &[0.0, 1e-4, 0.6, -0.7, 3.0, -5.0], ..UNARY
     };
     Cosh = Row {
         name: "cosh", eval: |x| x[0].cosh(), derivatives: &["sinh(a)"],
-        lower: |s, x, _| trigonometry::cosh(s, x[0]), cuda: "coshf($0)", ulp: 4.0, range: (-88.7, 88.7),
+        lower: |s, x, _| trigonometry::cosh(s, x[0]), ulp: 4.0, range: (-88.7, 88.7),
         points: &[0.0, 1e-4, 0.6, -0.7, 3.0, -5.0], ..UNARY
     };
     Asinh = Row {
         name: "asinh", eval: |x| x[0].asinh(), derivatives: &["1 / sqrt(a * a + 1)"],
-        lower: |s, x, _| trigonometry::asinh(s, x[0]), cuda: "asinhf($0)", ulp: 6.0, range: (-1e30, 1e30),
+        lower: |s, x, _| trigonometry::asinh(s, x[0]), ulp: 6.0, range: (-1e30, 1e30),
         points: &[0.0, 1e-4, 0.6, -0.7, 3.0, -500.0], ..UNARY
     };
     Acosh = Row {
         name: "acosh", eval: |x| x[0].acosh(), derivatives: &["1 / sqrt(a * a - 1)"],
-        lower: |s, x, _| trigonometry::acosh(s, x[0]), cuda: "acoshf($0)", ulp: 6.0, range: (1.0, 1e30),
+        lower: |s, x, _| trigonometry::acosh(s, x[0]), ulp: 6.0, range: (1.0, 1e30),
         points: &[1.01, 1.5, 3.0, 500.0], ..UNARY
     };
     Atanh = Row {
         name: "atanh", eval: |x| x[0].atanh(), derivatives: &["1 / (1 - a * a)"],
-        lower: |s, x, _| trigonometry::atanh(s, x[0]), cuda: "atanhf($0)", ulp: 7.0, range: (-1.0, 1.0),
+        lower: |s, x, _| trigonometry::atanh(s, x[0]), ulp: 7.0, range: (-1.0, 1.0),
         points: &[0.0, 1e-4, 0.4, -0.6, 0.9], ..UNARY
     };
-    Floor = Row { name: "floor", eval: |x| x[0].floor(), lower: |s, x, _| s.push(Step::FloorF(x[0])), cuda: "floorf($0)", ..STEPWISE };
-    Ceil = Row { name: "ceil", eval: |x| x[0].ceil(), lower: |s, x, _| s.push(Step::CeilF(x[0])), cuda: "ceilf($0)", ..STEPWISE };
+    Floor = Row { name: "floor", eval: |x| x[0].floor(), lower: |s, x, _| s.push(Step::FloorF(x[0])), ..STEPWISE };
+    Ceil = Row { name: "ceil", eval: |x| x[0].ceil(), lower: |s, x, _| s.push(Step::CeilF(x[0])), ..STEPWISE };
     /// Without the fraction.
     Trunc = Row {
-        name: "trunc", eval: |x| x[0].trunc(), lower: |s, x, _| whole::toward_zero(s, x[0]), cuda: "truncf($0)", ..STEPWISE
+        name: "trunc", eval: |x| x[0].trunc(), lower: |s, x, _| whole::toward_zero(s, x[0]), ..STEPWISE
     };
     /// To nearest, ties to even.
     Round = Row {
-        name: "round", eval: |x| x[0].round_ties_even(), lower: |s, x, _| s.push(Step::NearestF(x[0])), cuda: "rintf($0)", ..STEPWISE
+        name: "round", eval: |x| x[0].round_ties_even(), lower: |s, x, _| s.push(Step::NearestF(x[0])), ..STEPWISE
     };
-    Eq = Row { name: "eq", eval: |x| bit(x[0] == x[1]), lower: |s, x, d| compare(s, Compare::Eq, x, d), cuda: "$0 == $1", ..COMPARISON };
-    Ne = Row { name: "ne", eval: |x| bit(x[0] != x[1]), lower: |s, x, d| compare(s, Compare::Ne, x, d), cuda: "$0 != $1", ..COMPARISON };
-    Lt = Row { name: "lt", eval: |x| bit(x[0] < x[1]), lower: |s, x, d| compare(s, Compare::Lt, x, d), cuda: "$0 < $1", ..COMPARISON };
-    Le = Row { name: "le", eval: |x| bit(x[0] <= x[1]), lower: |s, x, d| compare(s, Compare::Le, x, d), cuda: "$0 <= $1", ..COMPARISON };
-    Gt = Row { name: "gt", eval: |x| bit(x[0] > x[1]), lower: |s, x, d| compare(s, Compare::Gt, x, d), cuda: "$0 > $1", ..COMPARISON };
-    Ge = Row { name: "ge", eval: |x| bit(x[0] >= x[1]), lower: |s, x, d| compare(s, Compare::Ge, x, d), cuda: "$0 >= $1", ..COMPARISON };
-    And = Row { name: "and", eval: |x| bit(x[0] != 0.0 && x[1] != 0.0), lower: |s, x, _| s.push(Step::AndI(x[0], x[1])), cuda: "$0 && $1", ..LOGIC };
-    Or = Row { name: "or", eval: |x| bit(x[0] != 0.0 || x[1] != 0.0), lower: |s, x, _| s.push(Step::OrI(x[0], x[1])), cuda: "$0 || $1", ..LOGIC };
+    Eq = Row { name: "eq", eval: |x| bit(x[0] == x[1]), lower: |s, x, d| compare(s, Compare::Eq, x, d), ..COMPARISON };
+    Ne = Row { name: "ne", eval: |x| bit(x[0] != x[1]), lower: |s, x, d| compare(s, Compare::Ne, x, d), ..COMPARISON };
+    Lt = Row { name: "lt", eval: |x| bit(x[0] < x[1]), lower: |s, x, d| compare(s, Compare::Lt, x, d), ..COMPARISON };
+    Le = Row { name: "le", eval: |x| bit(x[0] <= x[1]), lower: |s, x, d| compare(s, Compare::Le, x, d), ..COMPARISON };
+    Gt = Row { name: "gt", eval: |x| bit(x[0] > x[1]), lower: |s, x, d| compare(s, Compare::Gt, x, d), ..COMPARISON };
+    Ge = Row { name: "ge", eval: |x| bit(x[0] >= x[1]), lower: |s, x, d| compare(s, Compare::Ge, x, d), ..COMPARISON };
+    And = Row { name: "and", eval: |x| bit(x[0] != 0.0 && x[1] != 0.0), lower: |s, x, _| s.push(Step::AndI(x[0], x[1])), ..LOGIC };
+    Or = Row { name: "or", eval: |x| bit(x[0] != 0.0 || x[1] != 0.0), lower: |s, x, _| s.push(Step::OrI(x[0], x[1])), ..LOGIC };
     Not = Row {
         name: "not", arity: 1, derivatives: &["0"], eval: |x| bit(x[0] == 0.0), identities: &[("not(not(a))", "a")],
-        lower: |s, x, _| s.push(Step::NotI(x[0])), cuda: "!$0", ..LOGIC
+        lower: |s, x, _| s.push(Step::NotI(x[0])), ..LOGIC
     };
     /// `select(condition, a, b)`
     Select = Row {
         name: "select", arity: 3, types: Types::Select, eval: |x| if x[0] != 0.0 { x[1] } else { x[2] },
         derivatives: &["0", "select(a, 1, 0)", "select(a, 0, 1)"], identities: &[("select(a, b, b)", "b"), ("select(not(a), b, c)", "select(a, c, b)")],
-        lower: |s, x, _| s.select(x[0], x[1], x[2]), cuda: "($0 ? $1 : $2)", ..PLAIN
+        lower: |s, x, _| s.select(x[0], x[1], x[2]), ..PLAIN
     };
     BitAnd = Row {
-        name: "bit_and", eval: |x| f64::from(x[0] as i32 & x[1] as i32), lower: |s, x, _| s.push(Step::AndI(x[0], x[1])), cuda: "$0 & $1", ..BITS
+        name: "bit_and", eval: |x| f64::from(x[0] as i32 & x[1] as i32), lower: |s, x, _| s.push(Step::AndI(x[0], x[1])), ..BITS
     };
     BitOr = Row {
-        name: "bit_or", eval: |x| f64::from(x[0] as i32 | x[1] as i32), lower: |s, x, _| s.push(Step::OrI(x[0], x[1])), cuda: "$0 | $1", ..BITS
+        name: "bit_or", eval: |x| f64::from(x[0] as i32 | x[1] as i32), lower: |s, x, _| s.push(Step::OrI(x[0], x[1])), ..BITS
     };
     BitXor = Row {
-        name: "bit_xor", eval: |x| f64::from(x[0] as i32 ^ x[1] as i32), lower: |s, x, _| s.push(Step::XorI(x[0], x[1])), cuda: "$0 ^ $1", ..BITS
+        name: "bit_xor", eval: |x| f64::from(x[0] as i32 ^ x[1] as i32), lower: |s, x, _| s.push(Step::XorI(x[0], x[1])), ..BITS
     };
     BitNot = Row {
         name: "bit_not", arity: 1, eval: |x| f64::from(!(x[0] as i32)), derivatives: &["0"], identities: &[("bit_not(bit_not(a))", "a")],
-        lower: |s, x, _| s.push(Step::NotI(x[0])), cuda: "~$0", ..BITS
+        lower: |s, x, _| s.push(Step::NotI(x[0])), ..BITS
     };
     /// By 0 to 31 bits; by any other number nothing is left: 0.
     ShiftLeft = Row {
-        name: "shift_left", eval: |x| f64::from((x[0] as i32).checked_shl((x[1] as i32).cast_unsigned()).unwrap_or(0)), lower: |s, x, _| whole::lower_shift_left(s, x), cuda: "shift_left($0, $1)", ..BITS
+        name: "shift_left", eval: |x| f64::from((x[0] as i32).checked_shl((x[1] as i32).cast_unsigned()).unwrap_or(0)), lower: |s, x, _| whole::lower_shift_left(s, x), ..BITS
     };
     /// By 0 to 31 bits, the sign kept; by any other number only the sign is left: 0 or -1.
     ShiftRight = Row {
-        name: "shift_right", eval: |x| f64::from(x[0] as i32 >> whole::within(x[1])), lower: |s, x, _| whole::lower_shift_right(s, x), cuda: "shift_right($0, $1)", ..BITS
+        name: "shift_right", eval: |x| f64::from(x[0] as i32 >> whole::within(x[1])), lower: |s, x, _| whole::lower_shift_right(s, x), ..BITS
     };
     IsNan = Row {
-        name: "is_nan", types: Types::Test, eval: |x| bit(x[0].is_nan()), lower: |s, x, _| s.compare(Compare::Ne, x[0], x[0]), cuda: "isnan($0)", ..STEPWISE
+        name: "is_nan", types: Types::Test, eval: |x| bit(x[0].is_nan()), lower: |s, x, _| s.compare(Compare::Ne, x[0], x[0]), ..STEPWISE
     };
     IsFinite = Row {
-        name: "is_finite", types: Types::Test, eval: |x| bit(x[0].is_finite()), lower: is_finite, cuda: "isfinite($0)", ..STEPWISE
+        name: "is_finite", types: Types::Test, eval: |x| bit(x[0].is_finite()), lower: is_finite, ..STEPWISE
     };
 }

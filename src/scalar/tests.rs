@@ -303,19 +303,6 @@ fn derivatives_where_there_are_none() {
     }
 }
 
-/// Functions that also work on integers are not spelled with functions of floats; each operand is used.
-#[test]
-fn cuda_spellings_suit_their_types() {
-    for &func in Func::ALL {
-        let row = func.row();
-        for i in 0..row.arity {
-            assert!(row.cuda.contains(&format!("${i}")), "{}: {}", row.name, row.cuda);
-        }
-        let on_integers = func.result_dtype(&vec![DType::I32; row.arity]).is_ok();
-        assert!(!on_integers || !row.cuda.contains("f("), "{}: {}", row.name, row.cuda);
-    }
-}
-
 #[test]
 fn integers_and_bools_lower_as_they_mean() {
     let values: &[(DType, &[i32])] =

@@ -6,7 +6,6 @@
 
 use super::checkpoint::Sums;
 use super::engine::{Engine, Program};
-use super::gradcheck::to_f64;
 use super::run::Metrics;
 use crate::autodiff::differentiate;
 use crate::graph::interpret::{Env, Tensor, interpret_step};
@@ -61,7 +60,7 @@ impl<'m> Contributions<'m> {
         self.means.add(n_rows, values);
         for (aggregate, sums) in self.model.aggregates.iter().zip(&mut self.parts) {
             for (part, sum) in aggregate.parts.iter().zip(sums) {
-                let values = to_f64(part.ty.dtype, engine.output(Program::Eval, &part.output));
+                let values = part.ty.dtype.decode(engine.output(Program::Eval, &part.output));
                 if part.gathered || sum.is_empty() {
                     sum.extend(values);
                 } else {

@@ -37,6 +37,7 @@ pub fn run(example: &Example, engine: &mut dyn Engine) -> Result<Vec<Wrong>, Str
     let step = i32::try_from(example.step).unwrap_or(i32::MAX).to_ne_bytes();
     let bytes: Vec<&[u8]> = inputs.iter().map(|_| &step[..]).collect();
     engine.run(Program::Train, 1, example.step, &bytes);
+    engine.finish(Program::Train, 0)?;
     let mut wrong = Vec::new();
     for (index, claim) in example.claims.iter().enumerate() {
         let [left, right] =

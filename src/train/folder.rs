@@ -5,7 +5,7 @@
 //! and after a resume none from a future that the checkpoint does not know.
 
 use super::run::{Metrics, TrainError};
-use super::weights::write_atomically;
+use crate::base::files::write_atomically;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::io::Write;

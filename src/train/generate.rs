@@ -149,6 +149,7 @@ impl Writer {
         };
         let inputs: Vec<&[u8]> = names.iter().map(bytes).collect();
         engine.run(Program::Predict, 1, 0, &inputs);
+        engine.finish(Program::Predict, 0).map_err(TrainError::Engine)?;
         let logits: &[f32] = bytemuck::cast_slice(engine.output(Program::Predict, &self.output));
         Ok(logits.to_vec())
     }

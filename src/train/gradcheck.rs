@@ -10,7 +10,7 @@ use super::init::initial_value;
 use super::philox::Philox;
 use super::weights::Tensors;
 use crate::autodiff::differentiate;
-use crate::base::{DType, bf16};
+use crate::base::DType;
 use crate::graph::interpret::{Env, Tensor, interpret_step};
 use crate::graph::rewrite::Rewriter;
 use crate::graph::{Graph, NodeId, Op};
@@ -161,27 +161,13 @@ fn environment(model: &Model, data: &Dataset, variables: &Tensors, n_rows: usize
         let row_shape = field.ty.shape.iter().map(|d| d.as_const().unwrap_or(0) as usize);
         let shape: Vec<usize> = std::iter::once(n_rows).chain(row_shape).collect();
         let bytes = &field.bytes[..n_rows * field.row_bytes()];
-        env.leaves.insert(field.name.clone(), Tensor::new(shape, to_f64(field.ty.dtype, bytes)));
+        env.leaves.insert(field.name.clone(), Tensor::new(shape, field.ty.dtype.decode(bytes)));
     }
     for (path, tensor) in variables {
         let values: Vec<f64> = tensor.values.iter().map(|v| f64::from(*v)).collect();
         env.leaves.insert(path.clone(), Tensor::new(tensor.shape.clone(), values));
     }
     env
-}
-
-/// Elements in native byte order as numbers.
-pub(super) fn to_f64(dtype: DType, bytes: &[u8]) -> Vec<f64> {
-    let four = |b: &[u8]| [b[0], b[1], b[2], b[3]];
-    match dtype {
-        DType::F32 => bytes.chunks_exact(4).map(|b| f64::from(f32::from_ne_bytes(four(b)))).collect(),
-        DType::BF16 => {
-            let two = bytes.chunks_exact(2).map(|b| u16::from_ne_bytes([b[0], b[1]]));
-            two.map(|bits| bf16::from_bits(bits).into()).collect()
-        }
-        DType::I32 => bytes.chunks_exact(4).map(|b| f64::from(i32::from_ne_bytes(four(b)))).collect(),
-        DType::U8 | DType::Bool => bytes.iter().map(|b| f64::from(*b)).collect(),
-    }
 }
 
 /// A unit vector.

@@ -6,9 +6,8 @@
 //! its roundings stand (`passes/precision.rs`).
 
 use super::engine::{Engine, Program, graph};
-use super::gradcheck::to_f64;
 use crate::autodiff::differentiate;
-use crate::base::{DType, Precision, bf16};
+use crate::base::Precision;
 use crate::graph::interpret::{Env, Tensor, interpret_step};
 use crate::graph::{Graph, Op};
 use crate::model::Model;
@@ -61,7 +60,7 @@ impl Engine for Interpreted<'_> {
         env.symbols.insert("batch".into(), n_rows as i64);
         for ((name, ty), bytes) in inputs(graph).zip(bytes) {
             let shape = env.shape(&ty.shape).expect("checked: the only symbol is `batch`");
-            env.leaves.insert(name.clone(), Tensor::new(shape, to_f64(ty.dtype, bytes)));
+            env.leaves.insert(name.clone(), Tensor::new(shape, ty.dtype.decode(bytes)));
         }
         for variable in &self.model.variables {
             let shape = env.shape(&variable.ty.shape).expect("checked: variables have constant shapes");
@@ -75,7 +74,7 @@ impl Engine for Interpreted<'_> {
         let types: BTreeMap<_, _> = graph.outputs.iter().map(|(name, id)| (name, graph.dtype(*id))).collect();
         self.outputs[program as usize] = outputs
             .into_iter()
-            .map(|(name, value)| (name.clone(), from_f64(types[&name], &value.data)))
+            .map(|(name, value)| (name.clone(), types[&name].encode(&value.data)))
             .collect();
     }
 
@@ -92,22 +91,12 @@ impl Engine for Interpreted<'_> {
     }
 }
 
-fn from_f64(dtype: DType, values: &[f64]) -> Vec<u8> {
-    match dtype {
-        DType::F32 => values.iter().flat_map(|v| (*v as f32).to_ne_bytes()).collect(),
-        DType::BF16 => values.iter().flat_map(|v| bf16::to_bits(*v as f32).to_ne_bytes()).collect(),
-        DType::I32 => values.iter().flat_map(|v| (*v as i32).to_ne_bytes()).collect(),
-        DType::U8 => values.iter().map(|v| *v as u8).collect(),
-        DType::Bool => values.iter().map(|v| u8::from(*v != 0.0)).collect(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::data::{Dataset, Field};
     use super::super::run::{Flow, Trainer};
     use super::*;
-    use crate::base::{Dim, TensorType};
+    use crate::base::{DType, Dim, TensorType};
     use crate::model::{DataCall, Initial, Settings, Variable};
     use crate::scalar::Func;
     use gradc_dsl::Span;

@@ -5,6 +5,7 @@
 //! step), so a run that was stopped anywhere goes on to the same bits.
 //! Not here: what a model means (`model`), how a step is executed (`runtime`), what a person sees (`cli`).
 
+pub mod accelerated;
 pub mod aggregate;
 pub mod batches;
 pub mod checkpoint;

@@ -7,7 +7,7 @@ use crate::base::Precision;
 use crate::base::stopwatch::timed;
 use crate::graph::Graph;
 use crate::model::Model;
-use crate::plan::{Plan, bytes, group_digits};
+use crate::plan::{Plan, Target, bytes, group_digits};
 use crate::{autodiff, passes, plan};
 
 /// What a run of a program over one batch takes.
@@ -18,7 +18,7 @@ pub struct Cost {
     pub flops: u64,
 }
 
-/// The plan of a program that takes at most `limit` bytes with so many threads; its results are those of `plan_of`, bit for bit.
+/// The CPU's plan of a program that takes at most `limit` bytes with so many threads; its results are those of `plan_of`, bit for bit.
 ///
 /// # Errors
 /// There is none, in words for the user.
@@ -28,9 +28,9 @@ pub fn plan_within(
     limit: Option<u64>,
     n_threads: usize,
 ) -> Result<Plan, String> {
-    let Some(limit) = limit else { return Ok(plan_of(model, program)) };
+    let Some(limit) = limit else { return Ok(plan_of(model, program, Target::Cpu)) };
     let graph = optimized(graph(model, program), model.settings.precision);
-    let options = options(model.settings.batch);
+    let options = options(model.settings.batch, Target::Cpu);
     let found = timed("plan", || plan::plan_within(&graph, &options, limit, n_threads));
     found.map_err(|plan::Exceeds { least }| {
         format!(
@@ -44,14 +44,14 @@ pub fn plan_within(
 }
 
 /// Differentiates, optimizes and plans a program for the model's batch.
-pub fn plan_of(model: &Model, program: Program) -> Plan {
-    plan_graph(graph(model, program), model.settings.batch, model.settings.precision)
+pub fn plan_of(model: &Model, program: Program, target: Target) -> Plan {
+    plan_graph(graph(model, program), model.settings.batch, model.settings.precision, target)
 }
 
 /// The same for any graph whose only free size is `batch`.
-pub fn plan_graph(graph: &Graph, batch: u64, precision: Precision) -> Plan {
+pub fn plan_graph(graph: &Graph, batch: u64, precision: Precision, target: Target) -> Plan {
     let graph = optimized(graph, precision);
-    timed("plan", || plan::plan(&graph, &options(batch)))
+    timed("plan", || plan::plan(&graph, &options(batch, target)))
 }
 
 fn optimized(graph: &Graph, precision: Precision) -> Graph {
@@ -59,6 +59,6 @@ fn optimized(graph: &Graph, precision: Precision) -> Graph {
     timed("optimize", || passes::optimize_in(precision, &graph))
 }
 
-fn options(batch: u64) -> plan::Options {
-    plan::Options { max_batch: batch.max(1) as i64 }
+fn options(batch: u64, target: Target) -> plan::Options {
+    plan::Options::new(batch.max(1) as i64, target)
 }

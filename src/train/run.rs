@@ -15,6 +15,7 @@ use super::weights::{self, Tensor, Tensors, WeightsError};
 use crate::base::stopwatch::timed;
 use crate::model::{Model, Variable};
 use smol_str::SmolStr;
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -139,39 +140,31 @@ impl<'a, E: Engine> Trainer<'a, E> {
         let mut batches = Batches::start(self.data.clone(), inputs.fields.clone(), schedule);
         let mut folder = folder;
         let mut last_checkpoint = Instant::now();
-        let mut values = Vec::with_capacity(self.model.metrics.len());
+        let mut under_way = VecDeque::new();
         while let Some(batch) = batches.next_batch() {
-            let (step, epoch) = (batch.step, batch.epoch + 1);
-            inputs.run(&mut self.engine, Program::Train, batch.n_rows, step, &|i| batch.field(i));
-            values.clear();
-            values.extend(self.model.metrics.iter().map(|name| scalar(&self.engine, Program::Train, name)));
-            if let Some(bad) = values.iter().position(|v| !v.is_finite()) {
-                let metric = self.model.metrics[bad].clone();
-                return Err(TrainError::NotFinite { metric, value: values[bad], step, epoch });
-            }
-            self.position.sums.add(batch.n_rows, values.iter().copied());
-            self.position.step = step + 1;
-            let done = self.position.step == n_steps;
-            if batch.ends_epoch || done {
-                let train = self.position.sums.means();
-                self.position.sums = Sums::new(&self.model.metrics);
-                let valid = match self.valid.clone() {
-                    Some(valid) => self.evaluate(valid)?,
-                    None => Metrics::new(),
-                };
-                let seconds = start.elapsed().as_secs_f64();
-                if let Some(folder) = folder.as_deref_mut() {
-                    folder.add_epoch(epoch, step + 1, &train, &valid, seconds)?;
+            let (step, n_rows) = (batch.step, batch.n_rows);
+            inputs.run(&mut self.engine, Program::Train, n_rows, step, &|i| batch.field(i));
+            let ends_epoch = batch.ends_epoch || step + 1 == n_steps;
+            under_way.push_back(Begun { step, epoch: batch.epoch + 1, n_rows, ends_epoch });
+            let n_left = if ends_epoch { 0 } else { self.engine.n_ahead() };
+            let mut flow = Flow::Continue;
+            while under_way.len() > n_left {
+                flow = self.end_one(&mut under_way, folder.as_deref_mut(), start, watch)?;
+                // A stop, and a checkpoint, are behind the last step that was begun.
+                if flow == Flow::Stop || folder.is_some() && last_checkpoint.elapsed() >= checkpoint_every {
+                    while !under_way.is_empty() {
+                        self.end_one(&mut under_way, folder.as_deref_mut(), start, watch)?;
+                    }
                 }
-                watch(Event::Epoch { epoch, step: step + 1, train: &train, valid: &valid, seconds });
             }
-            let flow = watch(Event::Step { step, epoch, metrics: &values });
+            let done = self.position.step == n_steps;
             if let Some(folder) = folder.as_deref()
                 && !done
+                && under_way.is_empty()
                 && (flow == Flow::Stop || last_checkpoint.elapsed() >= checkpoint_every)
             {
                 self.save_checkpoint(folder)?;
-                watch(Event::Checkpoint { step: step + 1 });
+                watch(Event::Checkpoint { step: self.position.step });
                 last_checkpoint = Instant::now();
             }
             if flow == Flow::Stop && !done {
@@ -183,6 +176,42 @@ impl<'a, E: Engine> Trainer<'a, E> {
             weights::write(&folder.weights(), &self.weights(), None)?;
         }
         Ok(true)
+    }
+
+    /// Waits for the earliest step that is under way, and tells of it.
+    fn end_one(
+        &mut self,
+        under_way: &mut VecDeque<Begun>,
+        folder: Option<&mut RunFolder>,
+        start: Instant,
+        watch: &mut dyn FnMut(Event) -> Flow,
+    ) -> Result<Flow, TrainError> {
+        let Some(Begun { step, epoch, n_rows, ends_epoch }) = under_way.pop_front() else {
+            return Ok(Flow::Continue);
+        };
+        self.engine.finish(Program::Train, under_way.len()).map_err(TrainError::Engine)?;
+        let value = |name: &SmolStr| scalar(&self.engine, Program::Train, name);
+        let values: Vec<f32> = self.model.metrics.iter().map(value).collect();
+        if let Some(bad) = values.iter().position(|v| !v.is_finite()) {
+            let metric = self.model.metrics[bad].clone();
+            return Err(TrainError::NotFinite { metric, value: values[bad], step, epoch });
+        }
+        self.position.sums.add(n_rows, values.iter().copied());
+        self.position.step = step + 1;
+        if ends_epoch {
+            let train = self.position.sums.means();
+            self.position.sums = Sums::new(&self.model.metrics);
+            let valid = match self.valid.clone() {
+                Some(valid) => self.evaluate(valid)?,
+                None => Metrics::new(),
+            };
+            let seconds = start.elapsed().as_secs_f64();
+            if let Some(folder) = folder {
+                folder.add_epoch(epoch, step + 1, &train, &valid, seconds)?;
+            }
+            watch(Event::Epoch { epoch, step: step + 1, train: &train, valid: &valid, seconds });
+        }
+        Ok(watch(Event::Step { step, epoch, metrics: &values }))
     }
 
     /// Runs a program once and up to `n_warm` times more, then up to `n_groups` groups of steps; both end early after
@@ -203,17 +232,23 @@ impl<'a, E: Engine> Trainer<'a, E> {
         let n_batches = N_BATCHES.min(self.steps_per_epoch());
         let batches = timed("batches", || gathered(&self.data, &inputs.fields, self.schedule(n_batches)));
         let mut next = 0;
-        let mut step = || {
-            let batch = &batches[next as usize % batches.len()];
-            inputs.run(&mut self.engine, program, batch.n_rows, next, &|i| batch.field(i));
-            next += 1;
+        let n_ahead = self.engine.n_ahead();
+        // Takes `n` steps, with as many under way as training has.
+        let mut steps = |n: usize| {
+            for left in (0..n).rev() {
+                let batch = &batches[next as usize % batches.len()];
+                inputs.run(&mut self.engine, program, batch.n_rows, next, &|i| batch.field(i));
+                self.engine.finish(program, n_ahead.min(left)).map_err(TrainError::Engine)?;
+                next += 1;
+            }
+            Ok::<(), TrainError>(())
         };
         let first_begun = Instant::now();
-        timed("first step", &mut step);
+        timed("first step", || steps(1))?;
         let first_step = Instant::now();
         let mut n_steps = 0;
         while n_steps < n_warm && (n_steps < 2 || first_step.elapsed().as_secs_f64() < seconds) {
-            step();
+            steps(1)?;
             n_steps += 1;
         }
         let warm = Instant::now();
@@ -222,7 +257,7 @@ impl<'a, E: Engine> Trainer<'a, E> {
         let mut means = Vec::with_capacity(n_groups);
         while means.len() < n_groups && (means.len() < 3 || warm.elapsed().as_secs_f64() < seconds) {
             let begun = Instant::now();
-            (0..in_group).for_each(|_| step());
+            steps(in_group)?;
             means.push(begun.elapsed().as_secs_f64() / in_group as f64);
         }
         means.sort_by(f64::total_cmp);
@@ -374,6 +409,16 @@ impl<'a, E: Engine> Trainer<'a, E> {
     }
 }
 
+/// A step that is under way.
+struct Begun {
+    step: u64,
+    /// Counted from 1.
+    epoch: u64,
+    n_rows: usize,
+    /// True for the last step of a run, too.
+    ends_epoch: bool,
+}
+
 /// What was measured of training steps.
 pub struct Times {
     /// When all was ready for the first step.
@@ -410,6 +455,7 @@ fn sweep<E: Engine>(
     let mut batches = Batches::start(data, inputs.fields.clone(), schedule);
     while let Some(batch) = batches.next_batch() {
         inputs.run(engine, program, batch.n_rows, step, &|i| batch.field(i));
+        engine.finish(program, 0).map_err(TrainError::Engine)?;
         each(engine, batch.n_rows);
     }
     Ok(())
@@ -453,6 +499,16 @@ impl Inputs {
         step: u64,
         field: &dyn Fn(usize) -> &'b [u8],
     ) {
+        self.with(step, field, |inputs| engine.run(program, n_rows, step, inputs));
+    }
+
+    /// Gives what a step takes to `use_`, in order.
+    fn with<'b, T>(
+        &self,
+        step: u64,
+        field: &dyn Fn(usize) -> &'b [u8],
+        use_: impl FnOnce(&[&[u8]]) -> T,
+    ) -> T {
         let counter = (step as i32).to_ne_bytes();
         let bytes = |source: &Option<usize>| -> &[u8] {
             match source {
@@ -461,10 +517,11 @@ impl Inputs {
             }
         };
         let inputs: Vec<&[u8]> = self.sources.iter().map(bytes).collect();
-        engine.run(program, n_rows, step, &inputs);
+        use_(&inputs)
     }
 }
 
+pub mod launches;
 pub mod profile;
 mod record;
 #[cfg(test)]

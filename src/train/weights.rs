@@ -5,13 +5,12 @@
 //! final name is always whole (temporary file in the same folder, sync, rename, sync of the folder); what is
 //! loaded has exactly the names and shapes that the model wants, or an error says every difference.
 
+use crate::base::files::write_atomically;
 use gradc_dsl::nearest::nearest;
 use indexmap::IndexMap;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use smol_str::SmolStr;
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::Write;
 use std::path::Path;
 
 /// Why weights could not be read or written: text for the user.
@@ -51,29 +50,6 @@ pub fn write(path: &Path, tensors: &Tensors, metadata: Option<(&str, String)>) -
     let metadata = metadata.map(|(key, value)| HashMap::from([(key.to_string(), value)]));
     let bytes = safetensors::serialize(views, metadata).map_err(|e| WeightsError::at(path, e))?;
     write_atomically(path, &bytes).map_err(|e| WeightsError::at(path, format!("cannot be written: {e}")))
-}
-
-/// Puts `bytes` under `path` so that, whatever happens, `path` holds the old content or the new.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".gradc-").suffix(".tmp");
-    #[cfg(unix)]
-    {
-        // What `File::create` would ask for: the user's umask decides, not tempfile's privacy.
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    let mut file = builder.tempfile_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|e| e.error)?;
-    #[cfg(unix)]
-    File::open(folder)?.sync_all()?;
-    Ok(())
 }
 
 /// All tensors of a file, and the metadata under `key`. 16-bit floats and doubles are converted to f32.

@@ -4,14 +4,14 @@
 //! and every variable after the last step, by name. Invariant: each step takes the whole data set as its batch, so that
 //! all rungs see the same numbers in the same order.
 
-use gradc::base::DType;
 use gradc::graph::interpret::{Env, Tensor, interpret_step};
 use gradc::graph::{Graph, Op};
 use gradc::model::Model;
 use gradc::nest::interpret::Run;
+use gradc::plan::interpret::Values as Leaves;
 use gradc::train::compiled::Compiled;
 use gradc::train::data::Dataset;
-use gradc::train::engine::Engine;
+use gradc::train::engine::{Engine, Program};
 use gradc::train::init::initial_value;
 use gradc::train::run::{Event, Flow, Trainer};
 use gradc::{autodiff, passes, plan};
@@ -23,7 +23,7 @@ use std::time::Duration;
 pub type Values = BTreeMap<String, Vec<f64>>;
 
 pub struct Ladder<'m> {
-    model: &'m Model,
+    pub model: &'m Model,
     data: Arc<Dataset>,
     start: Values,
     n_steps: u64,
@@ -32,10 +32,10 @@ pub struct Ladder<'m> {
 /// One way to train.
 #[derive(Clone, Copy)]
 pub struct Rung {
-    name: &'static str,
+    pub name: &'static str,
     /// How far a number may be off, relative to the greatest element of its tensor.
-    tolerance: f64,
-    train: fn(&Ladder) -> Values,
+    pub tolerance: f64,
+    pub train: fn(&Ladder) -> Values,
 }
 
 /// Those that compute in f64, from the definition of meaning down to the plan.
@@ -47,6 +47,7 @@ pub const EXACT: &[Rung] = &[
         train: |ladder| ladder.graph(&passes::optimize(&ladder.differentiated())),
     },
     Rung { name: "plan", tolerance: 1e-10, train: |ladder| ladder.plan() },
+    Rung { name: "plan for CUDA", tolerance: 1e-10, train: |ladder| ladder.plan_for_cuda() },
 ];
 
 /// Those that compute in f32, in machine code.
@@ -97,13 +98,7 @@ impl<'m> Ladder<'m> {
             assert_eq!(name, "step", "an input that is no field");
             return vec![step as f64];
         };
-        let four = |b: &[u8]| [b[0], b[1], b[2], b[3]];
-        match field.ty.dtype {
-            DType::F32 => field.bytes.chunks_exact(4).map(|b| f32::from_ne_bytes(four(b)).into()).collect(),
-            DType::I32 => field.bytes.chunks_exact(4).map(|b| i32::from_ne_bytes(four(b)).into()).collect(),
-            DType::BF16 => unreachable!("no data is bf16"),
-            DType::U8 | DType::Bool => field.bytes.iter().map(|b| f64::from(*b)).collect(),
-        }
+        field.ty.dtype.decode(&field.bytes)
     }
 
     /// What training means: each node of the graph that was checked and differentiated, one after another.
@@ -138,23 +133,42 @@ impl<'m> Ladder<'m> {
         metrics
     }
 
-    fn plan(&self) -> Values {
+    /// The plan of a step.
+    pub fn planned(&self, target: plan::Target) -> plan::Plan {
         let graph = passes::optimize(&self.differentiated());
+        plan::plan(&graph, &plan::Options::new(self.model.settings.batch as i64, target))
+    }
+
+    fn plan(&self) -> Values {
+        let plan = self.planned(plan::Target::Cpu);
+        self.train_by(&mut |leaves, at| {
+            plan::interpret::interpret(&plan, leaves, at).expect("the plan can be run")
+        })
+    }
+
+    /// The plan for a GPU, by the same interpreter.
+    fn plan_for_cuda(&self) -> Values {
+        let plan = self.planned(plan::Target::Cuda);
+        self.train_by(&mut |leaves, at| {
+            plan::interpret::interpret(&plan, leaves, at).expect("the plan can be run")
+        })
+    }
+
+    /// Trains by what runs one step: gives outputs and variables.
+    pub fn train_by(&self, step_of: &mut dyn FnMut(&Leaves, Run) -> (Leaves, Leaves)) -> Values {
         let batch = self.data.n_examples as i64;
-        let plan = plan::plan(&graph, &plan::Options { max_batch: self.model.settings.batch as i64 });
         let mut variables = self.start.clone();
         let mut metrics = Values::new();
         for step in 0..self.n_steps {
-            let mut leaves: plan::interpret::Values =
+            let mut leaves: Leaves =
                 variables.iter().map(|(path, values)| (path.as_str().into(), values.clone())).collect();
-            for id in graph.ids() {
-                if let Op::Input(name) = &graph.node(id).op {
+            for id in self.model.train.ids() {
+                if let Op::Input(name) = &self.model.train.node(id).op {
                     leaves.insert(name.clone(), self.input(name, step));
                 }
             }
             let run = Run { batch, seed: self.model.settings.seed, step };
-            let (outputs, after) =
-                plan::interpret::interpret(&plan, &leaves, run).expect("the plan can be run");
+            let (outputs, after) = step_of(&leaves, run);
             variables.extend(after.into_iter().map(|(path, values)| (path.to_string(), values)));
             for name in &self.model.metrics {
                 metrics.entry(name.to_string()).or_default().push(outputs[name][0]);
@@ -165,7 +179,12 @@ impl<'m> Ladder<'m> {
     }
 
     fn cpu(&self, n_threads: usize) -> Values {
-        let engine = Compiled::new(self.model, n_threads);
+        self.on(Compiled::new(self.model, n_threads))
+    }
+
+    /// Trains on an engine of this model.
+    pub fn on<E: Engine>(&self, mut engine: E) -> Values {
+        engine.prepare(Program::Train).expect("the model can be compiled");
         let mut trainer = Trainer::new(self.model, engine, self.data.clone(), None);
         for (path, values) in &self.start {
             let values: Vec<f32> = values.iter().map(|v| *v as f32).collect();

@@ -66,6 +66,14 @@ pub fn decode(r: &mut Reader) -> Decoded<Option<Op>> {
             let (a, b) = (r.take_type()?, r.take_type()?);
             map(r, integer::dot4(a.is_signed(), b.is_signed()), Type::B32)?
         }
+        "dp2a" => {
+            let high = r.take("hi");
+            if !high && !r.take("lo") {
+                return Err(NONE.into());
+            }
+            let (a, b) = (r.take_type()?, r.take_type()?);
+            map(r, integer::dot2(a.is_signed(), b.is_signed(), high), Type::B32)?
+        }
         "bmsk" => {
             let wrap = r.take("wrap") || !r.take("clamp");
             let ty = r.take_type()?;

@@ -239,6 +239,21 @@ pub fn dot4(a_signed: bool, b_signed: bool) -> Compute {
     })
 }
 
+/// `dp2a`: two halves times two bytes, the lower or the upper ones, and a sum.
+pub fn dot2(a_signed: bool, b_signed: bool, high: bool) -> Compute {
+    three(move |a: u32, b: u32, c: u32| {
+        let half = |i: u32| {
+            let half = (a >> (16 * i)) as u16;
+            if a_signed { i32::from(half as i16) } else { i32::from(half) }
+        };
+        let byte = |i: u32| {
+            let byte = (b >> (8 * (i + if high { 2 } else { 0 }))) as u8;
+            if b_signed { i32::from(byte as i8) } else { i32::from(byte) }
+        };
+        (0..2).fold(c as i32, |sum, i| sum.wrapping_add(half(i) * byte(i))) as u32
+    })
+}
+
 /// `bmsk`: `length` ones from `start`.
 pub fn mask(wrap: bool) -> Compute {
     two(move |start: u32, length: u32| {

@@ -207,8 +207,10 @@ impl Shadow {
                 return Some(conflict);
             }
             let last = Tag(self.writers[word]);
-            // What the same thread wrote of the word before counts as written now.
-            let own = last.block() == actor.block && last.thread() == actor.thread;
+            // What the same thread wrote of the word since its block's last barrier counts as written now.
+            let own = last.block() == actor.block
+                && last.thread() == actor.thread
+                && last.time() >= actor.since_block;
             let mask = if last.0 != 0 && own { mask | last.0 & 15 } else { mask };
             self.writers[word] = Tag::new(actor, Crowd::Thread, mask).0;
         }

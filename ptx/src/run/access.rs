@@ -153,7 +153,14 @@ impl Reach<'_> {
             }
             Space::Shared => {
                 self.check_bounds(space, &self.shared.cells, at, n, Access::Read)?;
-                self.check_written(space, &self.shared.cells, place, n, at)?;
+                // The compiler may load four words where it knows that they are aligned and wants fewer: the rest is never used.
+                let cells = &self.shared.cells;
+                let is_padded = n == 16
+                    && cells.flaw(place, n) == Some(State::Unwritten)
+                    && cells.flaw(place, 4).is_none();
+                if !is_padded {
+                    self.check_written(space, cells, place, n, at)?;
+                }
                 out.copy_from_slice(self.shared.cells.bytes(place, n));
                 if self.races {
                     let conflict = self.shared.shadow.read(place, n, actor);

@@ -8,10 +8,13 @@
 mod table;
 mod trace;
 
+use super::devices::DeviceArguments;
 use super::output::{Failure, say};
 use super::project::{ModelArguments, Project};
 use crate::plan::{Plan, Work, work};
+use crate::runtime::cuda::Device;
 use crate::runtime::{Ticking, peaks};
+use crate::train::accelerated::Accelerated;
 use crate::train::compiled::Compiled;
 use crate::train::engine::Program;
 use crate::train::run::Trainer;
@@ -23,6 +26,8 @@ use std::path::PathBuf;
 pub struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
+    #[command(flatten)]
+    device: DeviceArguments,
     /// How long to record
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
@@ -81,6 +86,14 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         return Err(Failure::Usage(format!("a machine's peak is more than 0, not {given}")));
     }
     let project = Project::open(&arguments.model)?;
+    match (arguments.device.device.as_str(), arguments.device.gpu()) {
+        ("cpu", _) => on_cpu(arguments, &project),
+        (_, Some(gpu)) => on_gpu(arguments, &project, gpu),
+        (device, None) => Err(Failure::Error(format!("a step cannot be profiled on the device `{device}`"))),
+    }
+}
+
+fn on_cpu(arguments: &Arguments, project: &Project) -> Result<(), Failure> {
     let model = &project.model;
     let data = project.data.load(&model.settings.data)?;
     let mut engine = Compiled::new(model, project.threads);
@@ -97,12 +110,47 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     if let Some(path) = &arguments.trace {
         trace::write(path, plan, &profile.recording)?;
     }
-    let (launches, ops) = rows(plan, &profile, &project.program.sources);
+    let on = format!("{} threads", project.threads);
+    show(arguments, project, Measured { plan, profile: &profile, machine, on, whole: None })
+}
+
+fn on_gpu(arguments: &Arguments, project: &Project, gpu: u32) -> Result<(), Failure> {
+    if arguments.trace.is_some() {
+        return Err(Failure::Usage("a trace is of a CPU's threads: leave `--trace` out".to_string()));
+    }
+    let model = &project.model;
+    let data = project.data.load(&model.settings.data)?;
+    let driver = arguments.device.driver(gpu)?;
+    let on = driver.name();
+    let (flops, bytes) = driver.peaks().map_err(|error| Failure::Error(error.to_string()))?;
+    let given = |given: Option<f64>, peak: f64| given.map_or(peak, |given| given * 1e9);
+    let machine = Machine { flops: given(arguments.peak, flops), bytes: given(arguments.bandwidth, bytes) };
+    let mut engine = Accelerated::new(model, driver);
+    engine.compile(Program::Train).map_err(Failure::Error)?;
+    let mut trainer = Trainer::new(model, engine, data, None);
+    let (profile, whole) = trainer.time_launches(arguments.seconds)?;
+    let plan = trainer.engine.plan(Program::Train);
+    show(arguments, project, Measured { plan, profile: &profile, machine, on, whole: Some(whole) })
+}
+
+/// A profile, and what it was measured on.
+pub struct Measured<'a> {
+    pub plan: &'a Plan,
+    pub profile: &'a Profile,
+    pub machine: Machine,
+    /// `2 threads`, or a GPU.
+    pub on: String,
+    /// Seconds of a step that is handed to a GPU as one.
+    pub whole: Option<f64>,
+}
+
+fn show(arguments: &Arguments, project: &Project, measured: Measured) -> Result<(), Failure> {
+    let (launches, ops) = rows(measured.plan, measured.profile, &project.program.sources);
     let rows = match arguments.all {
         true => (launches, ops),
         false => (table::merged(launches), table::merged(ops)),
     };
-    let table = table::Table { model, plan, profile: &profile, machine, rows };
+    let table = table::Table { model: &project.model, measured, rows };
     if arguments.model.json { say(table.json().to_string()) } else { say(table.text(arguments.all)) }
 }
 

@@ -1,10 +1,9 @@
 //! A profile as text and as JSON.
 
-use super::{Machine, Row};
+use super::{Measured, Row};
 use crate::cli::format;
 use crate::model::Model;
-use crate::plan::{Plan, Work};
-use crate::train::run::profile::Profile;
+use crate::plan::Work;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 
@@ -13,10 +12,8 @@ const MOST_OPS: usize = 24;
 
 pub struct Table<'a> {
     pub model: &'a Model,
-    pub plan: &'a Plan,
-    pub profile: &'a Profile,
-    pub machine: Machine,
-    /// Launches and ops.
+    pub measured: Measured<'a>,
+    /// Launches and ops; a GPU does not tell ops apart.
     pub rows: (Vec<Row>, Vec<Row>),
 }
 
@@ -55,13 +52,13 @@ pub fn merged(rows: Vec<Row>) -> Vec<Row> {
 impl Table<'_> {
     /// The time of a step and what comes between it and the next, of all threads together.
     fn whole(&self) -> f64 {
-        (self.profile.step + self.profile.between) * self.profile.n_threads as f64
+        (self.measured.profile.step + self.measured.profile.between) * self.measured.profile.n_threads as f64
     }
 
     /// Seconds at which the threads together do a row's work, and how often its floor that is.
     fn time(&self, row: &Row) -> (f64, f64) {
-        let time = row.busy / self.profile.n_threads as f64;
-        (time, time / self.machine.floor(row.work).max(1e-12))
+        let time = row.busy / self.measured.profile.n_threads as f64;
+        (time, time / self.measured.machine.floor(row.work).max(1e-12))
     }
 
     fn total(&self) -> Work {
@@ -87,35 +84,41 @@ impl Table<'_> {
             };
             rows.iter().map(row).collect()
         };
-        let n_threads = self.profile.n_threads as f64;
+        let n_threads = self.measured.profile.n_threads as f64;
         json!({
-            "name": self.model.name, "batch": self.plan.max_batch, "threads": self.profile.n_threads,
-            "steps": self.profile.n_steps, "ms": (self.profile.step + self.profile.between) * 1e3,
-            "peak_gflop_per_s": self.machine.flops * 1e-9, "peak_gb_per_s": self.machine.bytes * 1e-9,
+            "name": self.model.name, "batch": self.measured.plan.max_batch, "on": self.measured.on,
+            "threads": self.measured.profile.n_threads, "whole_step_ms": self.measured.whole.map(|seconds| seconds * 1e3),
+            "steps": self.measured.profile.n_steps, "ms": (self.measured.profile.step + self.measured.profile.between) * 1e3,
+            "peak_gflop_per_s": self.measured.machine.flops * 1e-9, "peak_gb_per_s": self.measured.machine.bytes * 1e-9,
             "kernels": rows(&self.rows.0), "ops": rows(&self.rows.1),
-            "waiting": { "ms": self.profile.waiting() / n_threads * 1e3, "share": self.profile.waiting() / self.whole() },
-            "between_steps": { "ms": self.profile.between * 1e3, "share": self.profile.between * n_threads / self.whole() },
+            "waiting": { "ms": self.measured.profile.waiting() / n_threads * 1e3, "share": self.measured.profile.waiting() / self.whole() },
+            "between_steps": { "ms": self.measured.profile.between * 1e3, "share": self.measured.profile.between * n_threads / self.whole() },
         })
     }
 
     pub fn text(&self, all: bool) -> String {
-        let profile = self.profile;
+        let profile = self.measured.profile;
         let n_threads = profile.n_threads as f64;
         let mut lines = vec![
             format!(
-                "{} · batch {} · {} threads · {} steps of {}",
+                "{} · batch {} · {} · {} steps of {}",
                 self.model.name,
-                self.plan.max_batch,
-                profile.n_threads,
+                self.measured.plan.max_batch,
+                self.measured.on,
                 profile.n_steps,
                 format::seconds(profile.step + profile.between)
             ),
             format!(
                 "the machine's peak: {:.0} GFLOP/s, {:.1} GB/s; a row's floor is the time at these",
-                self.machine.flops * 1e-9,
-                self.machine.bytes * 1e-9
+                self.measured.machine.flops * 1e-9,
+                self.measured.machine.bytes * 1e-9
             ),
         ];
+        if let Some(whole) = self.measured.whole {
+            let whole = format::seconds(whole);
+            lines
+                .push(format!("a step as one launch takes {whole}; rows are of kernels launched one by one"));
+        }
         let unit = if self.in_ms() { "ms" } else { "µs" };
         let head = |of: &str| format!("\n{unit:>10}  share  GFLOP/s    GB/s  ×floor  width  tiles  {of}");
         let (mut launches, mut ops): (Vec<&Row>, Vec<&Row>) =
@@ -129,8 +132,10 @@ impl Table<'_> {
             let share = 100.0 * time * n_threads / self.whole();
             format!("{} {share:>5.1}%{:>41}{what}", self.shown(time), "")
         };
-        lines.push(other(profile.waiting() / n_threads, "waiting: ends of phases, threads without work"));
-        lines.push(other(profile.between, "between steps: the next batch, losses"));
+        if self.measured.whole.is_none() {
+            lines.push(other(profile.waiting() / n_threads, "waiting: ends of phases, threads without work"));
+            lines.push(other(profile.between, "between steps: the next batch, losses"));
+        }
         let total = Row {
             what: String::new(),
             scope: "all".to_string(),
@@ -142,6 +147,9 @@ impl Table<'_> {
             work: self.total(),
         };
         lines.push(self.line(&total));
+        if ops.is_empty() {
+            return lines.join("\n");
+        }
         let shown = if all { ops.len() } else { ops.len().min(MOST_OPS) };
         lines.push(head("op inside of kernels"));
         lines.extend(ops[..shown].iter().map(|row| self.line(row)));
@@ -153,7 +161,7 @@ impl Table<'_> {
     }
 
     fn in_ms(&self) -> bool {
-        self.profile.step > 5e-3
+        self.measured.profile.step > 5e-3
     }
 
     /// A time in the unit of all rows.

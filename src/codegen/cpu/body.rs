@@ -8,6 +8,7 @@
 use super::address::Base;
 use super::kernel::{Emitter, memory};
 use crate::base::DType;
+use crate::nest::analysis::{depends_on, types_of};
 use crate::nest::{Access, Inst, Nest, Store, StoreKind};
 use crate::scalar::machine::{Compare, Step, Steps};
 use crate::scalar::{Func, StepId};
@@ -33,42 +34,6 @@ fn value_type(dtype: DType, mode: Mode) -> Type {
         Mode::Scalar => lane_type(dtype),
         Mode::Vector => lane_type(dtype).by(4).expect("four lanes of 32 bits"),
     }
-}
-
-/// The type of each instruction's value.
-pub fn types_of(nest: &Nest) -> Vec<DType> {
-    let mut types: Vec<DType> = Vec::with_capacity(nest.body.len());
-    for inst in &nest.body {
-        types.push(match inst {
-            Inst::Load { access } | Inst::LoadAt { access, .. } => access.dtype,
-            Inst::Const { dtype, .. } => *dtype,
-            Inst::Index { .. } => DType::I32,
-            Inst::Size { .. } => DType::F32,
-            Inst::Cast { to, .. } => *to,
-            Inst::Call { func, arguments } => {
-                let operands: Vec<DType> = arguments.iter().map(|v| types[*v as usize]).collect();
-                func.result_dtype(&operands).expect("verified: a call's operands have its types")
-            }
-        });
-    }
-    types
-}
-
-/// Which instructions have another value at each index of the axis.
-pub fn depends_on(nest: &Nest, axis: usize) -> Vec<bool> {
-    let mut depends: Vec<bool> = Vec::with_capacity(nest.body.len());
-    for inst in &nest.body {
-        let moves = |access: &Access| !access.strides[axis].is_const(0);
-        depends.push(match inst {
-            Inst::Load { access } => moves(access),
-            Inst::LoadAt { access, index, .. } => moves(access) || depends[*index as usize],
-            Inst::Index { axis: of, .. } => *of as usize == axis,
-            Inst::Const { .. } | Inst::Size { .. } => false,
-            Inst::Call { arguments, .. } => arguments.iter().any(|v| depends[*v as usize]),
-            Inst::Cast { argument, .. } => depends[*argument as usize],
-        });
-    }
-    depends
 }
 
 /// A body while it is emitted for one innermost loop.

@@ -13,7 +13,8 @@
 use super::body::{BodyEmitter, LANES, Mode, lane_type};
 use super::kernel::Emitter;
 use crate::base::{DType, ReduceOp};
-use crate::nest::{Access, Inst, Nest, Store, StoreKind};
+use crate::nest::analysis::{accesses, merge_axes};
+use crate::nest::{Access, Nest, Store, StoreKind};
 use crate::scalar::machine::Compare;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value, types};
@@ -36,51 +37,6 @@ pub fn emit_nest(e: &mut Emitter, nest: &Nest) {
     let index = vec![zero; nest.axes.len()];
     let mut loops = Loops { nest: &nest, n_parallel, vector, order, beside: 1, index };
     loops.parallel(e, 0, Mode::Scalar);
-}
-
-fn accesses(nest: &Nest) -> Vec<&Access> {
-    let loads = nest.body.iter().filter_map(|inst| match inst {
-        Inst::Load { access } | Inst::LoadAt { access, .. } => Some(access),
-        _ => None,
-    });
-    loads.chain(nest.stores.iter().map(|s| &s.access)).collect()
-}
-
-/// The same nest with fewer axes, where two neighbours of one kind step evenly in every access.
-fn merge_axes(nest: &Nest) -> Nest {
-    let mut nest = nest.clone();
-    let mut axis = 0;
-    while axis + 1 < nest.axes.len() {
-        let (outer, inner) = (axis, axis + 1);
-        let even =
-            |a: &&Access| a.strides[outer] == a.strides[inner].clone() * nest.axes[inner].extent.clone();
-        let in_use = nest
-            .body
-            .iter()
-            .any(|i| matches!(i, Inst::Index { axis, .. } if [outer, inner].contains(&(*axis as usize))));
-        let same_kind = nest.axes[outer].reduce == nest.axes[inner].reduce;
-        let argmax = nest.stores.iter().any(|s| s.kind == StoreKind::ArgMax);
-        if !same_kind || in_use || argmax || !accesses(&nest).iter().all(even) {
-            axis += 1;
-            continue;
-        }
-        let extent = nest.axes[outer].extent.clone() * nest.axes[inner].extent.clone();
-        nest.axes[inner].extent = extent;
-        nest.axes.remove(outer);
-        for inst in &mut nest.body {
-            match inst {
-                Inst::Load { access } | Inst::LoadAt { access, .. } => {
-                    access.strides.remove(outer);
-                }
-                Inst::Index { axis, .. } if *axis as usize > inner => *axis -= 1,
-                _ => {}
-            }
-        }
-        for store in &mut nest.stores {
-            store.access.strides.remove(outer);
-        }
-    }
-    nest
 }
 
 /// How many accesses are neighbours along an axis, less those that are far apart.
@@ -125,6 +81,9 @@ struct Loops<'n> {
     /// The axes' indices, i64; along the vector axis that of the first lane of the first vector.
     index: Vec<Value>,
 }
+
+/// What is done with a body's values: at which indices, and in which of the vectors side by side.
+type TakeValues<'e, 'n> = dyn FnMut(&mut BodyEmitter<'n>, &mut Emitter, &[Value], usize) + 'e;
 
 /// A reducing store on its way: the running values.
 struct Accumulator<'n> {
@@ -188,13 +147,7 @@ impl<'n> Loops<'n> {
 
     /// The innermost loop: what does not change along it is made before it. `each` sees every index's values, and the number of
     /// the vector beside the first.
-    fn innermost(
-        &mut self,
-        e: &mut Emitter,
-        axis: usize,
-        mode: Mode,
-        each: &mut dyn FnMut(&mut BodyEmitter<'n>, &mut Emitter, &[Value], usize),
-    ) {
+    fn innermost(&mut self, e: &mut Emitter, axis: usize, mode: Mode, each: &mut TakeValues<'_, 'n>) {
         let zero = e.integer(0);
         let extent = e.dim(&self.nest.axes[axis].extent);
         let mut run = |loops: &mut Self,
@@ -325,7 +278,7 @@ fn identity(e: &mut Emitter, op: ReduceOp, dtype: DType) -> Value {
 }
 
 fn begin<'n>(e: &mut Emitter, nest: &Nest, store: &'n Store, lanes: Mode, along: bool) -> Accumulator<'n> {
-    let dtype = super::body::types_of(nest)[store.value as usize];
+    let dtype = crate::nest::analysis::types_of(nest)[store.value as usize];
     let first = match store.kind {
         StoreKind::Reduce(op) => identity(e, op, dtype),
         _ => identity(e, ReduceOp::Max, dtype),

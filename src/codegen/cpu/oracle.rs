@@ -1,16 +1,13 @@
-//! A compiled kernel next to the nest interpreter, for tests.
+//! Machine code run between fences, for tests.
 //!
 //! What enters: a program, a kernel of it, arguments. What leaves: what the interpreter makes of them, if the machine code does the
-//! same and touches nothing else. How far a compiled f32 may be off follows from the computation itself, by Monte Carlo
-//! arithmetic (Parker, "Monte Carlo Arithmetic", 1997): the interpreter runs again with each f32 result moved at random by a
-//! few times its bound of error, and results may differ from the exact ones by as much as those of these runs do. Integers
-//! and bools that no run changes must be equal. Not here: which kernels.
+//! same and touches nothing else. Not here: how far they may differ (`codegen/oracle.rs`), which kernels.
 
 use super::{Program, StepEnv, clif};
-use crate::base::philox::block;
 use crate::base::{DType, bf16};
-use crate::nest::interpret::{Run, run, run_rounded};
-use crate::nest::{ArgumentAccess, Kernel};
+use crate::codegen::oracle;
+use crate::nest::Kernel;
+use crate::nest::interpret::Run;
 
 /// Bytes before and after each buffer which nobody may touch.
 const FENCE: usize = 64;
@@ -112,40 +109,6 @@ fn run_compiled(
     memory.iter().map(Memory::values).collect()
 }
 
-/// How far each element may be off.
-fn tolerances(kernel: &Kernel, arguments: &[Vec<f64>], exact: &[Vec<f64>], at: Run) -> Vec<Vec<f64>> {
-    const RUNS: u32 = 4;
-    /// Of the bound of each step's error, and of what the runs differ by.
-    const MARGIN: f64 = 4.0;
-    let mut far: Vec<Vec<f64>> = exact.iter().map(|values| vec![0.0; values.len()]).collect();
-    for n in 0..RUNS {
-        let mut count = 0;
-        let mut round = |value: f64, ulp: f64| {
-            count += 1;
-            let dice = f64::from(block([count, n, 0, 0], [0; 2])[0]) / f64::from(u32::MAX) * 2.0 - 1.0;
-            let ulp = if ulp.is_finite() { ulp } else { 1.0 };
-            f64::from((value * (1.0 + dice * MARGIN * ulp * f64::from(f32::EPSILON))) as f32)
-        };
-        let mut moved = arguments.to_vec();
-        run_rounded(kernel, &mut moved, at, &mut round).expect("it ran without rounding");
-        for (far, (moved, exact)) in
-            far.iter_mut().flatten().zip(moved.iter().flatten().zip(exact.iter().flatten()))
-        {
-            let difference = (moved - exact).abs();
-            // A value that may become NaN or infinite may be anything.
-            let is_same = moved == exact || moved.is_nan() && exact.is_nan();
-            *far = if is_same {
-                *far
-            } else if difference.is_nan() {
-                f64::INFINITY
-            } else {
-                far.max(MARGIN * difference)
-            };
-        }
-    }
-    far
-}
-
 /// The compiled kernel does what the interpreter does; gives what that gave.
 pub fn check(
     what: &str,
@@ -155,26 +118,6 @@ pub fn check(
     arguments: &[Vec<f64>],
     at: Run,
 ) -> Vec<Vec<f64>> {
-    let mut exact = arguments.to_vec();
-    run(kernel, &mut exact, at).unwrap_or_else(|e| panic!("{what}: {e}\n{kernel}"));
-    let far = tolerances(kernel, arguments, &exact, at);
-    let found = run_compiled(program, index, kernel, arguments, at);
-    for (i, argument) in kernel.arguments.iter().enumerate() {
-        for (at, ((found, exact), far)) in found[i].iter().zip(&exact[i]).zip(&far[i]).enumerate() {
-            // Below the least normal f32, results may be flushed; a value that is stored is rounded.
-            let rounding =
-                if argument.dtype == DType::F32 { exact.abs() * 2f64.powi(-23) + 2e-38 } else { 0.0 };
-            let is_close = found == exact
-                || found.is_nan() && exact.is_nan()
-                || far.is_infinite()
-                || (found - exact).abs() <= far + rounding;
-            let reads_only = argument.access == ArgumentAccess::Read;
-            assert!(
-                is_close && (!reads_only || *far == 0.0),
-                "{what}: element {at} of ${i} is {found}, not {exact} (±{far})\n{kernel}\n{}",
-                clif(kernel)
-            );
-        }
-    }
-    exact
+    let found = || run_compiled(program, index, kernel, arguments, at);
+    oracle::check(what, kernel, arguments, at, found, || clif(kernel))
 }

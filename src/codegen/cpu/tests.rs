@@ -5,270 +5,68 @@
 
 use super::oracle::check;
 use super::{StepEnv, Ticking, clif, compile};
-use crate::autodiff::differentiate;
-use crate::base::philox::block;
-use crate::base::{DType, Dim, Distribution, Precision, ReduceOp, bf16};
-use crate::graph::arbitrary::{Wish, random_graph};
-use crate::graph::{NodeId, Op};
-use crate::nest::interpret::Run;
+use crate::base::{DType, ReduceOp, bf16};
+use crate::codegen::suite::{self, Case, Planned};
 use crate::nest::samples::*;
-use crate::nest::verify::verify;
-use crate::nest::{BufferRef, Inst, Kernel};
-use crate::passes::optimize_in;
-use crate::plan::{Options, Place, Plan, plan};
+use crate::nest::{BufferRef, Kernel};
+use crate::plan::Target;
 use crate::scalar::Func;
 
-/// One kernel, whatever it reads.
-fn check_one(what: &str, kernel: &Kernel, arguments: &[Vec<f64>], at: Run) {
-    verify(kernel).unwrap_or_else(|e| panic!("{what}: {e}\n{kernel}"));
-    check(what, &compile(std::slice::from_ref(kernel), Ticking::Off), 0, kernel, arguments, at);
+fn check_all(cases: Vec<Case>) {
+    for Case { what, kernel, arguments, at } in cases {
+        check(&what, &compile(std::slice::from_ref(&kernel), Ticking::Off), 0, &kernel, &arguments, at);
+    }
 }
 
-/// `n` numbers of a type, the same each time.
-fn numbers(dtype: DType, n: i64, salt: u32) -> Vec<f64> {
-    let number = |i: u32| {
-        let word = block([i, salt, 0, 0], [0; 2])[0];
-        match dtype {
-            DType::F32 => f64::from((f64::from(word) / f64::from(u32::MAX) * 4.0 - 2.0) as f32),
-            DType::BF16 => DType::BF16.convert(f64::from(word) / f64::from(u32::MAX) * 4.0 - 2.0),
-            DType::I32 => f64::from(word as i32 >> (word % 31)),
-            DType::U8 => f64::from(word as u8),
-            DType::Bool => f64::from(word & 1),
+fn check_plans(plans: Vec<Planned>) {
+    for (plan, launches) in plans {
+        let program = compile(&plan.kernels, Ticking::Off);
+        for (index, Case { what, kernel, arguments, at }) in launches {
+            check(&what, &program, index, &kernel, &arguments, at);
         }
-    };
-    (0..n as u32).map(number).collect()
-}
-
-fn once(batch: i64) -> Run {
-    Run { batch, seed: 11, step: 5 }
+    }
 }
 
 #[test]
 fn samples_run_compiled() {
-    for sample in samples() {
-        check_one(sample.name, &sample.kernel, &sample.arguments, once(sample.batch));
-    }
+    check_all(suite::sample_cases());
 }
 
 /// Vectors of four, and what is left over after them.
-/// Columns are reduced some vectors at a time, then one, then one by one.
-#[test]
-fn every_tail_of_columns() {
-    for n in [15, 16, 17, 20, 31, 32, 39, 64] {
-        for op in [ReduceOp::Sum, ReduceOp::Prod, ReduceOp::Max, ReduceOp::Min] {
-            for rows in [0, 1, 5] {
-                let arguments = [numbers(DType::F32, rows * n, 7), vec![0.0; n as usize]];
-                let what = format!("{rows} rows of {n} columns");
-                check_one(&what, &columns_reduced(op, DType::F32, rows, n), &arguments, once(1));
-            }
-        }
-    }
-}
-
 #[test]
 fn every_tail() {
-    for n in 0..=9 {
-        let what = |kind: &str| format!("{kind} of {n}");
-        for (batch, tile) in [(1, 1), (3, 2), (7, 4), (9, 16)] {
-            let x = numbers(DType::F32, batch * n, 1);
-            check_one(&what("softmax"), &softmax(n, tile), &[x.clone(), x.clone()], once(batch));
-            check_one(
-                &what("noise"),
-                &noise(Distribution::Normal, n, tile),
-                std::slice::from_ref(&x),
-                once(batch),
-            );
-            let (k, w) = (n, numbers(DType::F32, n * 5, 2));
-            let out = vec![0.0; batch as usize * 5];
-            check_one(&what("product"), &product(k, 5, tile), &[x.clone(), w, out], once(batch));
-        }
-        for dtype in DType::ALL {
-            for width in [1, 2, 4, 7, n.max(1)] {
-                let arguments = [
-                    numbers(dtype, 3 * width, 3),
-                    (0..n).map(|i| (i - 1) as f64).collect(),
-                    vec![0.0; (n * width) as usize],
-                ];
-                check_one(&what("gather"), &gather(dtype, n, width, 3), &arguments, once(1));
-            }
-            for to in DType::ALL {
-                let arguments = [numbers(dtype, n, 4), vec![0.0; n as usize]];
-                check_one(&what("conversion"), &conversion(dtype, to, n), &arguments, once(1));
-            }
-        }
-        for dtype in [DType::F32, DType::I32] {
-            let places = (0..n).map(|i| (i * 5 % 4 - 1) as f64).collect();
-            let arguments = [numbers(dtype, n, 5), places, numbers(dtype, 3, 6)];
-            check_one(&what("scatter"), &scatter(dtype, n, 3), &arguments, once(1));
-            for op in [ReduceOp::Sum, ReduceOp::Prod, ReduceOp::Max, ReduceOp::Min] {
-                for rows in [1, 3, 6] {
-                    let arguments = [numbers(dtype, rows * n, 7), vec![0.0; rows as usize]];
-                    check_one(&what("rows"), &rows_reduced(op, dtype, rows, n), &arguments, once(1));
-                    let arguments = [numbers(dtype, rows * n, 7), vec![0.0; n as usize]];
-                    check_one(&what("columns"), &columns_reduced(op, dtype, rows, n), &arguments, once(1));
-                }
-            }
-        }
-        check_one(&what("places"), &places(n), &[numbers(DType::F32, 2 * n, 8), vec![0.0; 2]], once(1));
-        for (dtype, rows) in DType::ALL.into_iter().flat_map(|dtype| [(dtype, 1), (dtype, 3), (dtype, 8)]) {
-            let arguments = [numbers(dtype, rows * n, 9), vec![0.0; (rows * n) as usize]];
-            check_one(&what("transpose"), &transposed(dtype, rows, n), &arguments, once(1));
-            let arguments = [numbers(dtype, rows, 9), vec![0.0; (rows * n) as usize]];
-            check_one(&what("spread"), &spread(dtype, rows, n), &arguments, once(1));
-        }
-    }
+    check_all(suite::tails());
 }
 
-/// Sums along the outer axis, so that lanes are neighbouring columns.
-fn columns_reduced(op: ReduceOp, dtype: DType, rows: i64, n: i64) -> Kernel {
-    let body = vec![load(at(argument(0), dtype, c(0), &[1, n]))];
-    let store = reduce(op, at(argument(1), dtype, c(0), &[1, 0]), 0);
-    kernel(c(1), 1, &[(dtype, 'r'), (dtype, 'w')], vec![nest(&[c(n)], &[c(rows)], body, vec![store])])
-}
-
-fn transposed(dtype: DType, rows: i64, n: i64) -> Kernel {
-    let body = vec![load(at(argument(0), dtype, c(0), &[1, n]))];
-    let store = set(at(argument(1), dtype, c(0), &[rows, 1]), 0);
-    kernel(c(1), 1, &[(dtype, 'r'), (dtype, 'w')], vec![nest(&[c(n), c(rows)], &[], body, vec![store])])
-}
-
-/// Each element to a row of `n`.
-fn spread(dtype: DType, rows: i64, n: i64) -> Kernel {
-    let body = vec![load(at(argument(0), dtype, c(0), &[1, 0]))];
-    let store = set(at(argument(1), dtype, c(0), &[n, 1]), 0);
-    kernel(c(1), 1, &[(dtype, 'r'), (dtype, 'w')], vec![nest(&[c(rows), c(n)], &[], body, vec![store])])
-}
-
-/// A function over `n` elements; all of its operands but a condition are of type `dtype`.
-fn mapped(func: Func, dtype: DType, n: i64) -> Option<(Kernel, Vec<DType>)> {
-    let mut types = vec![dtype; func.arity()];
-    if func == Func::Select {
-        types[0] = DType::Bool;
-    }
-    let gives = func.result_dtype(&types).ok()?;
-    let arity = types.len() as u32;
-    let mut body: Vec<Inst> =
-        (0..arity).map(|i| load(at(argument(i), types[i as usize], c(0), &[1]))).collect();
-    body.push(call(func, &(0..arity).collect::<Vec<_>>()));
-    let store = set(at(argument(arity), gives, c(0), &[1]), arity);
-    let mut arguments: Vec<(DType, char)> = types.iter().map(|t| (*t, 'r')).collect();
-    arguments.push((gives, 'w'));
-    let op = nest(&[c(n)], &[], body, vec![store]);
-    types.push(gives);
-    Some((kernel(c(1), 1, &arguments, vec![op]), types))
+#[test]
+fn wide_sizes() {
+    check_all(suite::wide());
 }
 
 #[test]
 fn every_function_of_the_table() {
-    for &func in Func::ALL {
-        for dtype in [DType::F32, DType::I32, DType::Bool] {
-            // All tuples of the awkward operands: vectors, and a tail where their number is odd.
-            let points: Vec<f64> = match dtype {
-                DType::F32 => {
-                    let ends = [f64::INFINITY, f64::NEG_INFINITY, f64::NAN, -0.0];
-                    func.row().points.iter().copied().chain(ends).collect()
-                }
-                DType::I32 => vec![0.0, 1.0, -1.0, 7.0, 65_537.0, f64::from(i32::MAX), f64::from(i32::MIN)],
-                _ => vec![0.0, 1.0],
-            };
-            let n = points.len().pow(func.arity() as u32);
-            let Some((kernel, types)) = mapped(func, dtype, n as i64) else { continue };
-            let arguments: Vec<Vec<f64>> = types
-                .iter()
-                .enumerate()
-                .map(|(i, of)| {
-                    let point = |k: usize| points[k / points.len().pow(i as u32) % points.len()];
-                    let value = |k: usize| match of {
-                        DType::F32 => f64::from(point(k) as f32),
-                        DType::Bool => f64::from(u8::from(point(k) != 0.0)),
-                        _ => point(k),
-                    };
-                    (0..n).map(value).collect()
-                })
-                .collect();
-            check_one(&format!("{} on {dtype}", func.name()), &kernel, &arguments, once(1));
-        }
-    }
+    check_all(suite::functions());
+}
+
+#[test]
+fn products_of_all_layouts() {
+    check_all(suite::products());
 }
 
 #[test]
 fn random_nests() {
-    let mut kinds = std::collections::BTreeSet::new();
-    for seed in 0..150 {
-        let (kernel, arguments) = random_nest(seed);
-        kinds.extend(kinds_of_stores(&kernel));
-        check_one(&format!("seed {seed}"), &kernel, &arguments, once(1));
-    }
-    assert_eq!(kinds.len(), 4, "{kinds:?}");
-}
-
-/// Every launch of a plan, its arguments being what the interpreter made of the launches before.
-fn check_plan(plan: &Plan, what: &str, leaf: impl Fn(&str) -> Vec<f64>, at: Run) {
-    let program = compile(&plan.kernels, Ticking::Off);
-    let length = |shape: &[Dim]| -> i64 {
-        shape
-            .iter()
-            .map(|d| d.eval(&|s| (s == "batch").then_some(at.batch)).expect("a size over batch"))
-            .product()
-    };
-    let mut memory: Vec<Vec<f64>> = Vec::new();
-    for buffer in &plan.buffers {
-        memory.push(match buffer.place {
-            Place::Arena { .. } => numbers(buffer.dtype, length(&buffer.shape), 10),
-            Place::Variable | Place::Input => leaf(&buffer.name),
-        });
-    }
-    for launch in plan.phases.iter().flatten() {
-        let kernel = &plan.kernels[launch.kernel];
-        let ids = || launch.arguments.iter().map(|id| id.0 as usize);
-        let arguments: Vec<Vec<f64>> = ids().map(|i| memory[i].clone()).collect();
-        let exact = check(what, &program, launch.kernel, kernel, &arguments, at);
-        for (i, values) in ids().zip(exact) {
-            let is_float = plan.buffers[i].dtype.is_float();
-            memory[i] = values.into_iter().map(|x| if is_float { f64::from(x as f32) } else { x }).collect();
-        }
-    }
+    check_all(suite::random_nests(150));
 }
 
 #[test]
 fn kernels_of_random_plans() {
-    for seed in 0..150 {
-        let wish = Wish { n_steps: 3 + (seed % 10) as usize, smooth: seed % 2 == 0, empty: seed % 5 == 0 };
-        let (graph, env) = random_graph(seed, wish);
-        let batch = env.symbols.get("batch").copied().unwrap_or(1);
-        for max_batch in [batch, batch + 4] {
-            let plan = plan(&graph, &Options { max_batch });
-            let at = Run { batch, seed: env.seed, step: env.step };
-            check_plan(&plan, &format!("seed {seed}\n{graph}"), |name| env.leaves[name].data.clone(), at);
-        }
-    }
+    check_plans(suite::random_plans(150, Target::Cpu));
 }
 
 /// The kernels that training compiles: gradients, optimized, and variables that are overwritten.
 #[test]
 fn kernels_of_training_steps() {
-    for seed in 0..60 {
-        let wish = Wish { n_steps: 6, smooth: seed % 3 != 0, empty: seed % 5 == 0 };
-        let (mut graph, env) = random_graph(seed, wish);
-        let loss =
-            graph.outputs.iter().find(|(name, _)| name == "loss").expect("random graphs have a loss").1;
-        let params: Vec<NodeId> =
-            graph.ids().filter(|id| matches!(graph.node(*id).op, Op::Param(_))).collect();
-        graph.updates.retain(|(leaf, _)| !params.contains(leaf));
-        for leaf in params {
-            let gradient = graph.grad(loss, leaf).expect("a scalar by a parameter");
-            let next = graph.map(Func::Sub, &[leaf, gradient]).expect("a gradient has its parameter's type");
-            graph.updates.push((leaf, next));
-        }
-        let batch = env.symbols.get("batch").copied().unwrap_or(1);
-        let differentiated = differentiate(&graph);
-        for precision in Precision::ALL {
-            let graph = optimize_in(precision, &differentiated);
-            let plan = plan(&graph, &Options { max_batch: batch + seed as i64 % 3 });
-            let at = Run { batch, seed: env.seed, step: env.step };
-            check_plan(&plan, &format!("seed {seed}\n{graph}"), |name| env.leaves[name].data.clone(), at);
-        }
-    }
+    check_plans(suite::training_plans(60, Target::Cpu));
 }
 
 /// Runs a kernel without scratch over its only tile.

@@ -6,8 +6,9 @@
 
 use super::{Engine, Inputs, Program, TrainError, Trainer, is_optimizer_state, scalar};
 use crate::base::DType;
+use crate::base::files::write_atomically;
 use crate::train::batches::gathered;
-use crate::train::weights::{WeightsError, write_atomically};
+use crate::train::weights::WeightsError;
 use safetensors::tensor::{Dtype, TensorView};
 use std::path::Path;
 
@@ -37,6 +38,7 @@ impl<E: Engine> Trainer<'_, E> {
         let mut losses = Vec::with_capacity(batches.len());
         for batch in &batches {
             inputs.run(&mut self.engine, Program::Train, batch.n_rows, batch.step, &|i| batch.field(i));
+            self.engine.finish(Program::Train, 0).map_err(TrainError::Engine)?;
             losses.push(scalar(&self.engine, Program::Train, &self.model.metrics[0]));
         }
         let bytes = bytemuck::cast_slice(&losses).to_vec();

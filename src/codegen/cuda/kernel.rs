@@ -1,0 +1,422 @@
+//! A kernel's function: what it is, its parameters, its tiles, its ops one after another, and the barriers between them.
+//!
+//! What enters: kernels, and what people should read above each. What leaves: one text. A block walks over the tiles `blockIdx.x`,
+//! `blockIdx.x + gridDim.x`, …; where several blocks share a tile, `part` is the block's number among them. A barrier stands before an
+//! op that touches bytes which an op since the last barrier wrote, or writes bytes that one read.
+
+use super::body::storage_type;
+use super::expression::Names;
+use super::fill::emit_fill;
+use super::nest::{emit_nest, nest_units};
+use super::product::{self, emit_product};
+use super::sort::emit_sort;
+use super::steps::{Functions, float};
+use super::writer::Writer;
+use super::{Entry, Source, preamble};
+use crate::base::{DType, Dim};
+use crate::nest::{Access, ArgumentAccess, BufferRef, Inst, Kernel, Loop, TileOp};
+use crate::plan::{Buffer, Plan};
+use std::collections::BTreeSet;
+
+/// Threads of a block, at most and at least.
+const MOST_THREADS: f64 = 256.0;
+const LEAST_THREADS: f64 = 32.0;
+/// Blocks that share a tile, at most: each thread then has more than one index.
+const MOST_PARTS: f64 = 2048.0;
+/// Shared memory that a block may take: two blocks fit on a processor of every GPU since sm_80.
+const SHARED_BYTES: u64 = 72 * 1024;
+/// Blocks of a kernel whose scratch lies in global memory: as many as are under way at once on a large GPU.
+const SCRATCH_BLOCKS: u32 = 512;
+/// A launch has no more.
+const MOST_BLOCKS: u32 = i32::MAX as u32;
+
+/// What people read of a kernel: above it, and above each of its ops.
+#[derive(Clone, Default)]
+pub struct Heading {
+    lines: Vec<String>,
+    ops: Vec<String>,
+}
+
+/// Of the first launch of each kernel: what its arguments are, and which nodes its ops compute.
+pub fn headings(plan: &Plan) -> Vec<Heading> {
+    let mut all: Vec<Heading> = vec![Heading::default(); plan.kernels.len()];
+    let shape = |buffer: &Buffer| {
+        let sizes: Vec<String> = buffer.shape.iter().map(Dim::to_string).collect();
+        format!("{} {}[{}]", buffer.name, buffer.dtype, sizes.join(", "))
+    };
+    for launch in plan.phases.iter().flatten() {
+        let Heading { lines, ops } = &mut all[launch.kernel];
+        if ops.is_empty() {
+            ops.extend(launch.parts.iter().map(|part| part.what.to_string()));
+            let arguments = launch.arguments.iter().map(|id| &plan.buffers[id.0 as usize]).enumerate();
+            lines.extend(arguments.map(|(i, buffer)| format!("a{i}: {}", shape(buffer))));
+        }
+    }
+    all
+}
+
+/// All kernels in one text; `max_batch` is the greatest batch they are launched with.
+pub fn emit_all(kernels: &[Kernel], max_batch: i64, headings: &[Heading]) -> Source {
+    let mut functions = Functions::new();
+    let mut helpers = BTreeSet::new();
+    let (mut entries, mut texts) = (Vec::new(), Vec::new());
+    for (i, kernel) in kernels.iter().enumerate() {
+        let name = format!("{}_{i}", identifier(&kernel.name));
+        let mut e = Emitter::new(kernel, max_batch, functions, helpers);
+        let heading = headings.get(i).cloned().unwrap_or_default();
+        let (entry, text) = e.kernel(&name, &heading);
+        (functions, helpers) = (e.functions, e.helpers);
+        entries.push(entry);
+        texts.push(text);
+    }
+    let mut parts = vec![preamble::OPENING.to_string(), preamble::helpers(&helpers)];
+    parts.extend(functions.into_values());
+    parts.retain(|part| !part.is_empty());
+    let shared = parts.join("\n");
+    let all: Vec<&str> = std::iter::once(&shared).chain(&texts).map(String::as_str).collect();
+    Source { text: all.join("\n"), kernels: entries, shared, own: texts }
+}
+
+/// Letters, digits and underscores.
+fn identifier(name: &str) -> String {
+    let clean: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    let clean = clean.trim_matches('_');
+    if clean.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        clean.into()
+    } else {
+        format!("kernel_{clean}")
+    }
+}
+
+/// Bytes that an op touches.
+#[derive(Clone, Copy, PartialEq)]
+enum Region {
+    Argument(u32),
+    Scratch(u64, u64),
+}
+
+impl Region {
+    fn meets(self, other: Region) -> bool {
+        match (self, other) {
+            (Region::Scratch(a, a_end), Region::Scratch(b, b_end)) => a < b_end && b < a_end,
+            (a, b) => a == b,
+        }
+    }
+}
+
+/// A kernel while it is written.
+pub struct Emitter<'a> {
+    pub w: Writer,
+    pub names: Names,
+    pub kernel: &'a Kernel,
+    pub functions: Functions,
+    helpers: BTreeSet<&'static str>,
+    pub threads: u32,
+    pub parts: u32,
+    /// Arrays in shared memory through which warps pass values to each other: name, type and length.
+    across: BTreeSet<(String, &'static str, u32)>,
+    /// What was touched since the last barrier, and whether it was written.
+    touched: Vec<(Region, bool)>,
+}
+
+impl<'a> Emitter<'a> {
+    fn new(
+        kernel: &'a Kernel,
+        max_batch: i64,
+        functions: Functions,
+        helpers: BTreeSet<&'static str>,
+    ) -> Emitter<'a> {
+        let names = Names::of(kernel, max_batch);
+        let (w, across, touched) = (Writer::default(), BTreeSet::new(), Vec::new());
+        Emitter { w, names, kernel, functions, helpers, threads: 32, parts: 1, across, touched }
+    }
+
+    /// Marks a device function as used.
+    pub fn helper(&mut self, name: &'static str) {
+        self.helpers.insert(name);
+    }
+
+    /// An array in shared memory with a place for each warp.
+    pub fn across(&mut self, name: &str, ty: &'static str) -> String {
+        self.shared_array(format!("of_warps_{name}"), ty, self.threads / 32)
+    }
+
+    /// An array in shared memory with a place for each thread.
+    pub fn columns(&mut self, ty: &'static str) -> String {
+        self.shared_array(format!("of_threads_{ty}"), ty, self.threads)
+    }
+
+    fn shared_array(&mut self, name: String, ty: &'static str, length: u32) -> String {
+        self.across.insert((name.clone(), ty, length));
+        name
+    }
+
+    pub fn buffer(&self, buffer: BufferRef) -> String {
+        match buffer {
+            BufferRef::Argument(i) => format!("a{i}"),
+            BufferRef::Scratch(i) => format!("s{i}"),
+        }
+    }
+
+    pub fn address(&self, access: &Access, index: &[String]) -> String {
+        self.names.address(&access.offset, &access.strides, index)
+    }
+
+    /// `for` over `0..count`, shared by the threads of all blocks of the tile.
+    pub fn each(&mut self, index: &str, count: &str) {
+        let (integer, threads) = (self.names.integer, self.threads);
+        let (first, step) = match self.parts {
+            1 => ("thread".to_string(), threads),
+            parts => (format!("part * {threads} + thread"), parts * threads),
+        };
+        self.w.open(format!("for ({integer} {index} = {first}; {index} < {count}; {index} += {step})"));
+    }
+
+    /// A value of one type as another.
+    pub fn cast(&mut self, x: &str, from: DType, to: DType) -> String {
+        match (from, to) {
+            _ if from == to => x.into(),
+            (DType::BF16, _) => self.cast(x, DType::F32, to),
+            (_, DType::BF16) => {
+                let x = self.cast(x, from, DType::F32);
+                self.helper("round_bf16");
+                format!("round_bf16({x})")
+            }
+            (DType::Bool, DType::F32) => format!("({x} != 0 ? {} : {})", float(1.0), float(0.0)),
+            (DType::Bool, _) => format!("(-{x})"),
+            (DType::F32, DType::Bool) => format!("-({x} != {})", float(0.0)),
+            (_, DType::Bool) => format!("-({x} != 0)"),
+            // Saturates, and makes 0 of NaN.
+            (DType::F32, DType::U8) => format!("min(max(__float2int_rz({x}), 0), 255)"),
+            (DType::F32, _) => format!("__float2int_rz({x})"),
+            (_, DType::F32) => format!("__int2float_rn({x})"),
+            (DType::I32, DType::U8) => format!("min(max({x}, 0), 255)"),
+            _ => x.into(),
+        }
+    }
+
+    /// Indices that threads can share, at most: what decides how many threads and blocks there are.
+    fn units(&self, op: &TileOp) -> f64 {
+        match op {
+            TileOp::Nest(nest) => nest_units(self, nest),
+            TileOp::Gemm(gemm) => product::units(self, gemm),
+            TileOp::Fill(fill) => self.names.most(&fill.count) / 4.0,
+            TileOp::Sort(sort) => self.names.most(&sort.n),
+            TileOp::Loop(l) => l.ops.iter().map(|op| self.units(op)).fold(1.0, f64::max),
+        }
+    }
+
+    fn kernel(&mut self, name: &str, heading: &Heading) -> (Entry, String) {
+        let kernel = self.kernel;
+        let units = kernel.ops.iter().map(|op| self.units(op)).fold(1.0, f64::max);
+        let threads = units.clamp(LEAST_THREADS, MOST_THREADS);
+        self.threads = (threads.ceil() as u32).next_power_of_two();
+        let shares = matches!(&kernel.ops[..], [op] if can_be_shared(op));
+        if shares {
+            self.parts = (units / f64::from(self.threads)).ceil().clamp(1.0, MOST_PARTS) as u32;
+        }
+        let scratch_end = kernel.scratch.iter().map(|s| s.offset + s.bytes).max().unwrap_or(0);
+        let in_shared = scratch_end <= SHARED_BYTES;
+        let entry = Entry {
+            name: name.into(),
+            threads: self.threads,
+            // The compiler may load sixteen bytes where the last few are wanted.
+            shared_bytes: if in_shared { scratch_end.next_multiple_of(16) as u32 } else { 0 },
+            scratch_bytes: if in_shared { 0 } else { scratch_end.next_multiple_of(256) },
+            rows: kernel.rows.clone(),
+            tile: kernel.tile,
+            parts: self.parts,
+            most_blocks: if in_shared { MOST_BLOCKS } else { SCRATCH_BLOCKS },
+        };
+        let text = self.text(&entry, heading, scratch_end);
+        (entry, text)
+    }
+
+    fn text(&mut self, entry: &Entry, heading: &Heading, scratch_end: u64) -> String {
+        let kernel = self.kernel;
+        let integer = self.names.integer;
+        // The body first: only then is it known what it needs above.
+        self.w.open("");
+        self.open_tiles();
+        self.ops(&kernel.ops, &heading.ops);
+        self.close_tiles();
+        let body = std::mem::take(&mut self.w).finish();
+        let w = &mut self.w;
+        heading.lines.iter().for_each(|line| w.line(format!("// {line}")));
+        let shared = match self.parts {
+            1 => String::new(),
+            parts => format!(", {parts} blocks a tile"),
+        };
+        w.line(format!("// rows: {} in tiles of {}{shared}", kernel.rows, kernel.tile));
+        let parameter = |(i, a): (usize, &crate::nest::Argument)| {
+            let constant = if a.access == ArgumentAccess::Read { "const " } else { "" };
+            format!("{constant}{}* __restrict__ a{i}", storage_type(a.dtype))
+        };
+        let mut parameters: Vec<String> = kernel.arguments.iter().enumerate().map(parameter).collect();
+        parameters.extend(
+            [
+                "unsigned char* __restrict__ scratch",
+                "long long n_examples",
+                "const StepEnv* __restrict__ env",
+            ]
+            .map(String::from),
+        );
+        w.line(format!("extern \"C\" __global__ void __launch_bounds__({})", entry.threads));
+        w.line(format!("{}(", entry.name));
+        let last = parameters.pop().expect("every kernel has an environment");
+        parameters.iter().for_each(|parameter| w.line(format!("    {parameter},")));
+        w.open(format!("    {last})"));
+        w.line("const int thread = threadIdx.x;");
+        if self.parts > 1 {
+            w.line(format!("const int part = blockIdx.x % {};", self.parts));
+        }
+        if kernel.rows.contains("batch") || uses_batch(&body) {
+            w.line(format!("const {integer} batch = ({integer})n_examples;"));
+        }
+        if entry.shared_bytes > 0 {
+            w.line("extern __shared__ __align__(64) unsigned char shared[];");
+        } else if scratch_end > 0 {
+            w.line(format!(
+                "unsigned char* const own = scratch + (long long)blockIdx.x * {};",
+                entry.scratch_bytes
+            ));
+        }
+        let memory = if entry.shared_bytes > 0 { "shared" } else { "own" };
+        for (i, scratch) in kernel.scratch.iter().enumerate() {
+            let ty = storage_type(scratch.dtype);
+            w.line(format!("{ty}* const s{i} = reinterpret_cast<{ty}*>({memory} + {});", scratch.offset));
+        }
+        for (name, ty, length) in &self.across {
+            w.line(format!("__shared__ {ty} {name}[{length}];"));
+        }
+        let mut text = std::mem::take(w).finish();
+        // Without its own braces.
+        let lines: Vec<&str> = body.lines().collect();
+        for line in &lines[1..] {
+            text.push_str(line);
+            text.push('\n');
+        }
+        text.push_str("}\n");
+        text
+    }
+
+    fn open_tiles(&mut self) {
+        let (integer, tile) = (self.names.integer, self.kernel.tile);
+        let rows = self.names.resolve(&self.kernel.rows);
+        if rows.as_const().is_some_and(|rows| rows <= i64::from(tile)) {
+            return;
+        }
+        let (first, step) = match self.parts {
+            1 => ("blockIdx.x".to_string(), "gridDim.x".to_string()),
+            parts => (format!("(blockIdx.x / {parts})"), format!("(gridDim.x / {parts})")),
+        };
+        if rows.as_const().is_none() {
+            let rows = self.names.dim(&self.kernel.rows);
+            self.w.line(format!("const {integer} rows = {rows};"));
+        }
+        let rows = if let Some(rows) = rows.as_const() { rows.to_string() } else { "rows".into() };
+        self.w.open(format!(
+            "for ({integer} start = ({integer}){first} * {tile}; start < {rows}; start += ({integer}){step} * {tile})"
+        ));
+        if self.names.resolve(&Dim::symbol("tile")).as_const().is_none() {
+            self.w.line(format!("const {integer} tile = min(({integer}){tile}, {rows} - start);"));
+            // Otherwise the compiler lets threads leave a branch at different places for the sake of empty tiles.
+            self.w.line("__builtin_assume(tile > 0);");
+        }
+    }
+
+    fn close_tiles(&mut self) {
+        let rows = self.names.resolve(&self.kernel.rows);
+        if rows.as_const().is_some_and(|rows| rows <= i64::from(self.kernel.tile)) {
+            return;
+        }
+        // The next tile's scratch is this one's.
+        if !self.kernel.scratch.is_empty() {
+            self.barrier();
+        }
+        self.w.close();
+    }
+
+    pub fn barrier(&mut self) {
+        self.w.line("__syncthreads();");
+        self.touched.clear();
+    }
+
+    /// `said`: of each op, what people should read above it.
+    fn ops(&mut self, ops: &[TileOp], said: &[String]) {
+        for (i, op) in ops.iter().enumerate() {
+            let touches = self.regions(op);
+            let meets = |(region, writes): &(Region, bool)| {
+                self.touched.iter().any(|(other, wrote)| (*writes || *wrote) && region.meets(*other))
+            };
+            if touches.iter().any(meets) {
+                self.barrier();
+            }
+            if let Some(said) = said.get(i) {
+                self.w.line(format!("// {said}"));
+            }
+            match op {
+                TileOp::Nest(nest) => emit_nest(self, nest),
+                TileOp::Loop(l) => self.turns(l),
+                TileOp::Gemm(gemm) => emit_product(self, gemm),
+                TileOp::Fill(fill) => emit_fill(self, fill),
+                TileOp::Sort(sort) => emit_sort(self, sort),
+            }
+            self.touched.extend(touches);
+        }
+    }
+
+    fn turns(&mut self, l: &Loop) {
+        let (integer, turn) = (self.names.integer, &l.turn);
+        let turns = self.names.dim(&l.turns);
+        self.w.open(format!("for ({integer} {turn} = 0; {turn} < {turns}; ++{turn})"));
+        self.ops(&l.ops, &[]);
+        self.barrier();
+        self.w.close();
+    }
+
+    fn region(&self, buffer: BufferRef) -> Region {
+        match buffer {
+            BufferRef::Argument(i) => Region::Argument(i),
+            BufferRef::Scratch(i) => {
+                let scratch = &self.kernel.scratch[i as usize];
+                Region::Scratch(scratch.offset, scratch.offset + scratch.bytes)
+            }
+        }
+    }
+
+    fn regions(&self, op: &TileOp) -> Vec<(Region, bool)> {
+        let mut found: Vec<(BufferRef, bool)> = Vec::new();
+        match op {
+            TileOp::Nest(nest) => {
+                for inst in &nest.body {
+                    if let Inst::Load { access } | Inst::LoadAt { access, .. } = inst {
+                        found.push((access.buffer, false));
+                    }
+                }
+                found.extend(nest.stores.iter().map(|store| (store.access.buffer, true)));
+            }
+            TileOp::Gemm(gemm) => {
+                found.extend([(gemm.lhs.buffer, false), (gemm.rhs.buffer, false), (gemm.out.buffer, true)]);
+            }
+            TileOp::Fill(fill) => found.push((fill.buffer, true)),
+            TileOp::Sort(sort) => {
+                found.extend([(sort.source.buffer, false), (sort.out.buffer, true), (sort.keys, true)]);
+            }
+            TileOp::Loop(l) => return l.ops.iter().flat_map(|op| self.regions(op)).collect(),
+        }
+        found.into_iter().map(|(buffer, writes)| (self.region(buffer), writes)).collect()
+    }
+}
+
+fn uses_batch(body: &str) -> bool {
+    body.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|word| word == "batch")
+}
+
+/// Whether several blocks can share a tile: no thread needs what another one made.
+fn can_be_shared(op: &TileOp) -> bool {
+    match op {
+        TileOp::Nest(_) | TileOp::Gemm(_) | TileOp::Fill(_) => true,
+        TileOp::Sort(_) | TileOp::Loop(_) => false,
+    }
+}

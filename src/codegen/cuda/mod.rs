@@ -1,0 +1,105 @@
+//! The CUDA backend: kernels become CUDA C, which NVRTC compiles.
+//!
+//! What enters: a plan. What leaves: a `Source`, one text in which each kernel of the plan is one `__global__` function, and what a
+//! launch of each takes. A block takes a tile of rows, as a thread does on a CPU: its threads share the indices of each op, a
+//! barrier stands between ops that depend on each other, scratch lies in shared memory, or in memory of the block's own where it is
+//! too large. Several blocks share the tile of a kernel that is a single op. Invariants: the text is a function of the plan alone;
+//! a kernel does what `nest::interpret` does, within the scalar table's bounds; each sum has one order, whatever the number of blocks.
+//! Not here: compiling (`nvrtc.rs`), running.
+//!
+//! ```text
+//! extern "C" __global__ void NAME(T0* a0, …, Tn* an, unsigned char* scratch, long long batch, const StepEnv* env)
+//! ```
+//!
+//! `scratch` has `blocks * Entry::scratch_bytes` bytes; buffers begin at multiples of 16 bytes; `env` points to device memory.
+
+mod body;
+pub mod cache;
+mod expression;
+mod fill;
+pub mod folders;
+mod kernel;
+pub mod library;
+mod nest;
+pub mod nvrtc;
+mod preamble;
+mod product;
+mod reduce;
+mod scatter;
+mod sort;
+mod steps;
+#[cfg(test)]
+mod tests;
+mod transpose;
+mod writer;
+
+use crate::base::Dim;
+use crate::plan::Plan;
+use std::ops::Range;
+
+/// CUDA C, and what it takes to launch its kernels.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Source {
+    pub text: String,
+    /// One for each kernel of the plan, in its order.
+    pub kernels: Vec<Entry>,
+    /// What all kernels need, and each kernel's own text: `text` is these, one after another.
+    shared: String,
+    own: Vec<String>,
+}
+
+impl Source {
+    /// Texts that can be compiled apart, and at the same time, with the numbers of their kernels. What is in a part depends on the text
+    /// alone, so that it is found again among what was compiled before.
+    pub fn parts(&self) -> Vec<(Range<usize>, String)> {
+        // A compilation takes some hundredths of a second, a kernel some tenths.
+        const BYTES: usize = 6000;
+        let (mut parts, mut begin, mut bytes) = (Vec::new(), 0, 0);
+        for (i, text) in self.own.iter().enumerate() {
+            bytes += text.len();
+            if bytes >= BYTES || i + 1 == self.own.len() {
+                let texts = std::iter::once(&self.shared).chain(&self.own[begin..=i]);
+                let texts: Vec<&str> = texts.map(String::as_str).collect();
+                parts.push((begin..i + 1, texts.join("\n")));
+                (begin, bytes) = (i + 1, 0);
+            }
+        }
+        parts
+    }
+}
+
+/// A launch of a kernel: `blocks(batch)` blocks of `threads` threads.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Entry {
+    /// The function's name in the text.
+    pub name: String,
+    /// Threads of a block.
+    pub threads: u32,
+    /// Dynamic shared memory of a block; beyond 48 KB a device must be asked for it.
+    pub shared_bytes: u32,
+    /// Global memory that each block needs for itself: scratch that does not fit into shared memory.
+    pub scratch_bytes: u64,
+    /// The kernel's rows, over `batch`, and how many of them are a tile.
+    pub rows: Dim,
+    pub tile: u32,
+    /// Blocks that share a tile.
+    pub parts: u32,
+    /// Blocks that are launched at most: each then takes several tiles.
+    pub most_blocks: u32,
+}
+
+impl Entry {
+    /// Blocks of a launch for a batch, at least 1.
+    pub fn blocks(&self, batch: i64) -> u32 {
+        let rows = self.rows.eval(&|symbol| (symbol == "batch").then_some(batch)).unwrap_or(0).max(0);
+        let (tile, parts) = (i64::from(self.tile), i64::from(self.parts));
+        // All parts of a tile or none: a block finds its tile by their number.
+        let tiles = ((rows + tile - 1) / tile).min(i64::from(self.most_blocks) / parts);
+        (tiles * parts).max(1) as u32
+    }
+}
+
+/// The CUDA C of all kernels of a plan.
+pub fn emit(plan: &Plan) -> Source {
+    kernel::emit_all(&plan.kernels, plan.max_batch, &kernel::headings(plan))
+}

@@ -1,0 +1,204 @@
+//! Kernels as CUDA C, compiled by NVRTC and executed by the interpreter of PTX, held to the nest interpreter.
+//!
+//! What enters: the cases of `codegen/suite.rs`. What leaves: nothing where NVRTC is absent but a line that says so. The
+//! interpreter of PTX also stops at what no result shows: races, reads of what nothing has written, accesses out of bounds.
+
+use super::nvrtc::{Compiled, Nvrtc};
+use super::{Entry, Source, emit, kernel};
+use crate::base::{DType, Distribution, bf16};
+use crate::codegen::oracle;
+use crate::codegen::suite::{self, Case, Planned};
+use crate::nest::interpret::Run;
+use crate::nest::samples::*;
+use crate::nest::{ArgumentAccess, Kernel};
+use crate::plan::Target;
+use gradc_ptx::{Arg, Memory, Module};
+
+/// Kernels that are compiled as one text.
+const TOGETHER: usize = 48;
+
+/// The compiler, or nothing and a line that says so.
+pub fn nvrtc() -> Option<Nvrtc> {
+    match Nvrtc::find(None) {
+        Ok(nvrtc) => Some(nvrtc),
+        Err(error) => {
+            eprintln!("skipped: {error}");
+            None
+        }
+    }
+}
+
+fn compiled(nvrtc: &Nvrtc, source: &Source, architecture: &str) -> Compiled {
+    let result = nvrtc.compile(&source.text, architecture);
+    result.unwrap_or_else(|error| panic!("{error}\n{}", source.text))
+}
+
+fn bytes_of(dtype: DType, values: &[f64]) -> Vec<u8> {
+    let of = |x: &f64| match dtype {
+        DType::F32 => (*x as f32).to_le_bytes().to_vec(),
+        DType::BF16 => bf16::to_bits(*x as f32).to_le_bytes().to_vec(),
+        DType::I32 => (*x as i32).to_le_bytes().to_vec(),
+        DType::U8 => vec![*x as u8],
+        DType::Bool => vec![u8::from(*x != 0.0)],
+    };
+    values.iter().flat_map(of).collect()
+}
+
+fn values_of(dtype: DType, bytes: &[u8]) -> Vec<f64> {
+    let words = || bytes.chunks_exact(4).map(|w| w.try_into().expect("four bytes"));
+    match dtype {
+        DType::F32 => words().map(|w| f32::from_le_bytes(w).into()).collect(),
+        DType::I32 => words().map(|w| i32::from_le_bytes(w).into()).collect(),
+        DType::BF16 => {
+            let halves = bytes.chunks_exact(2).map(|h| u16::from_le_bytes([h[0], h[1]]));
+            halves.map(|bits| bf16::from_bits(bits).into()).collect()
+        }
+        DType::U8 | DType::Bool => bytes.iter().map(|b| f64::from(*b)).collect(),
+    }
+}
+
+/// What the kernel's PTX makes of the arguments.
+fn run_ptx(
+    module: &Module,
+    entry: &Entry,
+    kernel: &Kernel,
+    arguments: &[Vec<f64>],
+    at: Run,
+) -> Vec<Vec<f64>> {
+    let mut memory = Memory::new();
+    let mut addresses = Vec::new();
+    for (i, (values, argument)) in arguments.iter().zip(&kernel.arguments).enumerate() {
+        let address = memory.alloc_of(&bytes_of(argument.dtype, values));
+        memory.label(address, &format!("a{i}"));
+        if argument.access == ArgumentAccess::Read {
+            memory.protect(address);
+        }
+        addresses.push(address);
+    }
+    let blocks = entry.blocks(at.batch);
+    let scratch = memory.alloc(entry.scratch_bytes as usize * blocks as usize);
+    memory.label(scratch, "scratch");
+    let env = memory.alloc_of(&[at.seed, at.step]);
+    let mut given: Vec<Arg> = addresses.iter().map(|address| Arg::Pointer(*address)).collect();
+    given.extend([Arg::Pointer(scratch), Arg::I64(at.batch), Arg::Pointer(env)]);
+    module
+        .launch(&entry.name, blocks, entry.threads, entry.shared_bytes, &given, &mut memory)
+        .unwrap_or_else(|fault| panic!("{fault}\n{kernel}"));
+    let read = |(i, address): (usize, &u64)| {
+        let dtype = kernel.arguments[i].dtype;
+        match arguments[i].len() * dtype.bytes() {
+            0 => Vec::new(),
+            n => values_of(dtype, &memory.read(*address, n).expect("it was written before the launch")),
+        }
+    };
+    addresses.iter().enumerate().map(read).collect()
+}
+
+fn check(module: &Module, source: &Source, index: usize, case: &Case) {
+    let Case { what, kernel, arguments, at } = case;
+    let entry = &source.kernels[index];
+    let found = || run_ptx(module, entry, kernel, arguments, *at);
+    oracle::check(what, kernel, arguments, *at, found, || text_of(source, entry));
+}
+
+/// The function of one kernel in a text.
+fn text_of(source: &Source, entry: &Entry) -> String {
+    let parts = source.text.split("\n\n");
+    parts.filter(|part| part.contains(&format!("\n{}(", entry.name))).collect()
+}
+
+fn check_all(cases: Vec<Case>) {
+    let Some(nvrtc) = nvrtc() else { return };
+    for some in cases.chunks(TOGETHER) {
+        let kernels: Vec<Kernel> = some.iter().map(|case| case.kernel.clone()).collect();
+        let most = some.iter().map(|case| case.at.batch).max().unwrap_or(1);
+        let source = kernel::emit_all(&kernels, most, &[]);
+        let module = Module::parse(&compiled(&nvrtc, &source, "sm_80").ptx).expect("PTX of NVRTC");
+        for (i, case) in some.iter().enumerate() {
+            check(&module, &source, i, case);
+        }
+    }
+}
+
+fn check_plans(plans: Vec<Planned>) {
+    let Some(nvrtc) = nvrtc() else { return };
+    for (plan, launches) in plans {
+        let source = emit(&plan);
+        let module = Module::parse(&compiled(&nvrtc, &source, "sm_80").ptx).expect("PTX of NVRTC");
+        for (index, case) in launches {
+            check(&module, &source, index, &case);
+        }
+    }
+}
+
+/// One kernel of each family, as people read it.
+#[test]
+fn families_as_text() {
+    let of = |name: &str, cases: Vec<Case>, what: &str| {
+        let case =
+            cases.into_iter().find(|case| case.what == what).unwrap_or_else(|| panic!("no case {what}"));
+        Kernel { name: name.into(), ..case.kernel }
+    };
+    let kernels = [
+        Kernel { name: "affine_map".into(), ..affine(4) },
+        of("row_sums_by_thread", suite::tails(), "rows of 5"),
+        of("row_products_by_warp", suite::wide(), "3 rows of 64"),
+        of("row_maximum_by_block", suite::wide(), "1 rows of 1032"),
+        of("column_sums", suite::wide(), "37 columns of 257"),
+        of("places_of_the_greatest", suite::wide(), "places of 64"),
+        of("softmax", suite::wide(), "softmax of 64"),
+        of("transpose", suite::wide(), "transpose of 33 x 17"),
+        Kernel { name: "gather".into(), ..gather(F32, 100, 64, 50) },
+        Kernel { name: "scatter".into(), ..scatter(F32, 100, 50) },
+        Kernel { name: "noise".into(), ..noise(Distribution::Uniform, 64, 2) },
+        Kernel { name: "sorted_columns".into(), ..sorted(F32, 33, 2, 1, true) },
+        Kernel { name: "small_product".into(), ..product(5, 7, 4) },
+        Kernel { name: "product_in_tiles".into(), ..product(64, 128, 64) },
+        of("sum_of_products_on_tensor_cores", suite::products(), TENSOR_CORES),
+    ];
+    insta::assert_snapshot!(kernel::emit_all(&kernels, 64, &[]).text);
+}
+
+/// A case of the suite.
+const TENSOR_CORES: &str = "64 x 48 x 40 of bf16, turned (false, false), loops (1, 3), accumulate true";
+
+#[test]
+fn samples() {
+    check_all(suite::sample_cases());
+}
+
+#[test]
+fn every_tail() {
+    check_all(suite::tails());
+}
+
+#[test]
+fn wide_sizes() {
+    check_all(suite::wide());
+}
+
+#[test]
+fn every_function_of_the_table() {
+    check_all(suite::functions());
+}
+
+/// Tiles in shared memory, f32 and on tensor cores, and those that are too thin for them.
+#[test]
+fn products_of_all_layouts() {
+    check_all(suite::products());
+}
+
+#[test]
+fn random_nests() {
+    check_all(suite::random_nests(150));
+}
+
+#[test]
+fn kernels_of_random_plans() {
+    check_plans(suite::random_plans(40, Target::Cuda));
+}
+
+#[test]
+fn kernels_of_training_steps() {
+    check_plans(suite::training_plans(20, Target::Cuda));
+}

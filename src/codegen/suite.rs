@@ -1,0 +1,385 @@
+//! Kernels with arguments on which every backend is held to the nest interpreter: samples, families by size, each function of the
+//! table, random nests, and the kernels of plans of random graphs.
+//!
+//! What enters: nothing, or a plan. What leaves: cases. Not here: running them.
+
+use crate::autodiff::differentiate;
+use crate::base::philox::block;
+use crate::base::{DType, Dim, Distribution, Precision, ReduceOp};
+use crate::graph::arbitrary::{Wish, random_graph};
+use crate::graph::{NodeId, Op};
+use crate::nest::interpret::{Run, run};
+use crate::nest::samples::*;
+use crate::nest::verify::verify;
+use crate::nest::{Gemm, GemmAxis, Inst, Kernel, Matrix, TileOp};
+use crate::passes::optimize_in;
+use crate::plan::{Options, Place, Plan, Target, plan};
+use crate::scalar::Func;
+
+/// A kernel, and one run of it.
+pub struct Case {
+    pub what: String,
+    pub kernel: Kernel,
+    pub arguments: Vec<Vec<f64>>,
+    pub at: Run,
+}
+
+fn case(what: String, kernel: &Kernel, arguments: &[Vec<f64>], at: Run) -> Case {
+    verify(kernel).unwrap_or_else(|e| panic!("{what}: {e}\n{kernel}"));
+    Case { what, kernel: kernel.clone(), arguments: arguments.to_vec(), at }
+}
+
+/// `n` numbers of a type, the same each time.
+pub fn numbers(dtype: DType, n: i64, salt: u32) -> Vec<f64> {
+    let number = |i: u32| {
+        let word = block([i, salt, 0, 0], [0; 2])[0];
+        match dtype {
+            DType::F32 => f64::from((f64::from(word) / f64::from(u32::MAX) * 4.0 - 2.0) as f32),
+            DType::BF16 => DType::BF16.convert(f64::from(word) / f64::from(u32::MAX) * 4.0 - 2.0),
+            DType::I32 => f64::from(word as i32 >> (word % 31)),
+            DType::U8 => f64::from(word as u8),
+            DType::Bool => f64::from(word & 1),
+        }
+    };
+    (0..n as u32).map(number).collect()
+}
+
+pub fn once(batch: i64) -> Run {
+    Run { batch, seed: 11, step: 5 }
+}
+
+/// The table of samples.
+pub fn sample_cases() -> Vec<Case> {
+    let of = |s: Sample| case(s.name.into(), &s.kernel, &s.arguments, once(s.batch));
+    samples().into_iter().map(of).collect()
+}
+
+/// Vectors of four, and what is left over after them.
+pub fn tails() -> Vec<Case> {
+    let mut cases = Vec::new();
+    let mut check_one = |what: &str, kernel: &Kernel, arguments: &[Vec<f64>], at: Run| {
+        cases.push(case(what.into(), kernel, arguments, at));
+    };
+    for n in 0..=9 {
+        let what = |kind: &str| format!("{kind} of {n}");
+        for (batch, tile) in [(1, 1), (3, 2), (7, 4), (9, 16)] {
+            let x = numbers(DType::F32, batch * n, 1);
+            check_one(&what("softmax"), &softmax(n, tile), &[x.clone(), x.clone()], once(batch));
+            check_one(
+                &what("noise"),
+                &noise(Distribution::Normal, n, tile),
+                std::slice::from_ref(&x),
+                once(batch),
+            );
+            let (k, w) = (n, numbers(DType::F32, n * 5, 2));
+            let out = vec![0.0; batch as usize * 5];
+            check_one(&what("product"), &product(k, 5, tile), &[x.clone(), w, out], once(batch));
+        }
+        for dtype in DType::ALL {
+            for width in [1, 2, 4, 7, n.max(1)] {
+                let arguments = [
+                    numbers(dtype, 3 * width, 3),
+                    (0..n).map(|i| (i - 1) as f64).collect(),
+                    vec![0.0; (n * width) as usize],
+                ];
+                check_one(&what("gather"), &gather(dtype, n, width, 3), &arguments, once(1));
+            }
+            for to in DType::ALL {
+                let arguments = [numbers(dtype, n, 4), vec![0.0; n as usize]];
+                check_one(&what("conversion"), &conversion(dtype, to, n), &arguments, once(1));
+            }
+        }
+        for dtype in [DType::F32, DType::I32] {
+            let places = (0..n).map(|i| (i * 5 % 4 - 1) as f64).collect();
+            let arguments = [numbers(dtype, n, 5), places, numbers(dtype, 3, 6)];
+            check_one(&what("scatter"), &scatter(dtype, n, 3), &arguments, once(1));
+            for op in [ReduceOp::Sum, ReduceOp::Prod, ReduceOp::Max, ReduceOp::Min] {
+                for rows in [1, 3, 6] {
+                    let arguments = [numbers(dtype, rows * n, 7), vec![0.0; rows as usize]];
+                    check_one(&what("rows"), &rows_reduced(op, dtype, rows, n), &arguments, once(1));
+                    let arguments = [numbers(dtype, rows * n, 7), vec![0.0; n as usize]];
+                    check_one(&what("columns"), &columns_reduced(op, dtype, rows, n), &arguments, once(1));
+                }
+            }
+        }
+        check_one(&what("places"), &places(n), &[numbers(DType::F32, 2 * n, 8), vec![0.0; 2]], once(1));
+        for (dtype, rows) in DType::ALL.into_iter().flat_map(|dtype| [(dtype, 1), (dtype, 3), (dtype, 8)]) {
+            let arguments = [numbers(dtype, rows * n, 9), vec![0.0; (rows * n) as usize]];
+            check_one(&what("transpose"), &transposed(dtype, rows, n), &arguments, once(1));
+            let arguments = [numbers(dtype, rows, 9), vec![0.0; (rows * n) as usize]];
+            check_one(&what("spread"), &spread(dtype, rows, n), &arguments, once(1));
+        }
+    }
+    cases
+}
+
+/// Sizes at which a warp, a block or a square of a transpose is shared: their own, primes, and one more or less.
+pub fn wide() -> Vec<Case> {
+    let mut cases = Vec::new();
+    let mut add = |what: String, kernel: Kernel, arguments: &[Vec<f64>], batch: i64| {
+        cases.push(case(what, &kernel, arguments, once(batch)));
+    };
+    let ops = [ReduceOp::Sum, ReduceOp::Prod, ReduceOp::Max, ReduceOp::Min];
+    for (i, n) in [16, 31, 33, 64, 257, 600, 1032].into_iter().enumerate() {
+        for (j, rows) in [1, 3, 37].into_iter().enumerate() {
+            let (op, dtype) = (ops[(i + j) % 4], if i == 2 { I32 } else { F32 });
+            let x = numbers(dtype, rows * n, 7);
+            let kernel = rows_reduced(op, dtype, rows, n);
+            add(format!("{rows} rows of {n}"), kernel, &[x.clone(), vec![0.0; rows as usize]], 1);
+            let kernel = columns_reduced(op, dtype, n, rows);
+            add(format!("{rows} columns of {n}"), kernel, &[x, vec![0.0; rows as usize]], 1);
+        }
+        let x = numbers(F32, 3 * n, 8);
+        add(format!("softmax of {n}"), softmax(n, 2), &[x.clone(), x.clone()], 3);
+        add(format!("places of {n}"), places(n), &[x[..2 * n as usize].to_vec(), vec![0.0; 2]], 1);
+        let line = numbers(F32, 2 * n, 9);
+        add(format!("sort of {n}"), sorted(F32, n, 2, 1, i % 2 == 0), &[line, vec![0.0; 2 * n as usize]], 1);
+        add(format!("noise of {n}"), noise(Distribution::Uniform, n, 2), std::slice::from_ref(&x), 3);
+        let to: Vec<f64> = (0..n).map(|i| (i * 7 % 12 - 1) as f64).collect();
+        add(
+            format!("scatter of {n}"),
+            scatter(F32, n, 10),
+            &[numbers(F32, n, 5), to, numbers(F32, 10, 6)],
+            1,
+        );
+    }
+    // More scratch than a block has shared memory.
+    let x = numbers(F32, 7 * 257, 10);
+    add("softmax of 100 rows".into(), softmax(257, 100), &[x.clone(), x], 7);
+    for (dtype, rows, n) in
+        [(F32, 16, 16), (F32, 33, 17), (DType::BF16, 64, 40), (DType::U8, 31, 100), (I32, 70, 5)]
+    {
+        let arguments = [numbers(dtype, rows * n, 9), vec![0.0; (rows * n) as usize]];
+        add(format!("transpose of {rows} x {n}"), transposed(dtype, rows, n), &arguments, 1);
+    }
+    cases
+}
+
+/// Sums along the outer axis, so that lanes are neighbouring columns.
+fn columns_reduced(op: ReduceOp, dtype: DType, rows: i64, n: i64) -> Kernel {
+    let body = vec![load(at(argument(0), dtype, c(0), &[1, n]))];
+    let store = reduce(op, at(argument(1), dtype, c(0), &[1, 0]), 0);
+    kernel(c(1), 1, &[(dtype, 'r'), (dtype, 'w')], vec![nest(&[c(n)], &[c(rows)], body, vec![store])])
+}
+
+fn transposed(dtype: DType, rows: i64, n: i64) -> Kernel {
+    let body = vec![load(at(argument(0), dtype, c(0), &[1, n]))];
+    let store = set(at(argument(1), dtype, c(0), &[rows, 1]), 0);
+    kernel(c(1), 1, &[(dtype, 'r'), (dtype, 'w')], vec![nest(&[c(n), c(rows)], &[], body, vec![store])])
+}
+
+/// Each element to a row of `n`.
+fn spread(dtype: DType, rows: i64, n: i64) -> Kernel {
+    let body = vec![load(at(argument(0), dtype, c(0), &[1, 0]))];
+    let store = set(at(argument(1), dtype, c(0), &[n, 1]), 0);
+    kernel(c(1), 1, &[(dtype, 'r'), (dtype, 'w')], vec![nest(&[c(rows), c(n)], &[], body, vec![store])])
+}
+
+/// A function over `n` elements; all of its operands but a condition are of type `dtype`.
+fn mapped(func: Func, dtype: DType, n: i64) -> Option<(Kernel, Vec<DType>)> {
+    let mut types = vec![dtype; func.arity()];
+    if func == Func::Select {
+        types[0] = DType::Bool;
+    }
+    let gives = func.result_dtype(&types).ok()?;
+    let arity = types.len() as u32;
+    let mut body: Vec<Inst> =
+        (0..arity).map(|i| load(at(argument(i), types[i as usize], c(0), &[1]))).collect();
+    body.push(call(func, &(0..arity).collect::<Vec<_>>()));
+    let store = set(at(argument(arity), gives, c(0), &[1]), arity);
+    let mut arguments: Vec<(DType, char)> = types.iter().map(|t| (*t, 'r')).collect();
+    arguments.push((gives, 'w'));
+    let op = nest(&[c(n)], &[], body, vec![store]);
+    types.push(gives);
+    Some((kernel(c(1), 1, &arguments, vec![op]), types))
+}
+
+/// Each function at all tuples of its awkward operands.
+pub fn functions() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for &func in Func::ALL {
+        for dtype in [DType::F32, DType::I32, DType::Bool] {
+            // All tuples of the awkward operands: vectors, and a tail where their number is odd.
+            let points: Vec<f64> = match dtype {
+                DType::F32 => {
+                    let ends = [f64::INFINITY, f64::NEG_INFINITY, f64::NAN, -0.0];
+                    func.row().points.iter().copied().chain(ends).collect()
+                }
+                DType::I32 => vec![0.0, 1.0, -1.0, 7.0, 65_537.0, f64::from(i32::MAX), f64::from(i32::MIN)],
+                _ => vec![0.0, 1.0],
+            };
+            let n = points.len().pow(func.arity() as u32);
+            let Some((kernel, types)) = mapped(func, dtype, n as i64) else { continue };
+            let arguments: Vec<Vec<f64>> = types
+                .iter()
+                .enumerate()
+                .map(|(i, of)| {
+                    let point = |k: usize| points[k / points.len().pow(i as u32) % points.len()];
+                    let value = |k: usize| match of {
+                        DType::F32 => f64::from(point(k) as f32),
+                        DType::Bool => f64::from(u8::from(point(k) != 0.0)),
+                        _ => point(k),
+                    };
+                    (0..n).map(value).collect()
+                })
+                .collect();
+            cases.push(case(format!("{} on {dtype}", func.name()), &kernel, &arguments, once(1)));
+        }
+    }
+    cases
+}
+
+/// `n` random nests; all kinds of stores are among the first 150.
+pub fn random_nests(n: u32) -> Vec<Case> {
+    let mut kinds = std::collections::BTreeSet::new();
+    let cases = (0..n).map(|seed| {
+        let (kernel, arguments) = random_nest(seed);
+        kinds.extend(kinds_of_stores(&kernel));
+        case(format!("seed {seed}"), &kernel, &arguments, once(1))
+    });
+    let cases = cases.collect();
+    assert!(n < 150 || kinds.len() == 4, "{kinds:?}");
+    cases
+}
+
+/// Every launch of a plan, its arguments being what the interpreter made of the launches before; with its kernel's number.
+pub fn launches(plan: &Plan, what: &str, leaf: impl Fn(&str) -> Vec<f64>, at: Run) -> Vec<(usize, Case)> {
+    let mut cases = Vec::new();
+    let length = |shape: &[Dim]| -> i64 {
+        shape
+            .iter()
+            .map(|d| d.eval(&|s| (s == "batch").then_some(at.batch)).expect("a size over batch"))
+            .product()
+    };
+    let mut memory: Vec<Vec<f64>> = Vec::new();
+    for buffer in &plan.buffers {
+        memory.push(match buffer.place {
+            Place::Arena { .. } => numbers(buffer.dtype, length(&buffer.shape), 10),
+            Place::Variable | Place::Input => leaf(&buffer.name),
+        });
+    }
+    for launch in plan.phases.iter().flatten() {
+        let kernel = &plan.kernels[launch.kernel];
+        let ids = || launch.arguments.iter().map(|id| id.0 as usize);
+        let arguments: Vec<Vec<f64>> = ids().map(|i| memory[i].clone()).collect();
+        let mut exact = arguments.clone();
+        run(kernel, &mut exact, at).unwrap_or_else(|e| panic!("{what}: {e}\n{kernel}"));
+        cases.push((launch.kernel, case(what.into(), kernel, &arguments, at)));
+        for (i, values) in ids().zip(exact) {
+            let is_float = plan.buffers[i].dtype.is_float();
+            memory[i] = values.into_iter().map(|x| if is_float { f64::from(x as f32) } else { x }).collect();
+        }
+    }
+    cases
+}
+
+/// Products that are a kernel of their own: layouts of both factors, sizes around those of tiles, loops and sums around.
+pub fn products() -> Vec<Case> {
+    let sizes =
+        [(16, 16, 16), (17, 31, 33), (64, 48, 40), (65, 130, 16), (32, 16, 100), (129, 33, 18), (3, 40, 5)];
+    let mut cases = Vec::new();
+    for (n, (m, columns, k)) in sizes.into_iter().enumerate() {
+        for layout in 0..4 {
+            let dtype = if layout % 2 == n % 2 { DType::BF16 } else { DType::F32 };
+            for dtype in [DType::F32, dtype] {
+                let sides = (layout % 2 == 1, layout / 2 == 1);
+                let loops = [(1, 1), (2, 1), (1, 3), (2, 2)][(n + layout) % 4];
+                cases.push(product_case(dtype, [m, columns, k], sides, loops, n % 3 == 2));
+            }
+        }
+    }
+    cases
+}
+
+/// `turned`: which factors lie by columns. `loops`: around the product, without and with a sum.
+fn product_case(
+    dtype: DType,
+    [m, n, k]: [i64; 3],
+    turned: (bool, bool),
+    loops: (i64, i64),
+    accumulate: bool,
+) -> Case {
+    let side = |buffer, rows: i64, columns: i64, turned: bool, dtype: DType| Matrix {
+        dtype,
+        ..if turned { matrix(buffer, c(0), 1, rows) } else { matrix(buffer, c(0), columns, 1) }
+    };
+    let axes = [
+        GemmAxis { extent: c(loops.0), lhs: c(m * k), rhs: c(0), out: c(m * n), reduce: false },
+        GemmAxis { extent: c(loops.1), lhs: c(loops.0 * m * k), rhs: c(k * n), out: c(0), reduce: true },
+    ];
+    let gemm = Gemm {
+        batch: axes.to_vec(),
+        m: c(m),
+        n: c(n),
+        k: c(k),
+        lhs: side(argument(0), m, k, turned.0, dtype),
+        rhs: side(argument(1), k, n, turned.1, dtype),
+        out: side(argument(2), m, n, false, F32),
+        accumulate,
+    };
+    let whole = kernel(
+        c(1),
+        1,
+        &[(dtype, 'r'), (dtype, 'r'), (F32, if accumulate || loops.1 > 1 { 'b' } else { 'w' })],
+        vec![TileOp::Gemm(Box::new(gemm))],
+    );
+    let arguments = [
+        numbers(dtype, loops.0 * loops.1 * m * k, 20),
+        numbers(dtype, loops.1 * k * n, 21),
+        numbers(F32, loops.0 * m * n, 22),
+    ];
+    let what =
+        format!("{m} x {n} x {k} of {dtype}, turned {turned:?}, loops {loops:?}, accumulate {accumulate}");
+    case(what, &whole, &arguments, once(1))
+}
+
+/// A plan, and its launches.
+pub type Planned = (Plan, Vec<(usize, Case)>);
+
+/// Plans of `n` random graphs.
+pub fn random_plans(n: u64, target: Target) -> Vec<Planned> {
+    let mut all = Vec::new();
+    for seed in 0..n {
+        let wish = Wish { n_steps: 3 + (seed % 10) as usize, smooth: seed % 2 == 0, empty: seed % 5 == 0 };
+        let (graph, env) = random_graph(seed, wish);
+        let batch = env.symbols.get("batch").copied().unwrap_or(1);
+        for max_batch in [batch, batch + 4] {
+            let plan = plan(&graph, &Options::new(max_batch, target));
+            let at = Run { batch, seed: env.seed, step: env.step };
+            let what = format!("seed {seed}\n{graph}");
+            let cases = launches(&plan, &what, |name| env.leaves[name].data.clone(), at);
+            all.push((plan, cases));
+        }
+    }
+    all
+}
+
+/// The kernels that training compiles: gradients, optimized, and variables that are overwritten.
+pub fn training_plans(n: u64, target: Target) -> Vec<Planned> {
+    let mut all = Vec::new();
+    for seed in 0..n {
+        let wish = Wish { n_steps: 6, smooth: seed % 3 != 0, empty: seed % 5 == 0 };
+        let (mut graph, env) = random_graph(seed, wish);
+        let loss =
+            graph.outputs.iter().find(|(name, _)| name == "loss").expect("random graphs have a loss").1;
+        let params: Vec<NodeId> =
+            graph.ids().filter(|id| matches!(graph.node(*id).op, Op::Param(_))).collect();
+        graph.updates.retain(|(leaf, _)| !params.contains(leaf));
+        for leaf in params {
+            let gradient = graph.grad(loss, leaf).expect("a scalar by a parameter");
+            let next = graph.map(Func::Sub, &[leaf, gradient]).expect("a gradient has its parameter's type");
+            graph.updates.push((leaf, next));
+        }
+        let batch = env.symbols.get("batch").copied().unwrap_or(1);
+        let differentiated = differentiate(&graph);
+        for precision in Precision::ALL {
+            let graph = optimize_in(precision, &differentiated);
+            let plan = plan(&graph, &Options::new(batch + seed as i64 % 3, target));
+            let at = Run { batch, seed: env.seed, step: env.step };
+            let what = format!("seed {seed}\n{graph}");
+            let cases = launches(&plan, &what, |name| env.leaves[name].data.clone(), at);
+            all.push((plan, cases));
+        }
+    }
+    all
+}

@@ -1,0 +1,76 @@
+//! What a GPU wants of groups and tiles.
+//!
+//! What enters: contractions before grouping, a kernel's ops before tiling. What leaves: whether a contraction stands alone, and rows
+//! in a tile. Invariant: both follow from sizes alone, never from the device, so results do not depend on it.
+//!
+//! The cost model. A GPU has some hundred processors, each of which hides the time of one access behind the work of many threads, and a
+//! shared memory of about `SHARED_BYTES` a block; a launch costs a microsecond or two, a block hardly anything.
+//!
+//! - A contraction of `LARGE` multiply-adds or more is worth a kernel of its own: its blocks then share its result whatever
+//!   its rows are, each reads a tile of both factors once for many products, and a library or a kernel for tensor cores can take its
+//!   place. What a group would have saved is a write and a read of the result, `2 * m * n` elements against `m * n * k / 32` that a
+//!   block of rows would read more of its factors. Smaller ones stay in their group, where they save a launch.
+//! - A tile is one row until there are more rows than `BLOCKS`, which fill every processor some times over; then it grows until
+//!   each thread of a block has `INDICES` indices, for what a block reads for all of its rows it reads once. From there on there are
+//!   more blocks.
+//! - Scratch of a tile stays in shared memory where that is possible at all.
+//!
+//! Long sums are taken in two stages for the CPU's sake already (`prepare.rs`, `split.rs`), in an order that does not change.
+
+use super::lower::ScratchUse;
+use super::tile::{Sizes, scratch_offsets};
+use crate::base::Dim;
+use crate::graph::{Graph, NodeId, Op};
+use crate::nest::TileOp;
+use std::collections::BTreeMap;
+
+/// Multiply-adds of a contraction that stands alone.
+const LARGE: u64 = 1 << 20;
+/// Blocks that keep a large GPU busy.
+const BLOCKS: u64 = 512;
+/// Threads of a block, and indices that each should have.
+const THREADS: u64 = 256;
+const INDICES: u64 = 4;
+/// Shared memory of a block, so that several run on a processor.
+const SHARED_BYTES: u64 = 48 * 1024;
+
+/// Whether a node is a contraction that is worth a kernel of its own.
+pub fn stands_alone(graph: &Graph, id: NodeId, max_batch: i64) -> bool {
+    let node = graph.node(id);
+    let Op::Contract(contraction) = &node.op else { return false };
+    let sizes = Sizes { batch: max_batch, tile: 1 };
+    let sides = [(&contraction.lhs, node.operands[0]), (&contraction.rhs, node.operands[1])];
+    let labels = sides.iter().flat_map(|(labels, x)| labels.iter().zip(&graph.ty(*x).shape));
+    let extents: BTreeMap<u8, u64> = labels.map(|(label, size)| (*label, sizes.of(size))).collect();
+    extents.values().fold(1, |n: u64, size| n.saturating_mul(*size)) >= LARGE
+}
+
+/// Indices of a tile of one row that threads can share, of the op that has the most.
+fn width(ops: &[TileOp], sizes: &Sizes) -> u64 {
+    let product =
+        |dims: &mut dyn Iterator<Item = &Dim>| dims.fold(1, |n: u64, dim| n.saturating_mul(sizes.of(dim)));
+    let of_op = |op: &TileOp| match op {
+        TileOp::Nest(nest) => {
+            product(&mut nest.axes.iter().filter(|axis| !axis.reduce).map(|axis| &axis.extent))
+        }
+        TileOp::Gemm(gemm) => {
+            let loops = gemm.batch.iter().filter(|axis| !axis.reduce).map(|axis| &axis.extent);
+            product(&mut loops.chain([&gemm.m, &gemm.n]))
+        }
+        TileOp::Fill(fill) => sizes.of(&fill.count),
+        TileOp::Sort(sort) => product(&mut sort.axes.iter().chain([&sort.n])),
+        TileOp::Loop(l) => width(&l.ops, sizes),
+    };
+    ops.iter().map(of_op).max().unwrap_or(1).max(1)
+}
+
+/// Rows in a tile, for a kernel of `rows` rows.
+pub fn choose(ops: &[TileOp], scratch: &[ScratchUse], rows: u64, batch: i64) -> u32 {
+    let full = (THREADS * INDICES).div_ceil(width(ops, &Sizes { batch, tile: 1 }));
+    let mut tile = (rows / BLOCKS).clamp(1, full);
+    let bytes = |tile: u64| scratch_offsets(scratch, &Sizes { batch, tile: tile as i64 }).1;
+    while tile > 1 && bytes(tile) > SHARED_BYTES {
+        tile /= 2;
+    }
+    tile as u32
+}

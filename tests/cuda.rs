@@ -1,0 +1,138 @@
+//! Models on an NVIDIA GPU, held to the definition of meaning and to the CPU. Where there is no GPU each test
+//! says that it is skipped, and why.
+//!
+//! What fails: a rung on the GPU that trains otherwise than the definition; steps of an example whose losses
+//! are not the CPU's; one bit that differs between two runs; a model too large for the GPU that ends in
+//! anything but an error with its bytes.
+
+mod ladder;
+
+use gradc::model::Model;
+use gradc::runtime::cuda::Driver;
+use gradc::train::accelerated::Accelerated;
+use gradc::train::compiled::Compiled;
+use gradc::train::data::{Data, Dataset};
+use gradc::train::engine::{Engine, Program};
+use gradc::train::run::{Event, Flow, Trainer};
+use ladder::{COMPILED, EXACT, Ladder, Rung, Values, differences};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The rung above those of the CPU.
+const GPU: &[Rung] = &[Rung {
+    name: "gpu",
+    tolerance: 1e-5,
+    train: |ladder| ladder.on(Accelerated::new(ladder.model, gpu().expect("it was there a moment ago"))),
+}];
+
+/// The first GPU, or nothing and a line that says why.
+fn gpu() -> Option<Driver> {
+    match Driver::open(0, None) {
+        Ok(driver) => Some(driver),
+        Err(error) => {
+            eprintln!("skipped: {error}");
+            None
+        }
+    }
+}
+
+fn models(folder: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut models: Vec<_> = paths.filter(|path| path.extension().is_some_and(|e| e == "model")).collect();
+    models.sort();
+    models
+}
+
+/// The model of a file, and its data; `None` where the data are not on this machine.
+fn open(path: &Path, settings: &[(&str, &str)]) -> Option<(Model, Arc<Dataset>)> {
+    let text = std::fs::read_to_string(path).unwrap();
+    let data = Data::in_folder(path.parent().unwrap());
+    let settings: Vec<_> =
+        settings.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    let Ok(model) = gradc::check(&gradc::load("test.model", &text), &data, &settings) else {
+        eprintln!("left out: {} has no data here", path.display());
+        return None;
+    };
+    let examples = data.load(&model.settings.data).ok()?;
+    Some((model, examples))
+}
+
+fn losses<E: Engine>(model: &Model, data: Arc<Dataset>, mut engine: E) -> Vec<f32> {
+    engine.prepare(Program::Train).unwrap();
+    let mut trainer = Trainer::new(model, engine, data, None);
+    let mut losses = Vec::new();
+    let mut watch = |event: Event| {
+        if let Event::Step { metrics, .. } = event {
+            losses.push(metrics[0]);
+        }
+        Flow::Continue
+    };
+    trainer.train(None, Duration::MAX, &mut watch).unwrap();
+    losses
+}
+
+#[test]
+fn models_train_as_their_definition_says() {
+    if gpu().is_none() {
+        return;
+    }
+    let mut failures = Vec::new();
+    for path in models("tests/models") {
+        let Some((model, data)) = open(&path, &[]) else { continue };
+        let ladder = Ladder::new(&model, data, Values::new()).unwrap();
+        let found = differences(&ladder, &ladder.definition(), &[EXACT, COMPILED, GPU].concat());
+        failures.extend(found.into_iter().map(|what| format!("{}: {what}", path.display())));
+    }
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}
+
+#[test]
+fn examples_train_as_on_the_cpu() {
+    if gpu().is_none() {
+        return;
+    }
+    for path in models("examples").into_iter().chain(models("examples/bench")) {
+        let Some((model, data)) = open(&path, &[("steps", "4"), ("batch", "8")]) else { continue };
+        let cpu = losses(&model, data.clone(), Compiled::new(&model, 2));
+        let found = losses(&model, data, Accelerated::new(&model, gpu().unwrap()));
+        let close = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-3 * b.abs().max(1.0);
+        assert!(found.iter().zip(&cpu).all(close), "{}: {found:?}, not {cpu:?}", path.display());
+    }
+}
+
+#[test]
+fn a_run_is_the_same_bits_each_time() {
+    if gpu().is_none() {
+        return;
+    }
+    for path in models("examples/bench") {
+        let Some((model, data)) = open(&path, &[("steps", "12"), ("batch", "12")]) else { continue };
+        let run = || {
+            let losses = losses(&model, data.clone(), Accelerated::new(&model, gpu().unwrap()));
+            losses.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+        };
+        assert_eq!(run(), run(), "{}", path.display());
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_refused_with_its_bytes() {
+    let Some(driver) = gpu() else { return };
+    // Four terabytes of one weight and its optimizer's states.
+    let text = "
+        fn net(x: f32[batch, 4]) -> f32[batch, 1] {
+            let wide = x |> dense(1000000)
+            wide |> dense(1000000) |> dense(1)
+        }
+        train net {
+            data = synthetic(rows = 8, x: f32[4], y: f32[1])
+            minimize mse(net(data.x), data.y) with adam(lr = 1e-3)
+            batch = 4  steps = 1
+        }";
+    let model = gradc::check(&gradc::load("net.model", text), &Data::default(), &[]);
+    let model = model.map_err(|errors| errors[0].message.clone()).unwrap();
+    let error = Accelerated::new(&model, driver).compile(Program::Train).unwrap_err();
+    assert!(error.contains("TiB of memory, and cuda:0"), "{error}");
+}

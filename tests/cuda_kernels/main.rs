@@ -1,0 +1,164 @@
+//! The CUDA C of models, without a GPU.
+//!
+//! What enters: the examples, the workloads of the benchmarks, the models of the ladder. What fails: a kernel that NVRTC refuses for
+//! sm_80 or sm_90, one that spills registers or needs local memory, one whose PTX trains otherwise than the definition of meaning,
+//! and a text that has changed (`INSTA_UPDATE=always cargo test --test cuda_kernels` blesses it). Where NVRTC is absent
+//! the PTX of some models is a golden one, which `INSTA_UPDATE=always` makes again where NVRTC is.
+
+#[allow(dead_code, reason = "the other rungs are other tests'")]
+#[path = "../ladder/mod.rs"]
+mod ladder;
+mod machine;
+
+use gradc::codegen::cuda::emit;
+use gradc::model::Model;
+use gradc::plan::Target;
+use gradc::train::data::{Data, Dataset};
+use gradc::train::engine::Program;
+use gradc::train::planned::plan_of;
+use ladder::{Ladder, Rung, Values, differences};
+use machine::{GOLDEN, Machine, golden_path, mark, nvrtc};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What NVRTC made of the plan for a GPU, now or once; the definition itself where there is neither.
+const CUDA: &[Rung] = &[Rung {
+    name: "cuda",
+    tolerance: 1e-5,
+    train: |ladder| {
+        let plan = ladder.planned(Target::Cuda);
+        let Some(machine) = Machine::new(&plan) else { return ladder.definition() };
+        ladder.train_by(&mut |leaves, at| machine.run(leaves, at))
+    },
+}];
+
+fn models(folder: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut models: Vec<PathBuf> = files.filter(|p| p.extension().is_some_and(|e| e == "model")).collect();
+    models.sort();
+    models
+}
+
+fn load(path: &Path, settings: &[(&str, &str)]) -> (Model, Data) {
+    let text = std::fs::read_to_string(path).unwrap();
+    let data = Data::in_folder(path.parent().unwrap());
+    let settings: Vec<_> =
+        settings.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    let checked = gradc::check(&gradc::load("test.model", &text), &data, &settings);
+    let model = checked.unwrap_or_else(|errors| panic!("{}: {errors:?}", path.display()));
+    (model, data)
+}
+
+/// Bytes that a kernel may save around a call: quotients, roots and normal numbers have a function for what is rare (infinities, the
+/// ends of the range), which is called and not inlined. Nothing else is in local memory.
+fn may_save(text: &str, kernel: &str) -> u64 {
+    const AROUND_A_CALL: u64 = 64;
+    // The first place of a name is its definition.
+    let body_of = |name: &str| {
+        let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let pattern = format!("{name}(");
+        let mut places = text.match_indices(&pattern).map(|(at, _)| at);
+        let at = places.find(|at| !text[..*at].ends_with(is_word)).unwrap_or(text.len());
+        text[at..].split("\n}\n").next().unwrap_or_default()
+    };
+    let calls =
+        |body: &str| ["__fdiv_rn", "__fsqrt_rn", "normal_four"].iter().any(|name| body.contains(name));
+    let functions = text.lines().filter(|line| line.starts_with("__device__"));
+    let names = functions.filter_map(|line| line.split('(').next()?.rsplit(' ').next());
+    let body = body_of(kernel);
+    let by_name = names.filter(|name| body.contains(&format!("{name}("))).any(|name| calls(body_of(name)));
+    if calls(body) || by_name { AROUND_A_CALL } else { 0 }
+}
+
+fn compile_examples(architecture: &str) {
+    let Some(nvrtc) = nvrtc() else { return };
+    let mut failures = Vec::new();
+    for path in [models("examples"), models("examples/bench")].concat() {
+        let (model, _) = load(&path, &[]);
+        for program in [Program::Train, Program::Eval] {
+            let source = emit(&plan_of(&model, program, Target::Cuda));
+            let at = format!("{}, {program:?}, {architecture}", path.display());
+            match nvrtc.compile(&source.text, architecture) {
+                Err(error) => failures.push(format!("{at}: {error}")),
+                Ok(compiled) => {
+                    assert_eq!(compiled.usage.len(), source.kernels.len(), "{at}");
+                    let slow = compiled.usage.iter().filter(|usage| {
+                        usage.spill_store_bytes.max(usage.stack_bytes) > may_save(&source.text, &usage.kernel)
+                    });
+                    failures.extend(slow.map(|usage| format!("{at}: {usage:?}")));
+                }
+            }
+        }
+    }
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}
+
+#[test]
+fn kernels_of_all_examples_compile_without_spills_for_sm_80() {
+    compile_examples("sm_80");
+}
+
+#[test]
+fn kernels_of_all_examples_compile_without_spills_for_sm_90() {
+    compile_examples("sm_90");
+}
+
+/// The first `n` examples.
+fn cut(data: &Dataset, n: usize) -> Arc<Dataset> {
+    let n = n.min(data.n_examples);
+    let mut fields = data.fields.clone();
+    for field in &mut fields {
+        let bytes = field.row_bytes() * n;
+        field.bytes.truncate(bytes);
+    }
+    Arc::new(Dataset::new("the first examples", fields).unwrap())
+}
+
+fn check(path: &Path, settings: &[(&str, &str)], n_examples: usize) -> Vec<String> {
+    let (model, data) = load(path, settings);
+    let examples = cut(&data.load(&model.settings.data).unwrap(), n_examples);
+    let ladder = Ladder::new(&model, examples, Values::new()).unwrap();
+    let found = differences(&ladder, &ladder.definition(), CUDA);
+    found.into_iter().map(|what| format!("{}: {what}", path.display())).collect()
+}
+
+#[test]
+fn models_train_the_same_from_their_ptx() {
+    let mut failures = Vec::new();
+    for path in models("tests/models") {
+        failures.extend(check(&path, &[("steps", "2")], usize::MAX));
+    }
+    let mnist = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/mnist.model");
+    failures.extend(check(&mnist, &[("batch", "8"), ("steps", "1"), ("shuffle", "false")], 5));
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}
+
+/// Golden PTX is of the text that is emitted now.
+#[test]
+fn golden_ptx_is_of_this_text() {
+    let blesses = std::env::var("INSTA_UPDATE").is_ok_and(|how| how == "always");
+    for name in GOLDEN {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/models/{name}.model"));
+        let (model, data) = load(&path, &[("steps", "2")]);
+        let examples = data.load(&model.settings.data).unwrap();
+        let plan = Ladder::new(&model, examples, Values::new()).unwrap().planned(Target::Cuda);
+        let (source, file) = (emit(&plan), golden_path(name));
+        if blesses && let Some(nvrtc) = nvrtc() {
+            let ptx = nvrtc.compile(&source.text, "sm_80").unwrap().ptx;
+            std::fs::write(&file, format!("{}\n{ptx}", mark(&source))).unwrap();
+        }
+        let found = std::fs::read_to_string(&file).unwrap_or_default();
+        assert!(
+            found.lines().next() == Some(&mark(&source)),
+            "{}: of another text; where NVRTC is, `INSTA_UPDATE=always cargo test --test cuda_kernels` makes it again",
+            file.display()
+        );
+    }
+}
+
+#[test]
+fn the_classifier_as_text() {
+    let (model, _) = load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/mnist.model"), &[]);
+    insta::assert_snapshot!("classifier_cuda", emit(&plan_of(&model, Program::Train, Target::Cuda)).text);
+}

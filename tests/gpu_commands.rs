@@ -1,0 +1,284 @@
+//! The commands for NVIDIA GPUs, on machines that have none: what needs no GPU works, and what does says what
+//! is missing.
+//!
+//! With NVRTC (`GRADC_CUDA_PATH`) also what it makes of the kernels; without it those parts say that they are
+//! skipped.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+const MODEL: &str = "
+let units = 16
+
+fn net(x: f32[batch, 6]) -> f32[batch, 3] { x |> dense(units) |> relu |> dropout(rate = 0.2) |> dense(3) }
+
+train net {
+    data = synthetic(rows = 40, x: f32[6], label: i32[], classes = 3)
+    let guess = net(data.x)
+    minimize cross_entropy(guess, data.label) with adam(lr = 1e-2)
+    report accuracy(guess, data.label)
+    predict softmax(guess)
+    batch = 8  steps = 6  seed = 9
+}
+";
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Folder {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("net.model"), MODEL).unwrap();
+        Folder(folder)
+    }
+
+    fn run(&self, arguments: &[&str], cuda_path: Option<&Path>) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gradc"));
+        command.args(arguments).current_dir(self.0.path()).env("NO_COLOR", "1");
+        // Nothing is left behind in the user's folder.
+        command.env("GRADC_CACHE", self.0.path().join("cache"));
+        if let Some(path) = cuda_path {
+            command.env("GRADC_CUDA_PATH", path);
+        }
+        command.output().unwrap()
+    }
+
+    fn succeed(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments, None);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "gradc {arguments:?}:\n{errors}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Fails where CUDA's libraries are searched in an empty folder.
+    fn fail_without_cuda(&self, arguments: &[&str], code: i32, wanted: &str) {
+        let nothing = self.0.path().join("nothing");
+        std::fs::create_dir_all(&nothing).unwrap();
+        let output = self.run(arguments, Some(&nothing));
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "gradc {arguments:?}:\n{errors}");
+        assert!(errors.contains(wanted), "gradc {arguments:?} does not say {wanted:?}:\n{errors}");
+        assert!(!errors.contains("panicked"), "gradc {arguments:?}:\n{errors}");
+    }
+
+    fn json(&self, arguments: &[&str]) -> serde_json::Value {
+        serde_json::from_str(&self.succeed(arguments)).unwrap()
+    }
+
+    fn text(&self, name: &str) -> String {
+        std::fs::read_to_string(self.0.path().join(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
+    }
+}
+
+/// What `gradc devices` finds here of NVRTC.
+fn has_nvrtc(folder: &Folder) -> bool {
+    let found = !folder.json(&["devices", "--json"])["cuda"]["nvrtc"].is_null();
+    if !found {
+        eprintln!("skipped: NVRTC is not on this machine");
+    }
+    found
+}
+
+#[test]
+fn devices_are_listed_with_what_is_missing() {
+    let folder = Folder::new();
+    let text = folder.succeed(&["devices"]);
+    assert!(text.starts_with("cpu "), "{text}");
+    let found = folder.json(&["devices", "--json"]);
+    assert!(found["cpu"]["threads"].as_u64().unwrap() > 0);
+    let cuda = &found["cuda"];
+    let missing = cuda["missing"].to_string();
+    assert_eq!(cuda["driver"].is_null(), missing.contains("driver"), "{found}");
+    // A folder that is named is the only one that is searched.
+    let nothing = folder.0.path().to_str().unwrap();
+    let found = folder.json(&["devices", "--json", "--cuda-path", nothing]);
+    assert!(found["cuda"]["nvrtc"].is_null() && found["cuda"]["cublaslt"].is_null(), "{found}");
+    assert!(found["cuda"]["missing"].to_string().contains("pip install nvidia-cuda-nvrtc"), "{found}");
+}
+
+#[test]
+fn what_needs_a_gpu_says_what_is_missing() {
+    let folder = Folder::new();
+    let has_driver = !folder.json(&["devices", "--json"])["cuda"]["driver"].is_null();
+    let wanted = if has_driver { "NVRTC" } else { "NVIDIA driver" };
+    for arguments in [
+        &["train", "net.model", "--device", "cuda"][..],
+        &["bench", "net.model", "--device", "cuda:0"],
+        &["profile", "net.model", "--device", "cuda"],
+    ] {
+        folder.fail_without_cuda(arguments, 1, wanted);
+    }
+    folder.fail_without_cuda(&["train", "net.model", "--device", "cuda:x"], 1, "there is: cpu, cuda");
+    folder.fail_without_cuda(&["dump", "net.model", "--after", "ptx"], 1, "pip install nvidia-cuda-nvrtc");
+    folder.fail_without_cuda(&["build", "net.model", "--emit", "cubin"], 1, "pip install nvidia-cuda-nvrtc");
+}
+
+#[test]
+fn kernels_are_dumped_as_text() {
+    let folder = Folder::new();
+    let cuda = folder.succeed(&["dump", "net.model", "--after", "cuda"]);
+    assert!(cuda.contains("extern \"C\" __global__ void"), "{cuda}");
+    assert_eq!(cuda, folder.succeed(&["dump", "net.model", "--after", "cuda"]), "the text is stable");
+    assert_ne!(cuda, folder.succeed(&["dump", "net.model", "--after", "cuda", "--program", "predict"]));
+    if has_nvrtc(&folder) {
+        let ptx = folder.succeed(&["dump", "net.model", "--after", "ptx", "--architecture", "sm_80"]);
+        assert!(ptx.contains(".target sm_80") && ptx.contains(".entry"), "{ptx}");
+    }
+}
+
+#[test]
+fn a_build_is_whole_and_the_same_each_time() {
+    let folder = Folder::new();
+    folder.succeed(&["build", "net.model", "--out", "out"]);
+    let manifest: serde_json::Value = serde_json::from_str(&folder.text("out/manifest.json")).unwrap();
+    let programs = manifest["programs"].as_array().unwrap();
+    let names: Vec<&str> = programs.iter().map(|p| p["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["train", "eval", "predict"]);
+    for program in programs {
+        let source = folder.text(&format!("out/{}", program["source"].as_str().unwrap()));
+        let (buffers, kernels) = (program["buffers"].as_array().unwrap(), &program["kernels"]);
+        for kernel in kernels.as_array().unwrap() {
+            let name = kernel["name"].as_str().unwrap();
+            assert!(source.contains(&format!("{name}(")), "{name} is not in\n{source}");
+            assert!(kernel["threads"].as_u64().unwrap() > 0);
+        }
+        for launch in program["phases"].as_array().unwrap().iter().flat_map(|phase| phase.as_array().unwrap())
+        {
+            let is_known = |kernel: &serde_json::Value| kernel["name"] == launch["kernel"];
+            assert!(kernels.as_array().unwrap().iter().any(is_known), "{launch}");
+            let arguments = launch["arguments"].as_array().unwrap();
+            assert!(arguments.iter().all(|id| id.as_u64().unwrap() < buffers.len() as u64), "{launch}");
+        }
+        assert!(!program["outputs"].as_array().unwrap().is_empty());
+    }
+    folder.succeed(&["build", "net.model", "--out", "again"]);
+    for file in ["manifest.json", "train.cu", "eval.cu", "predict.cu"] {
+        assert_eq!(folder.text(&format!("out/{file}")), folder.text(&format!("again/{file}")), "{file}");
+    }
+    if has_nvrtc(&folder) {
+        let files =
+            ["build", "net.model", "--out", "all", "--emit", "cuda,ptx,cubin", "--architecture", "sm_90"];
+        let said = folder.succeed(&files);
+        assert_eq!(said.lines().count(), 10, "{said}");
+        assert!(folder.text("all/train.sm_90.ptx").contains(".target sm_90"));
+        let cubin = std::fs::read(folder.0.path().join("all/train.sm_90.cubin")).unwrap();
+        assert_eq!(&cubin[..4], b"\x7fELF");
+    }
+}
+
+/// Answers as gradc does on a machine with a GPU; its losses on the GPU are off by the variable OFF.
+const PRETENDER: &str = r#"#!/usr/bin/env python3
+import json, os, struct, sys
+arguments = sys.argv[1:]
+value = lambda flag: arguments[arguments.index(flag) + 1] if flag in arguments else None
+if arguments[0] == "devices":
+    gpu = {"name": "NVIDIA Pretender", "architecture": "sm_90", "bytes": 2**34}
+    driver = {"version": "13.0", "gpus": [gpu]} if os.environ["GPUS"] == "1" else None
+    missing = [] if driver else ["an NVIDIA driver: none"]
+    print(json.dumps({"cuda": {"driver": driver, "nvrtc": {"version": "13.0"}, "missing": missing}}))
+elif value("--record"):
+    off = float(os.environ["OFF"]) if value("--device") else 0.0
+    losses = [2.0 + off] * int(value("--steps"))
+    header = json.dumps({"loss": {"dtype": "F32", "shape": [len(losses)], "data_offsets": [0, 4 * len(losses)]}}).encode()
+    with open(value("--record"), "wb") as file:
+        file.write(struct.pack("<Q", len(header)) + header + struct.pack(f"<{len(losses)}f", *losses))
+else:
+    assert value("--device") == "cuda:0", arguments
+    print(json.dumps({"ms_min": 0.03, "ms_median": 0.04, "first_step_ms": 700.0}))
+"#;
+
+#[test]
+#[cfg(unix)]
+fn figures_go_into_their_section() {
+    use std::os::unix::fs::PermissionsExt;
+    if !Command::new("python3").arg("--version").output().is_ok_and(|o| o.status.success()) {
+        eprintln!("skipped: there is no python3");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (program, results) = (folder.path().join("gradc"), folder.path().join("RESULTS.md"));
+    std::fs::write(&program, PRETENDER).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::write(&results, "# Results\n\nof others\n").unwrap();
+    let run = |gpus: &str, off: &str| {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/cuda/run");
+        let mut command = Command::new("python3");
+        command.arg(script).arg("--gradc").arg(&program).arg("--results").arg(&results);
+        command.args(["--only", "mlp-seed,lstm"]).env("GPUS", gpus).env("OFF", off);
+        let output = command.output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let read = || std::fs::read_to_string(&results).unwrap();
+    let (done, errors) = run("0", "0");
+    assert!(!done && errors.contains("missing an NVIDIA driver"), "{errors}");
+    let (done, errors) = run("1", "0.1");
+    assert!(!done && errors.contains("not the same computation"), "{errors}");
+    assert_eq!(read(), "# Results\n\nof others\n", "nothing is written");
+    for _ in 0..2 {
+        let (done, errors) = run("1", "0.0001");
+        assert!(done, "{errors}");
+        let text = read();
+        assert!(text.starts_with("# Results\n\nof others\n\n<!-- gpu -->\n## On a GPU\n"), "{text}");
+        assert!(
+            text.contains("NVIDIA Pretender (sm_90, 16 GiB; driver for CUDA 13.0, NVRTC 13.0)"),
+            "{text}"
+        );
+        assert!(text.contains("| `lstm`, gradc | 0.0300 | 0.0400 |"), "{text}");
+        assert_eq!(text.matches("## On a GPU").count(), 1, "{text}");
+    }
+}
+
+/// All that gradc asks of a driver, of one that has no GPU: `tests/fake_driver/driver.c` refuses what a real
+/// one does, and says what is not given back. Its kernels do nothing, so that all numbers are zero.
+#[test]
+#[cfg(target_os = "linux")]
+fn what_is_asked_of_a_driver_is_in_order() {
+    let folder = Folder::new();
+    if !has_nvrtc(&folder) {
+        return;
+    }
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake_driver/driver.c");
+    let library = folder.0.path().join("libcuda.so.1");
+    let compiled = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).status();
+    if !compiled.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: there is no C compiler");
+        return;
+    }
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gradc"));
+        command.args(arguments).current_dir(folder.0.path()).env("NO_COLOR", "1");
+        command.env("LD_LIBRARY_PATH", folder.0.path()).env("GRADC_CACHE", folder.0.path().join("cache"));
+        let output = command.output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let in_order = |arguments: &[&str]| {
+        let (code, said, errors) = run(arguments);
+        assert_eq!(code, Some(0), "gradc {arguments:?}:\n{errors}");
+        // What a program has launched, and nothing about things that were not given back.
+        let last = errors.lines().last().unwrap_or_default();
+        assert!(
+            last.starts_with("fake driver: ") && last.ends_with("launched; done"),
+            "{arguments:?}: {errors}"
+        );
+        assert!(!last.contains(" 0 kernels"), "{last}");
+        said
+    };
+    let (_, devices, _) = run(&["devices"]);
+    assert!(devices.contains("cuda:0") && devices.contains("Pretender, sm_90"), "{devices}");
+    in_order(&["train", "net.model", "--device", "cuda", "--out", "run"]);
+    let n_cached = || std::fs::read_dir(folder.0.path().join("cache")).unwrap().count();
+    let n_first = n_cached();
+    in_order(&["train", "net.model", "--device", "cuda:0", "--out", "again", "--checkpoint", "0"]);
+    assert!(n_first > 0 && n_cached() == n_first, "what was compiled is compiled once");
+    in_order(&["eval", "run", "--device", "cuda", "--on", "data"]);
+    in_order(&["predict", "run", "--device", "cuda", "--on", "data", "--out", "guess.npy"]);
+    in_order(&["bench", "net.model", "--device", "cuda", "--seconds", "0.05"]);
+    let profile = in_order(&["profile", "net.model", "--device", "cuda", "--seconds", "0.01"]);
+    assert!(profile.contains("a step as one launch takes") && profile.contains("Pretender"), "{profile}");
+    // The fake GPU has a quarter of a gibibyte.
+    let (code, _, errors) = run(&["train", "net.model", "--device", "cuda", "--set", "units=40000000"]);
+    assert_eq!(code, Some(1), "{errors}");
+    assert!(errors.contains("of memory, and cuda:0 (Pretender) has 256.0 MiB to give"), "{errors}");
+    let (code, _, errors) = run(&["train", "net.model", "--device", "cuda:1"]);
+    assert!(code == Some(1) && errors.contains("there is no GPU `cuda:1`; this machine has 1"), "{errors}");
+}

@@ -184,12 +184,12 @@ const INTEGERS: &[(&str, Meaning)] = &[
         (0..4).fold(c as i32, |sum, i| sum.wrapping_add(each(i))) as u32 as u64
     }),
     ("dp2a.lo.u32.u32 %r0, %r1, %r2, %r3;", |a, b, c| {
-        let each = |i: u32| u64::from((a >> (16 * i)) as u16) * u64::from((b >> (8 * i)) as u8);
-        (c + each(0) + each(1)) & 0xffff_ffff
+        let each = |i: u32| u32::from((a >> (16 * i)) as u16) * u32::from((b >> (8 * i)) as u8);
+        u64::from((c as u32).wrapping_add(each(0)).wrapping_add(each(1)))
     }),
     ("dp2a.hi.s32.u32 %r0, %r1, %r2, %r3;", |a, b, c| {
-        let each = |i: u32| i64::from((a >> (16 * i)) as i16) * i64::from((b >> (16 + 8 * i)) as u8);
-        (c as i64 + each(0) + each(1)) as u32 as u64
+        let each = |i: u32| i32::from((a >> (16 * i)) as i16) * i32::from((b >> (16 + 8 * i)) as u8);
+        u64::from((c as i32).wrapping_add(each(0)).wrapping_add(each(1)) as u32)
     }),
     ("slct.u32.s32 %r0, %r1, %r2, %r3;", |a, b, c| (if c as i32 >= 0 { a } else { b }) & 0xffff_ffff),
     ("setp.lt.s64 %p0, %d1, %d2;", |a, b, _| ((a as i64) < b as i64) as u64),

@@ -261,7 +261,8 @@ impl<'a> Emitter<'a> {
             ]
             .map(String::from),
         );
-        w.line(format!("extern \"C\" __global__ void __launch_bounds__({})", entry.threads));
+        // One block a processor is enough to ask for: for the sake of more the assembler would spill some registers.
+        w.line(format!("extern \"C\" __global__ void __launch_bounds__({}, 1)", entry.threads));
         w.line(format!("{}(", entry.name));
         let last = parameters.pop().expect("every kernel has an environment");
         parameters.iter().for_each(|parameter| w.line(format!("    {parameter},")));

@@ -206,9 +206,6 @@ pub unsafe fn product<S: Blocks>(product: &Product) {
                     if laid {
                         lay_panels::<S>(&side, right, width);
                     }
-                    let next = WIDTH.min(n - group - n_group);
-                    let next = right_side(&p, term, n_terms, group + n_group, next);
-                    let n_panels = n_group.div_ceil(width);
                     for (panel, (column, n_columns)) in steps(n_group, width).enumerate() {
                         let (rhs, rhs_row) = match laid {
                             true => (right.add(panel * n_terms * width).cast_const(), width as isize),
@@ -218,11 +215,7 @@ pub unsafe fn product<S: Blocks>(product: &Product) {
                         let column = group + column;
                         let part =
                             Part { row, n_rows, column, n_columns, n_terms, lhs, rhs, rhs_row, accumulate };
-                        blocks_of_rows::<S, f32>(
-                            &p,
-                            &part,
-                            &Ahead { side: &next, part: panel, parts: n_panels },
-                        );
+                        blocks_of_rows::<S>(&p, &part);
                     }
                 }
             }
@@ -333,29 +326,19 @@ fn steps(n: usize, step: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..n).step_by(step).map(move |first| (first, step.min(n - first)))
 }
 
-/// What will be read next, and which part of it to ask for meanwhile.
-pub struct Ahead<'a, Element> {
-    pub side: &'a Side<Element>,
-    pub part: usize,
-    pub parts: usize,
-}
-
-///
 /// # Safety
 /// As for `product`.
 #[inline(always)]
-pub unsafe fn blocks_of_rows<S: Blocks, Element>(p: &Product, part: &Part, ahead: &Ahead<Element>) {
+pub unsafe fn blocks_of_rows<S: Blocks>(p: &Product, part: &Part) {
     let vectors = part.n_columns.div_ceil(S::LANES);
     let most = match part.lhs {
         Left::InPlace(_) => S::rows(vectors),
         Left::InBlocks(_) => S::rows(S::VECTORS),
     };
-    let n_blocks = part.n_rows.div_ceil(most);
     // SAFETY: the caller vouches for the matrices; a block's rows are inside of the part's.
     unsafe {
         let tail = part.n_columns - (vectors - 1) * S::LANES;
-        for (at, (row, n_rows)) in deal(part.n_rows, most).enumerate() {
-            ahead.side.prefetch::<S>(ahead.part * n_blocks + at, ahead.parts * n_blocks);
+        for (row, n_rows) in deal(part.n_rows, most) {
             let i = (part.row + row) as isize;
             let out = p.out.offset(i * p.out_row as isize + part.column as isize * p.out_column as isize);
             let (lhs, lhs_row, lhs_column) = match part.lhs {

@@ -11,7 +11,7 @@
 //! another already are read where they lie, if the CPU multiplies pairs.
 
 use super::Product;
-use super::blocks::{Ahead, Blocks, Left, Part, WIDTH, blocks_of_rows};
+use super::blocks::{Blocks, Left, Part, WIDTH, blocks_of_rows};
 use super::panels;
 use super::simd::Simd;
 use std::cell::UnsafeCell;
@@ -142,13 +142,7 @@ pub unsafe fn product<F: Factors>(product: &Product<u16>) {
                         rhs_row: to_row as isize,
                         accumulate: p.accumulate != 0 || term > 0,
                     };
-                    let from = side.from.wrapping_offset(n_columns as isize * rhs_column);
-                    let next = Side { from, n_across: n_columns.min(n - column - n_columns), ..side };
-                    blocks_of_rows::<F::Simd, u16>(
-                        &of_rows,
-                        &part,
-                        &Ahead { side: &next, part: 0, parts: 1 },
-                    );
+                    blocks_of_rows::<F::Simd>(&of_rows, &part);
                     column += n_columns;
                 }
             }

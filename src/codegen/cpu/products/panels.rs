@@ -17,28 +17,6 @@ pub struct Side<Element> {
     pub n_terms: usize,
 }
 
-impl<Element> Side<Element> {
-    /// Asks for one of `parts` parts of all lines that will be read.
-    #[inline(always)]
-    pub fn prefetch<S: Simd>(&self, part: usize, parts: usize) {
-        const LINE: usize = 64;
-        let of_line = (LINE / size_of::<Element>()).max(1);
-        // Contiguous runs, and how they lie to each other.
-        let (n_runs, run, step) = if self.across == 1 {
-            (self.n_terms, self.n_across, self.along)
-        } else {
-            (self.n_across, self.n_terms, self.across)
-        };
-        let lines = run.div_ceil(of_line);
-        let (first, last) = (part * n_runs * lines / parts, (part + 1) * n_runs * lines / parts);
-        for line in first..last {
-            let (run, place) = (line / lines, line % lines);
-            let at = self.from.wrapping_offset(run as isize * step).wrapping_add(place * of_line);
-            S::prefetch(at.cast());
-        }
-    }
-}
-
 /// Panels of `width` columns one after another, the terms of each as `lay_out` leaves them.
 ///
 /// # Safety

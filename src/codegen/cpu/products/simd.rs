@@ -50,9 +50,6 @@ pub trait Simd {
     /// # Safety
     /// The CPU has the features; the rows can be read and the columns written.
     unsafe fn turn(from: *const f32, row: isize, n_rows: usize, to: *mut f32, to_row: usize);
-
-    /// Asks for the line of an address, which may be any.
-    fn prefetch(at: *const f32);
 }
 
 /// Four lanes at a time in plain Rust, which LLVM turns into whatever vectors the target is sure to have.
@@ -118,9 +115,6 @@ impl Simd for Portable {
             }
         }
     }
-
-    #[inline(always)]
-    fn prefetch(_: *const f32) {}
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -191,22 +185,11 @@ pub mod x86 {
                 }
             }
         }
-
-        #[inline(always)]
-        fn prefetch(at: *const f32) {
-            prefetch(at);
-        }
     }
 
     /// The first `n` of 16 lanes.
     fn first(n: usize) -> __mmask16 {
         ((1u32 << n) - 1) as __mmask16
-    }
-
-    #[inline(always)]
-    fn prefetch(at: *const f32) {
-        // SAFETY: every x86-64 CPU has the instruction, and it may be given any address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
     }
 
     /// Pairs of bf16, in place of f32, as factors: `fma` adds both products of a pair, the second first. Needs AVX-512 F and BF16.
@@ -264,11 +247,6 @@ pub mod x86 {
         unsafe fn turn(from: *const f32, row: isize, n_rows: usize, to: *mut f32, to_row: usize) {
             // SAFETY: the caller's promises are this call's.
             unsafe { Avx512::turn(from, row, n_rows, to, to_row) }
-        }
-
-        #[inline(always)]
-        fn prefetch(at: *const f32) {
-            prefetch(at);
         }
     }
 
@@ -358,11 +336,6 @@ pub mod x86 {
                     _mm256_storeu_ps(to.add((i + 4) * to_row), _mm256_permute2f128_ps::<0x31>(low, high));
                 }
             }
-        }
-
-        #[inline(always)]
-        fn prefetch(at: *const f32) {
-            prefetch(at);
         }
     }
 

@@ -244,7 +244,7 @@ fn oriented(p: &Product) -> Product {
 fn lays_left(p: &Product, n_rows: usize, width: usize) -> bool {
     let panels = (p.n as usize).div_ceil(width);
     match p.lhs_column {
-        1 => panels >= 8 && n_rows > 1 && p.lhs_row.unsigned_abs() >= FAR,
+        1 => panels >= 4 && n_rows > 1,
         _ => panels >= 2,
     }
 }

@@ -4,7 +4,7 @@
 //! Each buffer is memory of its own, exactly as long as the batch needs, and nothing is in it before it is written. Where NVRTC is absent the PTX
 //! is a golden one, if there is one for the same text.
 
-use gradc::base::{DType, Dim, bf16};
+use gradc::base::Dim;
 use gradc::codegen::cuda::nvrtc::Nvrtc;
 use gradc::codegen::cuda::{Source, emit};
 use gradc::nest::interpret::Run;
@@ -75,7 +75,7 @@ impl<'p> Machine<'p> {
             let address = match buffer.place {
                 Place::Arena { .. } => memory.alloc(n * buffer.dtype.bytes()),
                 Place::Variable | Place::Input => {
-                    memory.alloc_of(&bytes_of(buffer.dtype, &leaves[&buffer.name]))
+                    memory.alloc_of(&buffer.dtype.encode(&leaves[&buffer.name]))
                 }
             };
             memory.label(address, &buffer.name);
@@ -98,36 +98,12 @@ impl<'p> Machine<'p> {
             let (address, n, dtype) = places[i];
             match n {
                 0 => Vec::new(),
-                n => values_of(dtype, &memory.read(address, n).expect("it was written")),
+                n => dtype.decode(&memory.read(address, n).expect("it was written")),
             }
         };
         let outputs =
             self.plan.outputs.iter().map(|(name, id)| (name.clone(), read(id.0 as usize))).collect();
         let variables = self.plan.buffers.iter().enumerate().filter(|(_, b)| b.place == Place::Variable);
         (outputs, variables.map(|(i, buffer)| (buffer.name.clone(), read(i))).collect())
-    }
-}
-
-fn bytes_of(dtype: DType, values: &[f64]) -> Vec<u8> {
-    let of = |x: &f64| match dtype {
-        DType::F32 => (*x as f32).to_le_bytes().to_vec(),
-        DType::BF16 => bf16::to_bits(*x as f32).to_le_bytes().to_vec(),
-        DType::I32 => (*x as i32).to_le_bytes().to_vec(),
-        DType::U8 => vec![*x as u8],
-        DType::Bool => vec![u8::from(*x != 0.0)],
-    };
-    values.iter().flat_map(of).collect()
-}
-
-fn values_of(dtype: DType, bytes: &[u8]) -> Vec<f64> {
-    let words = || bytes.chunks_exact(4).map(|w| w.try_into().expect("four bytes"));
-    match dtype {
-        DType::F32 => words().map(|w| f32::from_le_bytes(w).into()).collect(),
-        DType::I32 => words().map(|w| i32::from_le_bytes(w).into()).collect(),
-        DType::BF16 => {
-            let halves = bytes.chunks_exact(2).map(|h| u16::from_le_bytes([h[0], h[1]]));
-            halves.map(|bits| bf16::from_bits(bits).into()).collect()
-        }
-        DType::U8 | DType::Bool => bytes.iter().map(|b| f64::from(*b)).collect(),
     }
 }

@@ -139,7 +139,7 @@ impl Machine<'_> {
         Ok(Pause::None)
     }
 
-    #[allow(clippy::too_many_arguments)]
+    #[expect(clippy::too_many_arguments, reason = "the parts of one access")]
     fn load(
         &mut self,
         block: &mut Block,

@@ -5,7 +5,7 @@
 
 use super::nvrtc::{Compiled, Nvrtc};
 use super::{Entry, Source, emit, kernel};
-use crate::base::{DType, Distribution, bf16};
+use crate::base::Distribution;
 use crate::codegen::oracle;
 use crate::codegen::suite::{self, Case, Planned};
 use crate::nest::interpret::Run;
@@ -33,30 +33,6 @@ fn compiled(nvrtc: &Nvrtc, source: &Source, architecture: &str) -> Compiled {
     result.unwrap_or_else(|error| panic!("{error}\n{}", source.text))
 }
 
-fn bytes_of(dtype: DType, values: &[f64]) -> Vec<u8> {
-    let of = |x: &f64| match dtype {
-        DType::F32 => (*x as f32).to_le_bytes().to_vec(),
-        DType::BF16 => bf16::to_bits(*x as f32).to_le_bytes().to_vec(),
-        DType::I32 => (*x as i32).to_le_bytes().to_vec(),
-        DType::U8 => vec![*x as u8],
-        DType::Bool => vec![u8::from(*x != 0.0)],
-    };
-    values.iter().flat_map(of).collect()
-}
-
-fn values_of(dtype: DType, bytes: &[u8]) -> Vec<f64> {
-    let words = || bytes.chunks_exact(4).map(|w| w.try_into().expect("four bytes"));
-    match dtype {
-        DType::F32 => words().map(|w| f32::from_le_bytes(w).into()).collect(),
-        DType::I32 => words().map(|w| i32::from_le_bytes(w).into()).collect(),
-        DType::BF16 => {
-            let halves = bytes.chunks_exact(2).map(|h| u16::from_le_bytes([h[0], h[1]]));
-            halves.map(|bits| bf16::from_bits(bits).into()).collect()
-        }
-        DType::U8 | DType::Bool => bytes.iter().map(|b| f64::from(*b)).collect(),
-    }
-}
-
 /// What the kernel's PTX makes of the arguments.
 fn run_ptx(
     module: &Module,
@@ -68,7 +44,7 @@ fn run_ptx(
     let mut memory = Memory::new();
     let mut addresses = Vec::new();
     for (i, (values, argument)) in arguments.iter().zip(&kernel.arguments).enumerate() {
-        let address = memory.alloc_of(&bytes_of(argument.dtype, values));
+        let address = memory.alloc_of(&argument.dtype.encode(values));
         memory.label(address, &format!("a{i}"));
         if argument.access == ArgumentAccess::Read {
             memory.protect(address);
@@ -88,7 +64,7 @@ fn run_ptx(
         let dtype = kernel.arguments[i].dtype;
         match arguments[i].len() * dtype.bytes() {
             0 => Vec::new(),
-            n => values_of(dtype, &memory.read(*address, n).expect("it was written before the launch")),
+            n => dtype.decode(&memory.read(*address, n).expect("it was written before the launch")),
         }
     };
     addresses.iter().enumerate().map(read).collect()

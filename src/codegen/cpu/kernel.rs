@@ -3,11 +3,13 @@
 //! What enters: a verified kernel. What leaves: CLIF in `cx.func`. Sizes are i64 arithmetic over the function's parameters,
 //! written where they are used: Cranelift makes equal ones one and moves them out of loops. Nests are `nest.rs`'s.
 
-use super::Ticking;
+use super::wide::{self, Item, Wide};
+use super::{Ticking, Vectors};
 use super::body::scale;
 use super::nest::emit_nest;
 use super::products::{Numbers, Product};
 use super::sort::Line;
+use crate::base::stopwatch::timed;
 use crate::base::{DType, Dim, Distribution};
 use crate::nest::{Access, BufferRef, Fill, Gemm, Kernel, Matrix, Sort, TileOp};
 use cranelift_codegen::Context;
@@ -20,6 +22,7 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_jit::JITModule;
 use cranelift_module::{Linkage, Module};
 use smol_str::SmolStr;
+use std::collections::VecDeque;
 
 pub const GEMM: &str = "gradc_gemm";
 pub const GEMM_BF16: &str = "gradc_gemm_bf16";
@@ -46,6 +49,8 @@ pub struct Emitter<'a, 'b> {
     rows: Option<Value>,
     /// Of the loops around, outermost first.
     turns: Vec<(SmolStr, Value)>,
+    /// Of the nests that are not written yet, the next first.
+    wide: VecDeque<Option<(Wide, FuncRef)>>,
 }
 
 pub fn build(
@@ -54,6 +59,7 @@ pub fn build(
     frontend: &mut FunctionBuilderContext,
     kernel: &Kernel,
     ticking: Ticking,
+    vectors: Vectors,
 ) {
     let pointer = module.target_config().pointer_type();
     let mut signature = module.make_signature();
@@ -62,6 +68,10 @@ pub fn build(
     cx.func = Function::with_name_signature(Default::default(), signature);
     let mut callee: Signature = module.make_signature();
     callee.params.push(AbiParam::new(pointer));
+    let mut wide = VecDeque::new();
+    if vectors == Vectors::Wide {
+        define_wide(module, &mut cx.func, &callee, &kernel.ops, &mut wide);
+    }
     let mut import = |name: &str, func: &mut Function| {
         let id = module.declare_function(name, Linkage::Import, &callee).expect("one signature a name");
         module.declare_func_in_func(id, func)
@@ -90,6 +100,7 @@ pub fn build(
         env,
         rows: None,
         turns: Vec::new(),
+        wide,
     };
     if kernel.rows.as_const().is_none() {
         e.rows = Some(e.dim(&kernel.rows));
@@ -109,13 +120,38 @@ pub fn build(
     e.b.finalize(module.target_config());
 }
 
+/// Defines the functions of the nests that `wide` has code for, in the ops' order.
+fn define_wide(
+    module: &mut JITModule,
+    func: &mut Function,
+    signature: &Signature,
+    ops: &[TileOp],
+    to: &mut VecDeque<Option<(Wide, FuncRef)>>,
+) {
+    for op in ops {
+        match op {
+            TileOp::Nest(nest) => to.push_back(timed("wide", || wide::compile(nest)).map(|wide| {
+                let id = module.declare_anonymous_function(signature).expect("a function without a name");
+                module.define_function_bytes(id, 64, &wide.bytes, &[]).expect("bytes need nothing else");
+                let callee = module.declare_func_in_func(id, func);
+                (wide, callee)
+            })),
+            TileOp::Loop(l) => define_wide(module, func, signature, &l.ops, to),
+            _ => {}
+        }
+    }
+}
+
 impl Emitter<'_, '_> {
     /// `callees`: product, that of bf16, random numbers, sort.
     fn ops(&mut self, ops: &[TileOp], callees: &[FuncRef; 4]) {
         let [gemm, gemm_bf16, fill, sort] = *callees;
         for op in ops {
             match op {
-                TileOp::Nest(nest) => emit_nest(self, nest),
+                TileOp::Nest(nest) => match self.wide.pop_front().flatten() {
+                    Some((wide, callee)) => self.wide(&wide, callee),
+                    None => emit_nest(self, nest),
+                },
                 TileOp::Gemm(g) if g.lhs.dtype == DType::BF16 => self.gemm(g, gemm_bf16),
                 TileOp::Gemm(g) => self.gemm(g, gemm),
                 TileOp::Fill(f) => self.fill(f, fill),
@@ -202,6 +238,31 @@ impl Emitter<'_, '_> {
         let next = self.b.ins().iadd_imm_s(i, step);
         self.b.ins().jump(head, &[BlockArg::Value(next)]);
         self.b.switch_to_block(after);
+    }
+
+    fn wide(&mut self, wide: &Wide, callee: FuncRef) {
+        let size = 8 * wide.frame.len() as u32;
+        let slot = self.b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, size, 3));
+        let fields: Vec<Value> = wide.frame.iter().map(|item| self.item(item)).collect();
+        self.call(slot, &fields, callee);
+    }
+
+    fn item(&mut self, item: &Item) -> Value {
+        match item {
+            Item::Address { buffer, dtype, offset } => {
+                let base = self.buffer(*buffer);
+                let offset = self.dim(offset);
+                let bytes = scale(self, offset, *dtype);
+                self.b.ins().iadd(base, bytes)
+            }
+            Item::Size(size) => self.dim(size),
+            Item::Float(size) => {
+                let size = self.dim(size);
+                let float = self.b.ins().fcvt_from_sint(types::F32, size);
+                let bits = self.b.ins().bitcast(types::I32, MemFlags::new(), float);
+                self.b.ins().uextend(types::I64, bits)
+            }
+        }
     }
 
     fn gemm(&mut self, gemm: &Gemm, callee: FuncRef) {

@@ -16,6 +16,7 @@ mod sort;
 #[cfg(test)]
 mod tests;
 pub mod ticks;
+mod wide;
 
 use crate::base::stopwatch::timed;
 use crate::nest::Kernel;
@@ -91,14 +92,34 @@ pub enum Ticking {
     EachOp,
 }
 
-/// Compiles all kernels.
+/// Who makes the code of nests.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Vectors {
+    /// Cranelift: 128 bits, on every CPU.
+    Portable,
+    /// `wide`, where it has code for a nest.
+    Wide,
+}
+
+impl Vectors {
+    /// The widest that this machine runs.
+    pub fn of_machine() -> Vectors {
+        if wide::is_supported() { Vectors::Wide } else { Vectors::Portable }
+    }
+}
+
+/// Compiles all kernels for this machine.
 pub fn compile(kernels: &[Kernel], ticking: Ticking) -> Program {
+    compile_with(kernels, ticking, Vectors::of_machine())
+}
+
+fn compile_with(kernels: &[Kernel], ticking: Ticking, vectors: Vectors) -> Program {
     let mut module = module();
     let mut frontend = FunctionBuilderContext::new();
     let mut cx = Context::new();
     let mut ids = Vec::with_capacity(kernels.len());
     for (i, kernel) in kernels.iter().enumerate() {
-        timed("clif", || kernel::build(&mut module, &mut cx, &mut frontend, kernel, ticking));
+        timed("clif", || kernel::build(&mut module, &mut cx, &mut frontend, kernel, ticking, vectors));
         let name = format!("kernel_{i}");
         let id = module
             .declare_function(&name, Linkage::Local, &cx.func.signature)
@@ -124,7 +145,7 @@ pub fn compile(kernels: &[Kernel], ticking: Ticking) -> Program {
 pub fn clif(kernel: &Kernel) -> String {
     let mut module = module();
     let mut cx = Context::new();
-    kernel::build(&mut module, &mut cx, &mut FunctionBuilderContext::new(), kernel, Ticking::Off);
+    kernel::build(&mut module, &mut cx, &mut FunctionBuilderContext::new(), kernel, Ticking::Off, Vectors::Portable);
     let text = cx.func.display().to_string();
     // SAFETY: nothing of this module was ever called or handed out.
     unsafe { module.free_memory() };

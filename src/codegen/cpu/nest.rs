@@ -49,7 +49,7 @@ fn score(nest: &Nest, axis: usize) -> i64 {
     accesses(nest).iter().map(one).sum()
 }
 
-fn vector_axis(nest: &Nest, n_parallel: usize) -> Option<usize> {
+pub fn vector_axis(nest: &Nest, n_parallel: usize) -> Option<usize> {
     let sequential = |s: &Store| matches!(s.kind, StoreKind::ArgMax | StoreKind::AddAt { .. });
     if nest.stores.iter().any(sequential) {
         return None;

@@ -6,6 +6,7 @@ use super::layout::{Layout, layouts};
 use super::lower::{Homes, Lowered, lower};
 use super::memory::{Need, place};
 use super::prepare::prepare;
+use super::recompute::recompute;
 use super::space::Reads;
 use super::tile::{Sizes, flops, scratch_offsets};
 use super::{Buffer, BufferId, Launch, Options, Part, Place, Plan, Target};
@@ -129,7 +130,12 @@ impl<'a> Planner<'a> {
 
     fn launch_group(&mut self, g: usize, phase: usize) {
         let group = &self.grouping.groups[g];
-        let clusters = fuse(self.graph, self.layouts, self.reads, self.grouping, &group.nodes);
+        let mut clusters = fuse(self.graph, self.layouts, self.reads, self.grouping, &group.nodes);
+        let kept = |id: NodeId| {
+            let is_inline = self.grouping.inline[id.index()];
+            is_inline || self.global.contains_key(&id) || self.variable_of.contains_key(&id)
+        };
+        recompute(self.graph, self.reads, &kept, &mut clusters);
         let homes =
             Homes { global: &self.global, variable_of: self.variable_of.clone(), placed: HashMap::new() };
         let lowered = lower(self.graph, self.reads, homes, group.rows.is_some(), &clusters);

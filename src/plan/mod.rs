@@ -19,6 +19,7 @@ mod lower;
 mod memory;
 mod pack;
 mod prepare;
+mod recompute;
 mod rematerialise;
 mod report;
 mod scan;

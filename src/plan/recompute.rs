@@ -1,0 +1,165 @@
+//! Cheap values are made again where they are read late, instead of being stored and loaded.
+//!
+//! What enters: a group's clusters. What leaves: the same clusters, some nodes in more than one of them. The backward pass reads
+//! what the forward pass made: of `gelu(x + b)` three arrays as large as `x`, and `x` itself is there anyway. A loop that reads such
+//! values at its own index makes them again from what lies in memory, by the same operations, so that no bit changes; the loop
+//! that made them first no longer stores them. Invariants: what a node needs is made in an earlier cluster, or earlier in its own; a
+//! value that anyone but such loops reads is stored as before.
+//!
+//! The cost model counts bytes for each index of the loop. Given up are, of each value, a store (a read and a write of its
+//! line) and a load in each reader. Taken on is a load in each reader of each operand that it does not load already; operands of fewer
+//! elements (broadcast ones) cost nothing. One byte may cost `STEPS_PER_BYTE` steps of the scalar table. Values that the same loop
+//! makes and the same loops read are looked at together, for they often come of one operand; if that does not pay, one by one. What
+//! is kept alive for longer, the new operands, must not be more than what is no longer kept.
+
+use super::fuse::{Cluster, is_same_index};
+use super::space::{Read, Reads};
+use crate::graph::{Graph, NodeId, Op};
+use crate::scalar::Steps;
+use crate::scalar::machine::Step;
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+const STEPS_PER_BYTE: usize = 2;
+
+/// `kept`: nodes that are stored whoever reads them.
+pub fn recompute(graph: &Graph, reads: &Reads, kept: &dyn Fn(NodeId) -> bool, clusters: &mut [Cluster]) {
+    let mut cx = Recompute { graph, reads, home: HashMap::new(), clusters };
+    for (at, cluster) in cx.clusters.iter().enumerate() {
+        cluster.nodes().iter().for_each(|id| {
+            cx.home.insert(*id, at);
+        });
+    }
+    // By the loop that makes them and the loops that read them.
+    let mut found: BTreeMap<(usize, Vec<usize>), Vec<NodeId>> = BTreeMap::new();
+    for at in 0..cx.clusters.len() {
+        for id in cx.clusters[at].nodes() {
+            if !kept(*id)
+                && let Some(readers) = cx.late_readers(*id, at)
+            {
+                found.entry((at, readers)).or_default().push(*id);
+            }
+        }
+    }
+    for ((_, readers), values) in found {
+        if let Some(made) = cx.worth(&values, &readers) {
+            cx.make_again(&made, &readers);
+            continue;
+        }
+        for value in values {
+            if let Some(made) = cx.worth(&[value], &readers) {
+                cx.make_again(&made, &readers);
+            }
+        }
+    }
+}
+
+struct Recompute<'a> {
+    graph: &'a Graph,
+    reads: &'a Reads,
+    /// The cluster that makes a node first.
+    home: HashMap<NodeId, usize>,
+    clusters: &'a mut [Cluster],
+}
+
+impl Recompute<'_> {
+    fn is_map(&self, id: NodeId) -> bool {
+        matches!(self.graph.node(id).op, Op::Map(_) | Op::Cast)
+    }
+
+    /// The loops besides its own that read a map, if there are any and all read it at their own index.
+    fn late_readers(&self, id: NodeId, at: usize) -> Option<Vec<usize>> {
+        if !self.is_map(id) || !matches!(self.clusters[at], Cluster::Loop(_)) {
+            return None;
+        }
+        let shape = &self.graph.ty(id).shape;
+        let mut readers = Vec::new();
+        for (user, read) in self.reads.by_users(id) {
+            // What has no place here is written into the bodies that need it.
+            let reader = *self.home.get(&user)?;
+            let Cluster::Loop(l) = &self.clusters[reader] else { return None };
+            if !is_same_index(self.graph, read) || l.extents != *shape {
+                return None;
+            }
+            if reader != at && !readers.contains(&reader) {
+                readers.push(reader);
+            }
+        }
+        readers.sort_unstable();
+        (!readers.is_empty()).then_some(readers)
+    }
+
+    /// Whether an operand is read as it lies in memory: nothing of this group makes it, or not a map does, or it is stored anyway.
+    fn is_stored(&self, id: NodeId) -> bool {
+        let Some(at) = self.home.get(&id).copied() else { return true };
+        !self.is_map(id) || self.late_readers(id, at).is_none() && self.reads.by_users(id).any(|(user, _)| self.home.get(&user) != Some(&at))
+    }
+
+    /// What must be made again for the values, in order, if that costs less.
+    fn worth(&self, values: &[NodeId], readers: &[usize]) -> Option<Vec<NodeId>> {
+        let mut made: Vec<NodeId> = Vec::new();
+        let mut loaded: HashMap<NodeId, &Read> = HashMap::new();
+        let mut todo = values.to_vec();
+        while let Some(id) = todo.pop() {
+            if made.contains(&id) {
+                continue;
+            }
+            made.push(id);
+            for read in self.reads.of(id) {
+                let is_here = self.home.get(&read.base) == self.home.get(&id);
+                if is_here && !self.is_stored(read.base) && is_same_index(self.graph, read) {
+                    todo.push(read.base);
+                } else if is_here && !self.is_map(read.base) && read.extents == self.graph.ty(read.base).shape {
+                    // A reduction of the same loop, which is stored only if someone else reads it.
+                    return None;
+                } else {
+                    loaded.insert(read.base, read);
+                }
+            }
+        }
+        made.sort_unstable();
+        let bytes = |id: &NodeId| self.graph.dtype(*id).bytes();
+        let n = readers.len();
+        let kept_no_longer: usize = values.iter().map(bytes).sum();
+        let mut kept = 0;
+        let mut taken_on = 0;
+        for (base, read) in &loaded {
+            // Of parameters and inputs, and of what is broadcast, nothing more is kept; broadcast operands stay in caches.
+            let is_whole = !read.strides.iter().any(|stride| stride.is_const(0));
+            let is_leaf = self.graph.node(*base).op.leaf_name().is_some();
+            let new_readers = readers.iter().filter(|reader| !self.loads(**reader, *base)).count();
+            if is_whole {
+                taken_on += bytes(base) * new_readers;
+                kept += if is_leaf || new_readers == 0 { 0 } else { bytes(base) };
+            }
+        }
+        let given_up = kept_no_longer * (2 + n);
+        let steps: usize = made.iter().map(|id| self.n_steps(*id)).sum();
+        let pays = given_up > taken_on && steps * n <= STEPS_PER_BYTE * (given_up - taken_on);
+        (pays && kept <= kept_no_longer).then_some(made)
+    }
+
+    /// Whether a cluster reads a base from memory.
+    fn loads(&self, reader: usize, base: NodeId) -> bool {
+        let nodes = self.clusters[reader].nodes();
+        !nodes.contains(&base) && nodes.iter().any(|id| self.reads.of(*id).iter().any(|read| read.base == base))
+    }
+
+    fn n_steps(&self, id: NodeId) -> usize {
+        let node = self.graph.node(id);
+        let Op::Map(func) = &node.op else { return 2 };
+        let mut steps = Steps::default();
+        let operands: Vec<u32> = (0..node.operands.len()).map(|i| steps.push(Step::Argument(i as u8))).collect();
+        let dtype = node.operands.last().map_or(node.ty.dtype, |operand| self.graph.dtype(*operand));
+        func.lower(&mut steps, &operands, dtype);
+        steps.steps.iter().filter(|s| !matches!(s, Step::Argument(_) | Step::ConstF(_) | Step::ConstI(_))).count()
+    }
+
+    fn make_again(&mut self, made: &[NodeId], readers: &[usize]) {
+        for reader in readers {
+            let Cluster::Loop(l) = &mut self.clusters[*reader] else { unreachable!("readers are loops") };
+            let known: HashSet<NodeId> = l.nodes.iter().copied().collect();
+            l.nodes.extend(made.iter().filter(|id| !known.contains(id)));
+            l.nodes.sort_unstable();
+        }
+    }
+}

@@ -97,7 +97,7 @@ fn less_lies_in_memory_between_forward_and_backward_pass() {
     assert_eq!(short.variable_bytes(), full.variable_bytes(), "weights are f32");
     let whole = |plan: &gradc::plan::Plan| plan.arena_bytes + plan.scratch_bytes();
     let (full, short) = (whole(&full), whole(&short));
-    assert!(short * 3 < full * 2, "{short} bytes in bf16, {full} in f32");
+    assert!(short * 10 < full * 7, "{short} bytes in bf16, {full} in f32");
 }
 
 #[test]

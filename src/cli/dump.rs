@@ -16,7 +16,7 @@ use gradc_dsl::SourceMap;
 pub struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
-    /// syntax, graph, grad, the name of a pass, optimized, plan, nest, clif, cuda or ptx
+    /// syntax, graph, grad, the name of a pass, optimized, plan, nest, clif, asm, cuda or ptx
     #[arg(long, default_value = "graph")]
     after: String,
     /// Which of the model's programs
@@ -77,6 +77,10 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
                 .map(|k| format!("; {}\n{}\n", k.name, crate::codegen::cpu::clif(k)))
                 .collect::<String>())
         }
+        "asm" => {
+            let kernels = plan_of(model, program, Target::Cpu).kernels;
+            say(kernels.iter().map(crate::codegen::cpu::assembly).collect::<String>())
+        }
         "cuda" => say(emit(&plan_of(model, program, Target::Cuda)).text),
         "ptx" => {
             let nvrtc = arguments.cuda.nvrtc()?;
@@ -90,7 +94,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
                 let names: Vec<&str> = passes::PIPELINE.iter().map(|(name, _)| *name).collect();
                 let names = names.join(", ");
                 Err(Failure::Usage(format!(
-                    "there is no stage `{stage}`; there are syntax, graph, grad, the passes {names}, optimized, plan, nest, clif, cuda, ptx"
+                    "there is no stage `{stage}`; there are syntax, graph, grad, the passes {names}, optimized, plan, nest, clif, asm, cuda, ptx"
                 )))
             }
         },

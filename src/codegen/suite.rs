@@ -143,6 +143,16 @@ pub fn wide() -> Vec<Case> {
             1,
         );
     }
+    // Several vectors of columns at once, one, and less than one.
+    for n in [17, 48, 80, 100] {
+        let x = numbers(F32, 5 * n, 7);
+        add(
+            format!("{n} columns of 5"),
+            columns_reduced(ReduceOp::Sum, F32, 5, n),
+            &[x, vec![0.0; n as usize]],
+            1,
+        );
+    }
     // More scratch than a block has shared memory.
     let x = numbers(F32, 7 * 257, 10);
     add("softmax of 100 rows".into(), softmax(257, 100), &[x.clone(), x], 7);

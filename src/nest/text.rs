@@ -31,6 +31,12 @@ impl Display for Kernel {
     }
 }
 
+impl Display for Nest {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write_nest(f, self, "")
+    }
+}
+
 fn write_ops(f: &mut Formatter<'_>, ops: &[TileOp], indent: &str) -> fmt::Result {
     ops.iter().try_for_each(|op| match op {
         TileOp::Nest(nest) => write_nest(f, nest, indent),

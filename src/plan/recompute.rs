@@ -91,7 +91,9 @@ impl Recompute<'_> {
     /// Whether an operand is read as it lies in memory: nothing of this group makes it, or not a map does, or it is stored anyway.
     fn is_stored(&self, id: NodeId) -> bool {
         let Some(at) = self.home.get(&id).copied() else { return true };
-        !self.is_map(id) || self.late_readers(id, at).is_none() && self.reads.by_users(id).any(|(user, _)| self.home.get(&user) != Some(&at))
+        !self.is_map(id)
+            || self.late_readers(id, at).is_none()
+                && self.reads.by_users(id).any(|(user, _)| self.home.get(&user) != Some(&at))
     }
 
     /// What must be made again for the values, in order, if that costs less.
@@ -108,7 +110,8 @@ impl Recompute<'_> {
                 let is_here = self.home.get(&read.base) == self.home.get(&id);
                 if is_here && !self.is_stored(read.base) && is_same_index(self.graph, read) {
                     todo.push(read.base);
-                } else if is_here && !self.is_map(read.base) && read.extents == self.graph.ty(read.base).shape {
+                } else if is_here && !self.is_map(read.base) && read.extents == self.graph.ty(read.base).shape
+                {
                     // A reduction of the same loop, which is stored only if someone else reads it.
                     return None;
                 } else {
@@ -141,17 +144,23 @@ impl Recompute<'_> {
     /// Whether a cluster reads a base from memory.
     fn loads(&self, reader: usize, base: NodeId) -> bool {
         let nodes = self.clusters[reader].nodes();
-        !nodes.contains(&base) && nodes.iter().any(|id| self.reads.of(*id).iter().any(|read| read.base == base))
+        !nodes.contains(&base)
+            && nodes.iter().any(|id| self.reads.of(*id).iter().any(|read| read.base == base))
     }
 
     fn n_steps(&self, id: NodeId) -> usize {
         let node = self.graph.node(id);
         let Op::Map(func) = &node.op else { return 2 };
         let mut steps = Steps::default();
-        let operands: Vec<u32> = (0..node.operands.len()).map(|i| steps.push(Step::Argument(i as u8))).collect();
+        let operands: Vec<u32> =
+            (0..node.operands.len()).map(|i| steps.push(Step::Argument(i as u8))).collect();
         let dtype = node.operands.last().map_or(node.ty.dtype, |operand| self.graph.dtype(*operand));
         func.lower(&mut steps, &operands, dtype);
-        steps.steps.iter().filter(|s| !matches!(s, Step::Argument(_) | Step::ConstF(_) | Step::ConstI(_))).count()
+        steps
+            .steps
+            .iter()
+            .filter(|s| !matches!(s, Step::Argument(_) | Step::ConstF(_) | Step::ConstI(_)))
+            .count()
     }
 
     fn make_again(&mut self, made: &[NodeId], readers: &[usize]) {

@@ -3,12 +3,12 @@
 //! What enters: a verified kernel. What leaves: CLIF in `cx.func`. Sizes are i64 arithmetic over the function's parameters,
 //! written where they are used: Cranelift makes equal ones one and moves them out of loops. Nests are `nest.rs`'s.
 
-use super::wide::{self, Item, Wide};
-use super::{Ticking, Vectors};
 use super::body::scale;
 use super::nest::emit_nest;
 use super::products::{Numbers, Product};
 use super::sort::Line;
+use super::wide::{self, Item, Wide};
+use super::{Ticking, Vectors};
 use crate::base::stopwatch::timed;
 use crate::base::{DType, Dim, Distribution};
 use crate::nest::{Access, BufferRef, Fill, Gemm, Kernel, Matrix, Sort, TileOp};

@@ -2,8 +2,9 @@
 //!
 //! What enters: a plan. What leaves: a `Program` that owns the code. A kernel's function has the signature
 //! `TileFn`: it runs the tile of `tile` rows from row `start`, for a step of `batch` examples. Vectors have 128 bits
-//! (F32X4), the most that Cranelift knows; matrix products call `products`, which uses the widest vectors there are. Invariant: the code is a
-//! function of the kernels and of the CPU's features alone.
+//! (F32X4), the most that Cranelift knows; where a CPU has AVX-512, most nests are functions that `wide` wrote. Matrix products call
+//! `products`, which uses the widest vectors there are. Invariant: the code is a function of the kernels and of the CPU's
+//! features alone.
 
 mod address;
 mod body;
@@ -19,7 +20,7 @@ pub mod ticks;
 mod wide;
 
 use crate::base::stopwatch::timed;
-use crate::nest::Kernel;
+use crate::nest::{Kernel, Nest, TileOp};
 use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::settings::{self, Configurable};
 use cranelift_codegen::{Context, control::ControlPlane};
@@ -141,11 +142,42 @@ fn compile_with(kernels: &[Kernel], ticking: Ticking, vectors: Vectors) -> Progr
     Program { functions: functions.collect(), module: Some(module) }
 }
 
-/// A kernel's CLIF before Cranelift's own optimizations, for dumps and snapshots.
+/// The assembly of a kernel's nests for CPUs with AVX-512, whatever CPU this one is. Other ops, and nests that have none, are Cranelift's.
+pub fn assembly(kernel: &Kernel) -> String {
+    fn of_ops(ops: &[TileOp], text: &mut String) {
+        for op in ops {
+            match op {
+                TileOp::Nest(nest) => {
+                    let code = wide::compile(nest).map_or("; Cranelift's\n".into(), |wide| wide.text());
+                    text.push_str(&format!("{}{code}\n", nest_comment(nest)));
+                }
+                TileOp::Loop(l) => of_ops(&l.ops, text),
+                _ => {}
+            }
+        }
+    }
+    let mut text = format!("; {}\n", kernel.name);
+    of_ops(&kernel.ops, &mut text);
+    text
+}
+
+/// A nest as its text, each line a comment.
+fn nest_comment(nest: &Nest) -> String {
+    nest.to_string().lines().map(|line| format!("; {line}\n")).collect()
+}
+
+/// A kernel's CLIF as it is on a CPU without wide vectors, before Cranelift's own optimizations, for dumps and snapshots.
 pub fn clif(kernel: &Kernel) -> String {
     let mut module = module();
     let mut cx = Context::new();
-    kernel::build(&mut module, &mut cx, &mut FunctionBuilderContext::new(), kernel, Ticking::Off, Vectors::Portable);
+    kernel::build(
+        &mut module,
+        &mut cx,
+        &mut FunctionBuilderContext::new(),
+        kernel,
+        Ticking::Off,
+        Vectors::Portable,
+    );
     let text = cx.func.display().to_string();
     // SAFETY: nothing of this module was ever called or handed out.
     unsafe { module.free_memory() };

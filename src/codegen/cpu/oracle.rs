@@ -72,7 +72,7 @@ impl Memory {
 }
 
 /// Runs all tiles, the last first.
-fn run_compiled(
+pub fn run_compiled(
     program: &Program,
     index: usize,
     kernel: &Kernel,

@@ -4,7 +4,7 @@
 //! compared stands in `oracle.rs`.
 
 use super::oracle::check;
-use super::{StepEnv, Ticking, clif, compile};
+use super::{StepEnv, Ticking, Vectors, clif, compile, compile_with};
 use crate::base::{DType, ReduceOp, bf16};
 use crate::codegen::suite::{self, Case, Planned};
 use crate::nest::samples::*;
@@ -12,17 +12,29 @@ use crate::nest::{BufferRef, Kernel};
 use crate::plan::Target;
 use crate::scalar::Func;
 
+/// Whose code this machine can run.
+fn all_vectors() -> impl Iterator<Item = Vectors> {
+    [Vectors::Portable, Vectors::Wide]
+        .into_iter()
+        .take(1 + usize::from(Vectors::of_machine() == Vectors::Wide))
+}
+
 fn check_all(cases: Vec<Case>) {
     for Case { what, kernel, arguments, at } in cases {
-        check(&what, &compile(std::slice::from_ref(&kernel), Ticking::Off), 0, &kernel, &arguments, at);
+        for vectors in all_vectors() {
+            let program = compile_with(std::slice::from_ref(&kernel), Ticking::Off, vectors);
+            check(&what, &program, 0, &kernel, &arguments, at);
+        }
     }
 }
 
 fn check_plans(plans: Vec<Planned>) {
     for (plan, launches) in plans {
-        let program = compile(&plan.kernels, Ticking::Off);
-        for (index, Case { what, kernel, arguments, at }) in launches {
-            check(&what, &program, index, &kernel, &arguments, at);
+        for vectors in all_vectors() {
+            let program = compile_with(&plan.kernels, Ticking::Off, vectors);
+            for (index, Case { what, kernel, arguments, at }) in &launches {
+                check(what, &program, *index, kernel, arguments, *at);
+            }
         }
     }
 }

@@ -86,7 +86,8 @@ fn lives(program: &Program) -> Vec<Life> {
     let mut lives: Vec<Option<Life>> = vec![None; program.classes.len()];
     for (i, op) in program.ops.iter().enumerate() {
         let at = i as u32;
-        let around: Vec<(u32, u32)> = loops.iter().copied().filter(|(b, e)| (*b..=*e).contains(&at)).collect();
+        let around: Vec<(u32, u32)> =
+            loops.iter().copied().filter(|(b, e)| (*b..=*e).contains(&at)).collect();
         let weight = 10f32.powi(around.len().min(6) as i32);
         let mut read = [None; 3];
         let mut n_read = 0;
@@ -148,7 +149,8 @@ fn scan(program: &Program, lives: Vec<Life>) -> Homes {
         }
         all
     };
-    let class = |numbers: std::ops::Range<u8>| Free { free: numbers.rev().collect(), active: Vec::new(), n_stack: 0 };
+    let class =
+        |numbers: std::ops::Range<u8>| Free { free: numbers.rev().collect(), active: Vec::new(), n_stack: 0 };
     let mut lanes = class(0..N_LANES);
     let mut masks = class(FIRST_MASK..FIRST_MASK + N_MASKS);
     for life in lives {

@@ -6,7 +6,9 @@
 //! others the pointers move: each iteration by the axis's stride, less what the loops inside of it have moved.
 
 use super::form::Form;
-use super::program::{Along, Amount, Binary, Class, Counter, Item, LANES, Label, Op, Place, Program, Unary, V};
+use super::program::{
+    Along, Amount, Binary, Class, Counter, Item, LANES, Label, Op, Place, Program, Unary, V,
+};
 use super::values::Values;
 use crate::base::{DType, Dim, ReduceOp};
 use crate::nest::analysis::{depends_on, types_of};
@@ -56,8 +58,20 @@ impl<'n> Lowering<'n> {
         values.program.vector_counter = form.depth(form.vector);
         let (types, varies) = (types_of(nest), depends_on(nest, form.vector));
         let (made, sums) = (vec![Vec::new(); n], Vec::new());
-        Lowering { nest, form, types, values, groups: Vec::new(), depth, varies, made, sums, beside: 1, masked: false }
-            .with_groups()
+        Lowering {
+            nest,
+            form,
+            types,
+            values,
+            groups: Vec::new(),
+            depth,
+            varies,
+            made,
+            sums,
+            beside: 1,
+            masked: false,
+        }
+        .with_groups()
     }
 
     /// A pointer for each group of accesses.
@@ -76,7 +90,8 @@ impl<'n> Lowering<'n> {
     /// The group of an access, and its distance in bytes.
     fn locate(&self, access: &Access) -> Option<(usize, i64)> {
         self.groups.iter().enumerate().find_map(|(i, Group { access: first })| {
-            let same = (first.buffer, first.dtype) == (access.buffer, access.dtype) && first.strides == access.strides;
+            let same = (first.buffer, first.dtype) == (access.buffer, access.dtype)
+                && first.strides == access.strides;
             let apart = same.then(|| (access.offset.clone() - first.offset.clone()).as_const()).flatten()?;
             let bytes = apart.checked_mul(access.dtype.bytes() as i64)?;
             // Less than an i32 by enough for vectors beside.
@@ -221,7 +236,10 @@ impl<'n> Lowering<'n> {
                 let value = self.value(store.value, beside);
                 match store.kind {
                     StoreKind::Reduce(op) => {
-                        let (sum, op) = (self.sums[beside as usize][n_sums], combination(op, self.types[store.value as usize]));
+                        let (sum, op) = (
+                            self.sums[beside as usize][n_sums],
+                            combination(op, self.types[store.value as usize]),
+                        );
                         // Lanes that the tail does not have belong to no sum only where lanes are what is summed.
                         let masked = self.masked && nest.axes[self.form.vector].reduce;
                         self.values.push(Op::Take { op, sum, value, masked });
@@ -347,10 +365,17 @@ impl<'n> Lowering<'n> {
             return;
         }
         self.push(Op::Start { counter });
-        self.looped(counter, 1, limit, !matches!(limit, Amount::Known(_)), limit == Amount::Known(1), |this| {
-            this.run(depth + 1);
-            this.advance(depth);
-        });
+        self.looped(
+            counter,
+            1,
+            limit,
+            !matches!(limit, Amount::Known(_)),
+            limit == Amount::Known(1),
+            |this| {
+                this.run(depth + 1);
+                this.advance(depth);
+            },
+        );
     }
 
     /// `body` while the counter is below the limit; `may_be_none`: look before the first time; `once`: there is only one.

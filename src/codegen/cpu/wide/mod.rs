@@ -10,9 +10,12 @@
 //! quotients of whole numbers.
 
 mod allocate;
+mod assembler;
+mod codes;
 mod encode;
 mod form;
 mod lower;
+mod memory;
 mod program;
 #[cfg(test)]
 mod tests;

@@ -111,52 +111,166 @@ pub struct Place {
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Op {
     /// The same bits in all lanes.
-    Const { to: V, bits: u32 },
+    Const {
+        to: V,
+        bits: u32,
+    },
     /// 0, 1, …, 15.
-    Iota { to: V },
+    Iota {
+        to: V,
+    },
     /// The low four bytes of a frame's item, in all lanes.
-    Item { to: V, item: usize },
+    Item {
+        to: V,
+        item: usize,
+    },
     /// A loop's index, in all lanes.
-    Index { to: V, counter: Counter },
+    Index {
+        to: V,
+        counter: Counter,
+    },
     /// Neighbours. A bool is a mask, u8 becomes i32, bf16 the upper half of an f32.
-    Load { to: V, at: Place, dtype: DType, masked: bool },
+    Load {
+        to: V,
+        at: Place,
+        dtype: DType,
+        masked: bool,
+    },
     /// One element, in all lanes.
-    Splat { to: V, at: Place, dtype: DType },
+    Splat {
+        to: V,
+        at: Place,
+        dtype: DType,
+    },
     /// Elements of four bytes, `steps` of them from `at`.
-    Gather { to: V, at: Place, steps: V, masked: bool },
-    Store { value: V, at: Place, dtype: DType, masked: bool },
-    Scatter { value: V, at: Place, steps: V, masked: bool },
+    Gather {
+        to: V,
+        at: Place,
+        steps: V,
+        masked: bool,
+    },
+    Store {
+        value: V,
+        at: Place,
+        dtype: DType,
+        masked: bool,
+    },
+    Scatter {
+        value: V,
+        at: Place,
+        steps: V,
+        masked: bool,
+    },
     /// The first lane, four bytes.
-    StoreFirst { value: V, at: Place },
-    Copy { to: V, a: V },
-    Unary { op: Unary, to: V, a: V },
-    Binary { op: Binary, to: V, a: V, b: V },
+    StoreFirst {
+        value: V,
+        at: Place,
+    },
+    Copy {
+        to: V,
+        a: V,
+    },
+    Unary {
+        op: Unary,
+        to: V,
+        a: V,
+    },
+    Binary {
+        op: Binary,
+        to: V,
+        a: V,
+        b: V,
+    },
     /// `a * b + c`, rounded once.
-    Fma { to: V, a: V, b: V, c: V },
-    Select { to: V, mask: V, a: V, b: V },
-    Compare { to: V, float: bool, how: Compare, a: V, b: V },
-    Logic { op: Logic, to: V, a: V, b: V },
-    Not { to: V, a: V },
+    Fma {
+        to: V,
+        a: V,
+        b: V,
+        c: V,
+    },
+    Select {
+        to: V,
+        mask: V,
+        a: V,
+        b: V,
+    },
+    Compare {
+        to: V,
+        float: bool,
+        how: Compare,
+        a: V,
+        b: V,
+    },
+    Logic {
+        op: Logic,
+        to: V,
+        a: V,
+        b: V,
+    },
+    Not {
+        to: V,
+        a: V,
+    },
     /// All masks' lanes set, or none.
-    Always { to: V, set: bool },
+    Always {
+        to: V,
+        set: bool,
+    },
     /// A mask as lanes, -1 or 0, and back.
-    LanesOf { to: V, mask: V },
-    MaskOf { to: V, a: V },
+    LanesOf {
+        to: V,
+        mask: V,
+    },
+    MaskOf {
+        to: V,
+        a: V,
+    },
     /// `sum = op(sum, value)`.
-    Take { op: Binary, sum: V, value: V, masked: bool },
+    Take {
+        op: Binary,
+        sum: V,
+        value: V,
+        masked: bool,
+    },
 
     /// A cell becomes the greatest multiple of `step`, a power of two, that is not above the amount.
-    Whole { local: usize, of: Amount, step: i64 },
-    Start { counter: Counter },
-    Bind { label: Label },
+    Whole {
+        local: usize,
+        of: Amount,
+        step: i64,
+    },
+    Start {
+        counter: Counter,
+    },
+    Bind {
+        label: Label,
+    },
     /// To `label` if the counter has reached the limit.
-    Leave { counter: Counter, limit: Amount, label: Label },
+    Leave {
+        counter: Counter,
+        limit: Amount,
+        label: Label,
+    },
     /// Adds to the counter, and goes to `label` while it is below the limit.
-    Next { counter: Counter, step: i64, limit: Amount, label: Label },
-    Bump { counter: Counter, step: i64 },
-    Advance { pointer: Pointer, by: Amount },
+    Next {
+        counter: Counter,
+        step: i64,
+        limit: Amount,
+        label: Label,
+    },
+    Bump {
+        counter: Counter,
+        step: i64,
+    },
+    Advance {
+        pointer: Pointer,
+        by: Amount,
+    },
     /// The tail has the lanes from the counter to the extent.
-    Tail { counter: Counter, extent: Amount },
+    Tail {
+        counter: Counter,
+        extent: Amount,
+    },
 }
 
 /// How an op sees a register.
@@ -173,7 +287,9 @@ impl Op {
     pub fn visit(&self, see: &mut dyn FnMut(V, Role)) {
         use Role::{Both, Def, LateUse, Use};
         match *self {
-            Op::Const { to, .. } | Op::Iota { to } | Op::Item { to, .. } | Op::Index { to, .. } => see(to, Def),
+            Op::Const { to, .. } | Op::Iota { to } | Op::Item { to, .. } | Op::Index { to, .. } => {
+                see(to, Def)
+            }
             Op::Load { to, .. } | Op::Splat { to, .. } | Op::Always { to, .. } => see(to, Def),
             Op::Gather { to, steps, .. } => {
                 see(steps, LateUse);

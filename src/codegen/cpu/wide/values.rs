@@ -121,7 +121,11 @@ impl Values {
     }
 
     fn lanes(&mut self, v: V) -> V {
-        if self.class(v) == Class::Lanes { v } else { self.make(Class::Lanes, |to| Op::LanesOf { to, mask: v }) }
+        if self.class(v) == Class::Lanes {
+            v
+        } else {
+            self.make(Class::Lanes, |to| Op::LanesOf { to, mask: v })
+        }
     }
 
     fn mask(&mut self, v: V) -> V {
@@ -159,7 +163,8 @@ impl Values {
     /// A function of the table, step by step.
     pub fn call(&mut self, func: Func, operands: &[V], dtype: DType) -> V {
         let mut steps = Steps::default();
-        let arguments: Vec<StepId> = (0..operands.len()).map(|i| steps.push(Step::Argument(i as u8))).collect();
+        let arguments: Vec<StepId> =
+            (0..operands.len()).map(|i| steps.push(Step::Argument(i as u8))).collect();
         let result = func.lower(&mut steps, &arguments, dtype);
         let mut done: Vec<V> = Vec::with_capacity(steps.steps.len());
         for step in &steps.steps {

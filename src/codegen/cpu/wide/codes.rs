@@ -1,0 +1,55 @@
+//! Which instruction does what an op says.
+
+use super::program::Binary;
+use crate::scalar::machine::Compare;
+use iced_x86::Code;
+
+pub fn commutes(op: Binary) -> bool {
+    use Binary::{AddF, AddI, And, MaxI, MinI, MulF, MulI, Or, Xor};
+    matches!(op, AddF | MulF | AddI | MulI | MinI | MaxI | And | Or | Xor)
+}
+
+pub fn binary_code(op: Binary) -> Code {
+    match op {
+        Binary::AddF => Code::EVEX_Vaddps_zmm_k1z_zmm_zmmm512b32_er,
+        Binary::SubF => Code::EVEX_Vsubps_zmm_k1z_zmm_zmmm512b32_er,
+        Binary::MulF => Code::EVEX_Vmulps_zmm_k1z_zmm_zmmm512b32_er,
+        Binary::DivF => Code::EVEX_Vdivps_zmm_k1z_zmm_zmmm512b32_er,
+        Binary::MinF => Code::EVEX_Vminps_zmm_k1z_zmm_zmmm512b32_sae,
+        Binary::MaxF => Code::EVEX_Vmaxps_zmm_k1z_zmm_zmmm512b32_sae,
+        Binary::AddI => Code::EVEX_Vpaddd_zmm_k1z_zmm_zmmm512b32,
+        Binary::SubI => Code::EVEX_Vpsubd_zmm_k1z_zmm_zmmm512b32,
+        Binary::MulI => Code::EVEX_Vpmulld_zmm_k1z_zmm_zmmm512b32,
+        Binary::MinI => Code::EVEX_Vpminsd_zmm_k1z_zmm_zmmm512b32,
+        Binary::MaxI => Code::EVEX_Vpmaxsd_zmm_k1z_zmm_zmmm512b32,
+        Binary::And => Code::EVEX_Vpandd_zmm_k1z_zmm_zmmm512b32,
+        Binary::Or => Code::EVEX_Vpord_zmm_k1z_zmm_zmmm512b32,
+        Binary::Xor => Code::EVEX_Vpxord_zmm_k1z_zmm_zmmm512b32,
+        Binary::ShlBy => Code::EVEX_Vpsllvd_zmm_k1z_zmm_zmmm512b32,
+        Binary::ShrBy => Code::EVEX_Vpsravd_zmm_k1z_zmm_zmmm512b32,
+    }
+}
+
+/// The instruction and its predicate; of floats ordered and quiet, but `Ne`, which is true of NaN.
+pub fn comparison(float: bool, how: Compare) -> (Code, u32) {
+    if float {
+        let number = match how {
+            Compare::Eq => 0x00,
+            Compare::Ne => 0x04,
+            Compare::Lt => 0x11,
+            Compare::Le => 0x12,
+            Compare::Gt => 0x1e,
+            Compare::Ge => 0x1d,
+        };
+        return (Code::EVEX_Vcmpps_kr_k1_zmm_zmmm512b32_imm8_sae, number);
+    }
+    let number = match how {
+        Compare::Eq => 0,
+        Compare::Lt => 1,
+        Compare::Le => 2,
+        Compare::Ne => 4,
+        Compare::Ge => 5,
+        Compare::Gt => 6,
+    };
+    (Code::EVEX_Vpcmpd_kr_k1_zmm_zmmm512b32_imm8, number)
+}

@@ -29,6 +29,9 @@ unsafe impl Sync for Buffer {}
 
 impl Buffer {
     const ALIGNMENT: usize = 64;
+    /// In which others get their turn.
+    #[cfg(target_os = "linux")]
+    const TURN: std::time::Duration = std::time::Duration::from_micros(50);
     const LARGE_PAGE: usize = 2 << 20;
 
     /// `None` when the system has no such memory.
@@ -68,8 +71,15 @@ impl Buffer {
     pub fn populate(&self) {
         #[cfg(target_os = "linux")]
         if let Owner::System(..) = self.owner {
-            // SAFETY: the range is this mapping's own; where the system does not know the advice, pages come when they are touched.
-            unsafe { libc::madvise(self.address().cast(), self.bytes, libc::MADV_POPULATE_WRITE) };
+            // A page at a time, for meanwhile nobody else of the process can map memory, as a compiler does for its code; and the
+            // system would let us go first again, were we there again at once.
+            for at in (0..self.bytes).step_by(Self::LARGE_PAGE) {
+                let bytes = Self::LARGE_PAGE.min(self.bytes - at);
+                // SAFETY: the range is this mapping's own; where the system does not know the advice, pages come when they are
+                // touched.
+                unsafe { libc::madvise(self.address().add(at).cast(), bytes, libc::MADV_POPULATE_WRITE) };
+                std::thread::sleep(Self::TURN);
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use super::devices::{CudaPath, TargetArgument};
 use super::output::{Failure, report, say};
 use super::project::{ModelArguments, Project};
+use crate::codegen::cpu::{Kind, assembly};
 use crate::codegen::cuda::emit;
 use crate::graph::text::print;
 use crate::plan::Target;
@@ -79,7 +80,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         }
         "asm" => {
             let kernels = plan_of(model, program, Target::Cpu).kernels;
-            say(kernels.iter().map(crate::codegen::cpu::assembly).collect::<String>())
+            let kind = Kind::of_machine().unwrap_or(Kind::Avx512);
+            say(kernels.iter().map(|kernel| assembly(kernel, kind)).collect::<String>())
         }
         "cuda" => say(emit(&plan_of(model, program, Target::Cuda)).text),
         "ptx" => {

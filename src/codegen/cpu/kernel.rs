@@ -3,12 +3,12 @@
 //! What enters: a verified kernel. What leaves: CLIF in `cx.func`. Sizes are i64 arithmetic over the function's parameters,
 //! written where they are used: Cranelift makes equal ones one and moves them out of loops. Nests are `nest.rs`'s.
 
+use super::Ticking;
 use super::body::scale;
 use super::nest::emit_nest;
 use super::products::{Numbers, Product};
 use super::sort::Line;
-use super::wide::{self, Item, Wide};
-use super::{Ticking, Vectors};
+use super::wide::{self, Item, Kind, Wide};
 use crate::base::stopwatch::timed;
 use crate::base::{DType, Dim, Distribution};
 use crate::nest::{Access, BufferRef, Fill, Gemm, Kernel, Matrix, Sort, TileOp};
@@ -59,7 +59,7 @@ pub fn build(
     frontend: &mut FunctionBuilderContext,
     kernel: &Kernel,
     ticking: Ticking,
-    vectors: Vectors,
+    vectors: Option<Kind>,
 ) {
     let pointer = module.target_config().pointer_type();
     let mut signature = module.make_signature();
@@ -69,8 +69,8 @@ pub fn build(
     let mut callee: Signature = module.make_signature();
     callee.params.push(AbiParam::new(pointer));
     let mut wide = VecDeque::new();
-    if vectors == Vectors::Wide {
-        define_wide(module, &mut cx.func, &callee, &kernel.ops, &mut wide);
+    if let Some(kind) = vectors {
+        define_wide(module, &mut cx.func, &callee, &kernel.ops, kind, &mut wide);
     }
     let mut import = |name: &str, func: &mut Function| {
         let id = module.declare_function(name, Linkage::Import, &callee).expect("one signature a name");
@@ -126,17 +126,18 @@ fn define_wide(
     func: &mut Function,
     signature: &Signature,
     ops: &[TileOp],
+    kind: Kind,
     to: &mut VecDeque<Option<(Wide, FuncRef)>>,
 ) {
     for op in ops {
         match op {
-            TileOp::Nest(nest) => to.push_back(timed("wide", || wide::compile(nest)).map(|wide| {
+            TileOp::Nest(nest) => to.push_back(timed("wide", || wide::compile(nest, kind)).map(|wide| {
                 let id = module.declare_anonymous_function(signature).expect("a function without a name");
                 module.define_function_bytes(id, 64, &wide.bytes, &[]).expect("bytes need nothing else");
                 let callee = module.declare_func_in_func(id, func);
                 (wide, callee)
             })),
-            TileOp::Loop(l) => define_wide(module, func, signature, &l.ops, to),
+            TileOp::Loop(l) => define_wide(module, func, signature, &l.ops, kind, to),
             _ => {}
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! What enters: a plan. What leaves: a `Program` that owns the code. A kernel's function has the signature
 //! `TileFn`: it runs the tile of `tile` rows from row `start`, for a step of `batch` examples. Vectors have 128 bits
-//! (F32X4), the most that Cranelift knows; where a CPU has AVX-512, most nests are functions that `wide` wrote. Matrix products call
+//! (F32X4), the most that Cranelift knows; where a CPU has AVX-512 or AVX2, most nests are functions that `wide` wrote. Matrix products call
 //! `products`, which uses the widest vectors there are. Invariant: the code is a function of the kernels and of the CPU's
 //! features alone.
 
@@ -18,6 +18,8 @@ mod sort;
 mod tests;
 pub mod ticks;
 mod wide;
+
+pub use wide::Kind;
 
 use crate::base::stopwatch::timed;
 use crate::nest::{Kernel, Nest, TileOp};
@@ -93,28 +95,13 @@ pub enum Ticking {
     EachOp,
 }
 
-/// Who makes the code of nests.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Vectors {
-    /// Cranelift: 128 bits, on every CPU.
-    Portable,
-    /// `wide`, where it has code for a nest.
-    Wide,
-}
-
-impl Vectors {
-    /// The widest that this machine runs.
-    pub fn of_machine() -> Vectors {
-        if wide::is_supported() { Vectors::Wide } else { Vectors::Portable }
-    }
-}
-
 /// Compiles all kernels for this machine.
 pub fn compile(kernels: &[Kernel], ticking: Ticking) -> Program {
-    compile_with(kernels, ticking, Vectors::of_machine())
+    compile_with(kernels, ticking, Kind::of_machine())
 }
 
-fn compile_with(kernels: &[Kernel], ticking: Ticking, vectors: Vectors) -> Program {
+/// Nests as `wide` writes them for that kind of vectors, where it has code for them, or all as Cranelift does.
+fn compile_with(kernels: &[Kernel], ticking: Ticking, vectors: Option<Kind>) -> Program {
     let mut module = module();
     let mut frontend = FunctionBuilderContext::new();
     let mut cx = Context::new();
@@ -142,22 +129,22 @@ fn compile_with(kernels: &[Kernel], ticking: Ticking, vectors: Vectors) -> Progr
     Program { functions: functions.collect(), module: Some(module) }
 }
 
-/// The assembly of a kernel's nests for CPUs with AVX-512, whatever CPU this one is. Other ops, and nests that have none, are Cranelift's.
-pub fn assembly(kernel: &Kernel) -> String {
-    fn of_ops(ops: &[TileOp], text: &mut String) {
+/// The assembly of a kernel's nests for a kind of vectors, whatever CPU this one is. Other ops, and nests that have none, are Cranelift's.
+pub fn assembly(kernel: &Kernel, kind: Kind) -> String {
+    fn of_ops(ops: &[TileOp], kind: Kind, text: &mut String) {
         for op in ops {
             match op {
                 TileOp::Nest(nest) => {
-                    let code = wide::compile(nest).map_or("; Cranelift's\n".into(), |wide| wide.text());
+                    let code = wide::compile(nest, kind).map_or("; Cranelift's\n".into(), |wide| wide.text());
                     text.push_str(&format!("{}{code}\n", nest_comment(nest)));
                 }
-                TileOp::Loop(l) => of_ops(&l.ops, text),
+                TileOp::Loop(l) => of_ops(&l.ops, kind, text),
                 _ => {}
             }
         }
     }
     let mut text = format!("; {}\n", kernel.name);
-    of_ops(&kernel.ops, &mut text);
+    of_ops(&kernel.ops, kind, &mut text);
     text
 }
 
@@ -170,14 +157,7 @@ fn nest_comment(nest: &Nest) -> String {
 pub fn clif(kernel: &Kernel) -> String {
     let mut module = module();
     let mut cx = Context::new();
-    kernel::build(
-        &mut module,
-        &mut cx,
-        &mut FunctionBuilderContext::new(),
-        kernel,
-        Ticking::Off,
-        Vectors::Portable,
-    );
+    kernel::build(&mut module, &mut cx, &mut FunctionBuilderContext::new(), kernel, Ticking::Off, None);
     let text = cx.func.display().to_string();
     // SAFETY: nothing of this module was ever called or handed out.
     unsafe { module.free_memory() };

@@ -4,7 +4,7 @@
 //! compared stands in `oracle.rs`.
 
 use super::oracle::check;
-use super::{StepEnv, Ticking, Vectors, clif, compile, compile_with};
+use super::{Kind, StepEnv, Ticking, clif, compile, compile_with};
 use crate::base::{DType, ReduceOp, bf16};
 use crate::codegen::suite::{self, Case, Planned};
 use crate::nest::samples::*;
@@ -13,10 +13,8 @@ use crate::plan::Target;
 use crate::scalar::Func;
 
 /// Whose code this machine can run.
-fn all_vectors() -> impl Iterator<Item = Vectors> {
-    [Vectors::Portable, Vectors::Wide]
-        .into_iter()
-        .take(1 + usize::from(Vectors::of_machine() == Vectors::Wide))
+fn all_vectors() -> impl Iterator<Item = Option<Kind>> {
+    std::iter::once(None).chain(Kind::ALL.into_iter().filter(|kind| kind.is_supported()).map(Some))
 }
 
 fn check_all(cases: Vec<Case>) {

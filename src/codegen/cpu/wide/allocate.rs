@@ -22,10 +22,14 @@ pub enum Home {
     None,
 }
 
-/// Machine registers to be had: vectors but for the encoder's two, masks but for `k0`, the tail's and the encoder's.
-const N_LANES: u8 = 30;
-const FIRST_MASK: u8 = 2;
-const N_MASKS: u8 = 5;
+/// Machine registers to be had.
+pub struct Registers {
+    pub n_lanes: u8,
+    /// The first, and how many; without any, masks are lanes like others.
+    pub masks: Option<(u8, u8)>,
+    /// Whether four bytes in memory can be an operand for all lanes.
+    pub items_are_operands: bool,
+}
 
 pub struct Homes {
     /// By virtual register.
@@ -34,11 +38,11 @@ pub struct Homes {
     pub n_stack_masks: u32,
 }
 
-pub fn allocate(program: &mut Program) -> Homes {
+pub fn allocate(program: &mut Program, registers: &Registers) -> Homes {
     drop_unused(program);
     let mut lives = lives(program);
     lives.sort_by_key(|life| (life.start, life.v));
-    scan(program, lives)
+    scan(program, lives, registers)
 }
 
 fn drop_unused(program: &mut Program) {
@@ -135,14 +139,16 @@ struct Free {
     n_stack: u32,
 }
 
-fn scan(program: &Program, lives: Vec<Life>) -> Homes {
+fn scan(program: &Program, lives: Vec<Life>, registers: &Registers) -> Homes {
     let mut homes = vec![Home::None; program.classes.len()];
     let in_memory: Vec<Option<Home>> = {
         let mut all = vec![None; program.classes.len()];
         for op in &program.ops {
             match *op {
                 Op::Const { to, bits } => all[to as usize] = Some(Home::Bits(bits)),
-                Op::Item { to, item } => all[to as usize] = Some(Home::Item(item)),
+                Op::Item { to, item } if registers.items_are_operands => {
+                    all[to as usize] = Some(Home::Item(item))
+                }
                 Op::Iota { to } => all[to as usize] = Some(Home::Iota),
                 _ => {}
             }
@@ -151,10 +157,13 @@ fn scan(program: &Program, lives: Vec<Life>) -> Homes {
     };
     let class =
         |numbers: std::ops::Range<u8>| Free { free: numbers.rev().collect(), active: Vec::new(), n_stack: 0 };
-    let mut lanes = class(0..N_LANES);
-    let mut masks = class(FIRST_MASK..FIRST_MASK + N_MASKS);
+    let mut lanes = class(0..registers.n_lanes);
+    let mut masks = registers.masks.map(|(first, n)| class(first..first + n));
     for life in lives {
-        let set = if program.classes[life.v as usize] == Class::Lanes { &mut lanes } else { &mut masks };
+        let set = match &mut masks {
+            Some(masks) if program.classes[life.v as usize] == Class::Mask => masks,
+            _ => &mut lanes,
+        };
         set.active.retain(|other| {
             let stays = other.end >= life.start;
             if !stays && let Home::Register(number) = homes[other.v as usize] {
@@ -193,5 +202,5 @@ fn scan(program: &Program, lives: Vec<Life>) -> Homes {
         homes[life.v as usize] = Home::Register(set.free.remove(at));
         set.active.push(life);
     }
-    Homes { of: homes, n_stack_lanes: lanes.n_stack, n_stack_masks: masks.n_stack }
+    Homes { of: homes, n_stack_lanes: lanes.n_stack, n_stack_masks: masks.map_or(0, |masks| masks.n_stack) }
 }

@@ -39,6 +39,11 @@ impl Assembler {
         Assembler { instructions: Vec::new(), labels: vec![usize::MAX; n_labels], constants: Vec::new() }
     }
 
+    pub fn label(&mut self) -> usize {
+        self.labels.push(usize::MAX);
+        self.labels.len() - 1
+    }
+
     pub fn bind(&mut self, label: usize) {
         self.labels[label] = self.instructions.len();
     }

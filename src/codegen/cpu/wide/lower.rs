@@ -2,13 +2,11 @@
 //!
 //! What enters: a verified nest whose neighbouring axes are merged, and its form. What leaves: a program. A value is made in the
 //! outermost loop that knows all that it depends on. The loop along the vector axis is written up to three times: several vectors
-//! side by side, one, and the tail, which has less than sixteen lanes. Only the vector axis's counter indexes memory; along all
+//! side by side, one, and the tail, which has less lanes than a vector. Only the vector axis's counter indexes memory; along all
 //! others the pointers move: each iteration by the axis's stride, less what the loops inside of it have moved.
 
 use super::form::Form;
-use super::program::{
-    Along, Amount, Binary, Class, Counter, Item, LANES, Label, Op, Place, Program, Unary, V,
-};
+use super::program::{Along, Amount, Binary, Class, Counter, Item, Label, Op, Place, Program, Unary, V};
 use super::values::Values;
 use crate::base::{DType, Dim, ReduceOp};
 use crate::nest::analysis::{depends_on, types_of};
@@ -104,7 +102,7 @@ impl<'n> Lowering<'n> {
         let bytes = access.dtype.bytes() as i64;
         let counter = self.values.program.vector_counter;
         let stride = access.strides[self.form.vector].as_const().expect("the form has seen to it");
-        beyond += beside * LANES * stride * bytes;
+        beyond += beside * self.form.kind.lanes() * stride * bytes;
         let along = match stride {
             0 => Along::Fixed,
             1 => Along::Unit(counter),
@@ -220,7 +218,7 @@ impl<'n> Lowering<'n> {
             let lanes = self.values.steps(1);
             add(&mut self.values, lanes);
             if beside > 0 {
-                let further = self.values.integer((beside * LANES) as i32);
+                let further = self.values.integer((beside * self.form.kind.lanes()) as i32);
                 add(&mut self.values, further);
             }
         }
@@ -315,7 +313,8 @@ impl<'n> Lowering<'n> {
                 }
                 width = half;
             }
-            for half in 0..4 {
+            // Half a vector's lanes, a quarter's, …
+            for half in 4 - self.form.kind.lanes().ilog2() as u8..4 {
                 let other = self.values.unary(Unary::Swap(half), sums[0][i]);
                 sums[0][i] = self.values.binary(op, sums[0][i], other);
             }
@@ -409,7 +408,7 @@ impl<'n> Lowering<'n> {
         let mut from = 0;
         let rounds = if self.form.beside > 1 { vec![self.form.beside, 1] } else { vec![1] };
         for beside in rounds {
-            let step = beside * LANES;
+            let step = beside * self.form.kind.lanes();
             let (limit, n_times) = match extent {
                 Amount::Known(n) => {
                     let whole = from + (n - from).max(0) / step * step;

@@ -1,21 +1,22 @@
-//! Nests as AVX-512 code of our own: sixteen lanes, where Cranelift's vectors have four.
+//! Nests as AVX-512 or AVX2 code of our own: sixteen lanes or eight, where Cranelift's vectors have four.
 //!
-//! What enters: a verified nest. What leaves: the bytes of a function and what its frame must hold, or nothing, and then the nest is
-//! Cranelift's. The way: `form` says how the loops lie, `lower` and `values` write a `program` over virtual registers, `allocate`
-//! gives them homes, `encode` writes the bytes. The bytes depend on the nest alone, not on the machine that writes them, so
-//! that they can be read and compared anywhere; `is_supported` says whether this machine runs them.
+//! What enters: a verified nest and the kind of vectors. What leaves: the bytes of a function and what its frame must hold, or nothing,
+//! and then the nest is Cranelift's. The way: `form` says how the loops lie, `lower` and `values` write a `program` over virtual
+//! registers, `allocate` gives them homes; `control` writes loops and addresses, `avx512` or `avx2` what works on vectors, by way of
+//! `assembler`. The bytes depend on the nest and the kind alone, not on the machine that writes them, so that they can be read
+//! and compared anywhere; `Kind::of_machine` says what this machine runs.
 //!
 //! Each lane's bits are those of Cranelift's code; a sum along neighbours is made of other partial sums, so it may differ in its
-//! last bits from that of a CPU without AVX-512. Not here: indexed loads, places of the greatest, additions at places,
-//! quotients of whole numbers.
+//! last bits from that of another kind. Not here: indexed loads, places of the greatest, additions at places, quotients of whole
+//! numbers.
 
 mod allocate;
 mod assembler;
-mod codes;
-mod encode;
+mod avx2;
+mod avx512;
+mod control;
 mod form;
 mod lower;
-mod memory;
 mod program;
 #[cfg(test)]
 mod tests;
@@ -37,23 +38,64 @@ pub struct Wide {
     n_code: usize,
 }
 
-/// Whether this CPU has the instructions, and this system the calling convention.
-pub fn is_supported() -> bool {
-    #[cfg(all(target_arch = "x86_64", unix))]
-    {
-        use std::arch::is_x86_feature_detected as has;
-        has!("avx512f") && has!("avx512vl") && has!("avx512bw") && has!("avx512dq") && has!("bmi2")
-    }
-    #[cfg(not(all(target_arch = "x86_64", unix)))]
-    false
+/// Which vectors a CPU has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// With FMA: eight lanes.
+    Avx2,
+    /// With its extensions for bytes, words and short vectors: sixteen lanes.
+    Avx512,
 }
 
-pub fn compile(nest: &Nest) -> Option<Wide> {
+impl Kind {
+    pub const ALL: [Kind; 2] = [Kind::Avx2, Kind::Avx512];
+
+    pub fn lanes(self) -> i64 {
+        match self {
+            Kind::Avx2 => avx2::LANES,
+            Kind::Avx512 => avx512::LANES,
+        }
+    }
+
+    /// Whether this CPU has the instructions, and this system the calling convention.
+    pub fn is_supported(self) -> bool {
+        #[cfg(all(target_arch = "x86_64", unix))]
+        {
+            use std::arch::is_x86_feature_detected as has;
+            match self {
+                Kind::Avx2 => has!("avx2") && has!("fma"),
+                Kind::Avx512 => {
+                    has!("avx512f")
+                        && has!("avx512vl")
+                        && has!("avx512bw")
+                        && has!("avx512dq")
+                        && has!("bmi2")
+                }
+            }
+        }
+        #[cfg(not(all(target_arch = "x86_64", unix)))]
+        false
+    }
+
+    /// The widest that this machine runs.
+    pub fn of_machine() -> Option<Kind> {
+        Kind::ALL.into_iter().rev().find(|kind| kind.is_supported())
+    }
+}
+
+pub fn compile(nest: &Nest, kind: Kind) -> Option<Wide> {
     let nest = merge_axes(nest);
-    let form = Form::of(&nest)?;
+    let form = Form::of(&nest, kind)?;
     let mut program = lower::lower(&nest, &form);
-    let homes = allocate::allocate(&mut program);
-    let written = encode::encode(&program, &homes);
+    let registers = match kind {
+        Kind::Avx2 => avx2::REGISTERS,
+        Kind::Avx512 => avx512::REGISTERS,
+    };
+    let homes = allocate::allocate(&mut program, &registers);
+    let written = match kind {
+        Kind::Avx2 => avx2::encode(&program, &homes),
+        Kind::Avx512 => avx512::encode(&program, &homes),
+    };
     Some(Wide { bytes: written.bytes, frame: program.frame, n_code: written.n_code })
 }
 

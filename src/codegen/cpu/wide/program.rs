@@ -1,4 +1,4 @@
-//! The code of a nest before it has registers: a straight list of ops on vectors of sixteen lanes, with loops.
+//! The code of a nest before it has registers: a straight list of ops on vectors of eight or sixteen lanes, with loops.
 //!
 //! What enters: pushes of `lower`. What leaves: a `Program`, which `allocate` gives registers and `encode` writes down. Invariant:
 //! a virtual register is defined before it is used, and outside of accumulators once in the text; values are either lanes of 32
@@ -7,9 +7,6 @@
 use crate::base::{DType, Dim};
 use crate::nest::BufferRef;
 use crate::scalar::machine::Compare;
-
-/// Lanes of a vector, all of 32 bits.
-pub const LANES: i64 = 16;
 
 /// A virtual register.
 pub type V = u32;
@@ -55,7 +52,7 @@ pub enum Unary {
     /// The sign kept.
     Shr(u8),
     ShrZeros(u8),
-    /// Exchanges halves, quarters, neighbours at distance two, neighbours: what puts lanes together.
+    /// Exchanges lanes at distance 8, 4, 2 or 1, for 0 to 3: what puts lanes together.
     Swap(u8),
 }
 
@@ -115,7 +112,7 @@ pub enum Op {
         to: V,
         bits: u32,
     },
-    /// 0, 1, …, 15.
+    /// 0, 1, 2, …
     Iota {
         to: V,
     },

@@ -2,10 +2,10 @@
 //! is tested with Cranelift's in `cpu/tests.rs`.
 
 use super::form::Form;
-use super::{compile, is_supported};
+use super::{Kind, compile};
 use crate::base::{DType, ReduceOp};
 use crate::codegen::cpu::oracle::run_compiled;
-use crate::codegen::cpu::{Ticking, Vectors, compile_with};
+use crate::codegen::cpu::{Ticking, compile_with};
 use crate::codegen::suite::{self, Case};
 use crate::nest::analysis::merge_axes;
 use crate::nest::samples::*;
@@ -26,44 +26,52 @@ fn nests(ops: &[TileOp]) -> Vec<&Nest> {
 }
 
 /// Whether a reduction's lanes are parts of one sum.
-fn sums_along_lanes(nest: &Nest) -> bool {
+fn sums_along_lanes(nest: &Nest, kind: Kind) -> bool {
     let nest = merge_axes(nest);
     let reduces = nest.stores.iter().any(|s| matches!(s.kind, StoreKind::Reduce(_)));
-    reduces && Form::of(&nest).is_none_or(|form| nest.axes[form.vector].reduce)
+    reduces && Form::of(&nest, kind).is_none_or(|form| nest.axes[form.vector].reduce)
 }
 
 #[test]
 fn lanes_have_the_bits_of_cranelift() {
-    if !is_supported() {
-        eprintln!("skipped: this CPU has no AVX-512");
-        return;
-    }
     let plans = suite::training_plans(40, Target::Cpu).into_iter();
     let of_plans = plans.flat_map(|(_, launches)| launches.into_iter().map(|(_, case)| case));
-    let cases =
-        suite::functions().into_iter().chain(suite::random_nests(100)).chain(suite::wide()).chain(of_plans);
-    let mut n_compared = 0;
-    for Case { what, kernel, arguments, at } in cases {
-        if nests(&kernel.ops).into_iter().any(sums_along_lanes) {
+    let cases = suite::functions()
+        .into_iter()
+        .chain(suite::random_nests(100))
+        .chain(suite::tails())
+        .chain(suite::wide());
+    let cases: Vec<Case> = cases.chain(of_plans).collect();
+    for kind in Kind::ALL {
+        if !kind.is_supported() {
+            eprintln!("skipped: this CPU has no {kind:?}");
             continue;
         }
-        let [portable, wide] = [Vectors::Portable, Vectors::Wide].map(|vectors| {
-            let program = compile_with(std::slice::from_ref(&kernel), Ticking::Off, vectors);
-            run_compiled(&program, 0, &kernel, &arguments, at)
-        });
-        for (i, (a, b)) in portable.iter().zip(&wide).enumerate() {
-            let differs =
-                a.iter().zip(b).position(|(a, b)| a.to_bits() != b.to_bits() && !(a.is_nan() && b.is_nan()));
-            if let Some(at) = differs {
-                panic!(
-                    "{what}: element {at} of ${i} is {}, not {} as Cranelift has it:\n{kernel}",
-                    b[at], a[at]
-                );
-            }
-        }
-        n_compared += 1;
+        let n_compared = cases.iter().filter(|case| has_the_bits_of_cranelift(case, kind)).count();
+        assert!(n_compared > 300, "{n_compared}");
     }
-    assert!(n_compared > 300, "{n_compared}");
+}
+
+/// Whether they can be compared, for there are no sums along lanes.
+fn has_the_bits_of_cranelift(Case { what, kernel, arguments, at }: &Case, kind: Kind) -> bool {
+    if nests(&kernel.ops).into_iter().any(|nest| sums_along_lanes(nest, kind)) {
+        return false;
+    }
+    let [portable, wide] = [None, Some(kind)].map(|vectors| {
+        let program = compile_with(std::slice::from_ref(kernel), Ticking::Off, vectors);
+        run_compiled(&program, 0, kernel, arguments, *at)
+    });
+    for (i, (a, b)) in portable.iter().zip(&wide).enumerate() {
+        let differs =
+            a.iter().zip(b).position(|(a, b)| a.to_bits() != b.to_bits() && !(a.is_nan() && b.is_nan()));
+        if let Some(at) = differs {
+            panic!(
+                "{what}, {kind:?}: element {at} of ${i} is {}, not {} as Cranelift has it:\n{kernel}",
+                b[at], a[at]
+            );
+        }
+    }
+    true
 }
 
 /// Nearly all that training runs has wide code: what has none is named in the module's documentation.
@@ -75,13 +83,13 @@ fn nests_of_training_have_wide_code() {
     let (mut n, mut n_wide) = (0, 0);
     for nest in with_axes {
         n += 1;
-        n_wide += i32::from(compile(nest).is_some());
+        n_wide += i32::from(compile(nest, Kind::Avx512).is_some());
     }
     assert!(n_wide * 10 > n * 5, "{n_wide} of {n}");
 }
 
-fn text_of(kernel: &Kernel) -> String {
-    nests(&kernel.ops).into_iter().map(|nest| compile(nest).expect("it has wide code").text()).collect()
+fn text_of(kernel: &Kernel, kind: Kind) -> String {
+    nests(&kernel.ops).into_iter().map(|nest| compile(nest, kind).expect("it has wide code").text()).collect()
 }
 
 #[test]
@@ -102,7 +110,8 @@ fn assembly() {
         ("a sum of 70 neighbours", rows_reduced(ReduceOp::Sum, DType::F32, 1, 70)),
         ("f32 to bf16", conversion(DType::F32, DType::BF16, 16)),
     ];
-    let text: Vec<String> =
-        kernels.iter().map(|(name, kernel)| format!("; {name}\n{}", text_of(kernel))).collect();
-    insta::assert_snapshot!(text.join("\n"));
+    for kind in Kind::ALL {
+        let text = kernels.iter().map(|(name, kernel)| format!("; {name}\n{}", text_of(kernel, kind)));
+        insta::assert_snapshot!(format!("assembly_{kind:?}"), text.collect::<Vec<_>>().join("\n"));
+    }
 }

@@ -1,6 +1,6 @@
 //! Which instruction does what an op says.
 
-use super::program::Binary;
+use crate::codegen::cpu::wide::program::Binary;
 use crate::scalar::machine::Compare;
 use iced_x86::Code;
 

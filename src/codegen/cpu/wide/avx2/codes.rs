@@ -1,0 +1,43 @@
+//! Which instruction does what an op says.
+
+use crate::codegen::cpu::wide::program::Binary;
+use crate::scalar::machine::Compare;
+use iced_x86::Code;
+
+pub fn commutes(op: Binary) -> bool {
+    use Binary::{AddF, AddI, And, MaxI, MinI, MulF, MulI, Or, Xor};
+    matches!(op, AddF | MulF | AddI | MulI | MinI | MaxI | And | Or | Xor)
+}
+
+pub fn binary_code(op: Binary) -> Code {
+    match op {
+        Binary::AddF => Code::VEX_Vaddps_ymm_ymm_ymmm256,
+        Binary::SubF => Code::VEX_Vsubps_ymm_ymm_ymmm256,
+        Binary::MulF => Code::VEX_Vmulps_ymm_ymm_ymmm256,
+        Binary::DivF => Code::VEX_Vdivps_ymm_ymm_ymmm256,
+        Binary::MinF => Code::VEX_Vminps_ymm_ymm_ymmm256,
+        Binary::MaxF => Code::VEX_Vmaxps_ymm_ymm_ymmm256,
+        Binary::AddI => Code::VEX_Vpaddd_ymm_ymm_ymmm256,
+        Binary::SubI => Code::VEX_Vpsubd_ymm_ymm_ymmm256,
+        Binary::MulI => Code::VEX_Vpmulld_ymm_ymm_ymmm256,
+        Binary::MinI => Code::VEX_Vpminsd_ymm_ymm_ymmm256,
+        Binary::MaxI => Code::VEX_Vpmaxsd_ymm_ymm_ymmm256,
+        Binary::And => Code::VEX_Vpand_ymm_ymm_ymmm256,
+        Binary::Or => Code::VEX_Vpor_ymm_ymm_ymmm256,
+        Binary::Xor => Code::VEX_Vpxor_ymm_ymm_ymmm256,
+        Binary::ShlBy => Code::VEX_Vpsllvd_ymm_ymm_ymmm256,
+        Binary::ShrBy => Code::VEX_Vpsravd_ymm_ymm_ymmm256,
+    }
+}
+
+/// The predicate: ordered and quiet, but `Ne`, which is true of NaN.
+pub fn comparison(how: Compare) -> u32 {
+    match how {
+        Compare::Eq => 0x00,
+        Compare::Ne => 0x04,
+        Compare::Lt => 0x11,
+        Compare::Le => 0x12,
+        Compare::Gt => 0x1e,
+        Compare::Ge => 0x1d,
+    }
+}

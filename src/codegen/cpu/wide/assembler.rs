@@ -3,6 +3,7 @@
 //! What enters: instructions, some of which name a label or a constant. What leaves: bytes that are the same wherever they lie.
 //! Not here: which instruction does what.
 
+use crate::scalar::machine::Compare;
 use iced_x86::{Code, Encoder, Instruction, MemoryOperand, Register};
 
 /// Code and the constants behind it.
@@ -156,5 +157,17 @@ impl Assembler {
         let at = self.constant(bytes);
         let memory = MemoryOperand::new(Register::RIP, Register::None, 1, 0, 8, broadcast, Register::None);
         Operand::Memory(memory, Later::Constant(at))
+    }
+}
+
+/// How `vcmpps` names a comparison: ordered and quiet, but `Ne`, which is true of NaN.
+pub fn float_predicate(how: Compare) -> u32 {
+    match how {
+        Compare::Eq => 0x00,
+        Compare::Ne => 0x04,
+        Compare::Lt => 0x11,
+        Compare::Le => 0x12,
+        Compare::Gt => 0x1e,
+        Compare::Ge => 0x1d,
     }
 }

@@ -77,6 +77,13 @@ pub enum Binary {
     ShrBy,
 }
 
+impl Binary {
+    pub fn commutes(self) -> bool {
+        use Binary::{AddF, AddI, And, MaxI, MinI, MulF, MulI, Or, Xor};
+        matches!(self, AddF | MulF | AddI | MulI | MinI | MaxI | And | Or | Xor)
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Logic {
     And,

@@ -1,13 +1,7 @@
 //! Which instruction does what an op says.
 
 use crate::codegen::cpu::wide::program::Binary;
-use crate::scalar::machine::Compare;
 use iced_x86::Code;
-
-pub fn commutes(op: Binary) -> bool {
-    use Binary::{AddF, AddI, And, MaxI, MinI, MulF, MulI, Or, Xor};
-    matches!(op, AddF | MulF | AddI | MulI | MinI | MaxI | And | Or | Xor)
-}
 
 pub fn binary_code(op: Binary) -> Code {
     match op {
@@ -27,17 +21,5 @@ pub fn binary_code(op: Binary) -> Code {
         Binary::Xor => Code::VEX_Vpxor_ymm_ymm_ymmm256,
         Binary::ShlBy => Code::VEX_Vpsllvd_ymm_ymm_ymmm256,
         Binary::ShrBy => Code::VEX_Vpsravd_ymm_ymm_ymmm256,
-    }
-}
-
-/// The predicate: ordered and quiet, but `Ne`, which is true of NaN.
-pub fn comparison(how: Compare) -> u32 {
-    match how {
-        Compare::Eq => 0x00,
-        Compare::Ne => 0x04,
-        Compare::Lt => 0x11,
-        Compare::Le => 0x12,
-        Compare::Gt => 0x1e,
-        Compare::Ge => 0x1d,
     }
 }

@@ -8,11 +8,11 @@ mod codes;
 mod memory;
 
 use super::allocate::{Home, Homes, Registers};
-use super::assembler::{Later, Operand, Written};
+use super::assembler::{Later, Operand, Written, float_predicate};
 use super::control::{Control, frame, low, stack};
 use super::program::{Amount, Binary, Counter, Logic, Op, Program, Unary, V};
 use crate::scalar::machine::Compare;
-use codes::{binary_code, commutes, comparison};
+use codes::binary_code;
 use iced_x86::{Code, Instruction, MemoryOperand, Register};
 
 pub const LANES: i64 = 8;
@@ -194,7 +194,7 @@ impl Writer<'_> {
                 self.keep(to);
             }
             Op::Binary { op, to, a, b } => {
-                let swapped = commutes(op) && !self.is_register(a) && self.is_register(b);
+                let swapped = op.commutes() && !self.is_register(a) && self.is_register(b);
                 let (a, b) = if swapped { (b, a) } else { (a, b) };
                 let a = self.lanes(a, SPARE[0]);
                 let (register, b) = (self.target(to), self.operand(b));
@@ -225,7 +225,7 @@ impl Writer<'_> {
                 let a = self.lanes(a, SPARE[0]);
                 let (register, b) = (self.target(to), self.operand(b));
                 let code = Code::VEX_Vcmpps_ymm_ymm_ymmm256_imm8;
-                self.control.code.three_and_number(code, register, a, b, comparison(how));
+                self.control.code.three_and_number(code, register, a, b, float_predicate(how));
                 self.keep(to);
             }
             Op::Compare { to, float: false, how, a, b } => {

@@ -1,13 +1,9 @@
 //! Which instruction does what an op says.
 
+use crate::codegen::cpu::wide::assembler::float_predicate;
 use crate::codegen::cpu::wide::program::Binary;
 use crate::scalar::machine::Compare;
 use iced_x86::Code;
-
-pub fn commutes(op: Binary) -> bool {
-    use Binary::{AddF, AddI, And, MaxI, MinI, MulF, MulI, Or, Xor};
-    matches!(op, AddF | MulF | AddI | MulI | MinI | MaxI | And | Or | Xor)
-}
 
 pub fn binary_code(op: Binary) -> Code {
     match op {
@@ -30,18 +26,10 @@ pub fn binary_code(op: Binary) -> Code {
     }
 }
 
-/// The instruction and its predicate; of floats ordered and quiet, but `Ne`, which is true of NaN.
+/// The instruction and its predicate.
 pub fn comparison(float: bool, how: Compare) -> (Code, u32) {
     if float {
-        let number = match how {
-            Compare::Eq => 0x00,
-            Compare::Ne => 0x04,
-            Compare::Lt => 0x11,
-            Compare::Le => 0x12,
-            Compare::Gt => 0x1e,
-            Compare::Ge => 0x1d,
-        };
-        return (Code::EVEX_Vcmpps_kr_k1_zmm_zmmm512b32_imm8_sae, number);
+        return (Code::EVEX_Vcmpps_kr_k1_zmm_zmmm512b32_imm8_sae, float_predicate(how));
     }
     let number = match how {
         Compare::Eq => 0,

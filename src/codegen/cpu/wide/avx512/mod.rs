@@ -12,7 +12,7 @@ use super::assembler::{Later, Operand, Written};
 use super::control::{Control, frame, low, stack};
 use super::program::{Amount, Class, Counter, Logic, Op, Program, Unary, V};
 use crate::base::DType;
-use codes::{binary_code, commutes, comparison};
+use codes::{binary_code, comparison};
 use iced_x86::{Code, Instruction, MemoryOperand, Register};
 
 pub const LANES: i64 = 16;
@@ -194,7 +194,7 @@ impl Writer<'_> {
                 self.keep(to);
             }
             Op::Binary { op, to, a, b } => {
-                let swapped = commutes(op) && !self.is_register(a) && self.is_register(b);
+                let swapped = op.commutes() && !self.is_register(a) && self.is_register(b);
                 let (a, b) = if swapped { (b, a) } else { (a, b) };
                 let a = self.lanes(a, SPARE[0]);
                 let (register, b) = (self.target(to), self.operand(b));

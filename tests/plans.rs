@@ -19,3 +19,15 @@ fn the_classifier() {
     let launches: usize = plan.phases.iter().map(Vec::len).sum();
     assert!(launches <= 11 && plan.phases.len() <= 4, "{launches} launches in {} phases", plan.phases.len());
 }
+
+/// The backward pass reads what `gelu` made of its operand; it makes that again from the product, which lies in memory anyway.
+#[test]
+fn cheap_values_are_made_again() {
+    let text = "fn net(x: f32[batch, 16]) -> f32[batch, 4] {\n    x |> dense(32) |> gelu |> dense(4)\n}\n\n\
+                train net {\n    data = synthetic(rows = 8, x: f32[16], label: i32, classes = 4)\n    \
+                minimize cross_entropy(net(data.x), data.label) with sgd()\n    batch = 8\n}\n";
+    let model = gradc::check(&gradc::load("net.model", text), &Data::default(), &[]).unwrap();
+    let plan = gradc::plan(&gradc::lower(&model.train), model.settings.batch as i64);
+    let report = gradc::plan::report(&plan);
+    assert_eq!(report.matches(" erf ").count(), 2, "{report}");
+}

@@ -4,6 +4,7 @@
 //! no allocation, results that depend on sizes and values alone.
 
 mod blocks;
+mod floats;
 mod pairs;
 mod panels;
 mod simd;
@@ -76,7 +77,7 @@ pub fn product_function() -> ProductFn {
 #[target_feature(enable = "avx512f")]
 unsafe extern "C" fn avx512(product: *const Product) {
     // SAFETY: the caller's promises are this call's.
-    unsafe { blocks::product::<simd::x86::Avx512>(&*product) }
+    unsafe { floats::product::<simd::x86::Avx512>(&*product) }
 }
 
 /// # Safety
@@ -85,14 +86,14 @@ unsafe extern "C" fn avx512(product: *const Product) {
 #[target_feature(enable = "avx2,fma")]
 unsafe extern "C" fn avx2(product: *const Product) {
     // SAFETY: the caller's promises are this call's.
-    unsafe { blocks::product::<simd::x86::Avx2>(&*product) }
+    unsafe { floats::product::<simd::x86::Avx2>(&*product) }
 }
 
 /// # Safety
 /// `product` describes matrices in live buffers, of which `out` overlaps neither.
 unsafe extern "C" fn portable(product: *const Product) {
     // SAFETY: the caller's promises are this call's.
-    unsafe { blocks::product::<simd::Portable>(&*product) }
+    unsafe { floats::product::<simd::Portable>(&*product) }
 }
 
 /// `out = lhs * rhs`, or `out += lhs * rhs`, of bf16 factors: the same bits from each of these functions.

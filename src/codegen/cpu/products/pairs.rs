@@ -11,7 +11,7 @@
 //! another already are read where they lie, if the CPU multiplies pairs.
 
 use super::Product;
-use super::blocks::{Blocks, Left, Part, WIDTH, blocks_of_rows};
+use super::blocks::{Blocks, Left, Part, Right, WIDTH, blocks_of_rows};
 use super::panels;
 use super::simd::Simd;
 use std::cell::UnsafeCell;
@@ -138,9 +138,9 @@ pub unsafe fn product<F: Factors>(product: &Product<u16>) {
                         n_columns,
                         n_terms: n_elements,
                         lhs: Left::InPlace(of_rows.lhs),
-                        rhs: right,
-                        rhs_row: to_row as isize,
+                        right: Right::in_place(right, to_row as isize),
                         accumulate: p.accumulate != 0 || term > 0,
+                        next: None,
                     };
                     blocks_of_rows::<F::Simd>(&of_rows, &part);
                     column += n_columns;

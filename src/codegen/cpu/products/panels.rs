@@ -17,33 +17,6 @@ pub struct Side<Element> {
     pub n_terms: usize,
 }
 
-/// Panels of `width` columns one after another, the terms of each as `lay_out` leaves them.
-///
-/// # Safety
-/// As for `lay_out`; a panel is a multiple of `LANES` wide.
-#[inline(always)]
-pub unsafe fn lay_panels<S: Simd>(side: &Side<f32>, to: *mut f32, width: usize) {
-    // SAFETY: the caller vouches for both.
-    unsafe {
-        if side.across == 1 {
-            // All panels at once, so that rows are read along.
-            for t in 0..side.n_terms {
-                let row = side.from.offset(t as isize * side.along);
-                for first in (0..side.n_across).step_by(width) {
-                    let to = to.add(first * side.n_terms + t * width);
-                    copy::<S>(row.add(first), to, width.min(side.n_across - first));
-                }
-            }
-            return;
-        }
-        for first in (0..side.n_across).step_by(width) {
-            let from = side.from.offset(first as isize * side.across);
-            let panel = Side { from, n_across: width.min(side.n_across - first), ..*side };
-            lay_out::<S>(&panel, to.add(first * side.n_terms), width);
-        }
-    }
-}
-
 /// Element `i` of term `t` comes to `to[t * to_row + i]`.
 ///
 /// # Safety
@@ -93,8 +66,8 @@ unsafe fn copy<S: Simd>(from: *const f32, to: *mut f32, n: usize) {
         for i in (0..whole).step_by(S::LANES) {
             S::store(to.add(i), S::load(from.add(i)));
         }
-        for i in whole..n {
-            *to.add(i) = *from.add(i);
+        if whole < n {
+            S::copy_some(from.add(whole), to.add(whole), n - whole);
         }
     }
 }

@@ -11,6 +11,13 @@ pub trait Simd {
     /// Vectors side by side in a block of the result.
     const VECTORS: usize;
 
+    /// Terms that are multiplied at a time: a panel of so many is read from the first- or second-level cache.
+    const TERMS: usize;
+    /// Rows at a time: of so many, `TERMS` terms stay in the second-level cache.
+    const ROWS: usize;
+    /// Whether left rows whose terms are neighbours are laid out, where many panels read them.
+    const LAYS_ROWS: bool;
+
     /// Rows of a block that is `vectors` wide, so that block, operands and addresses fit the registers.
     fn rows(vectors: usize) -> usize;
 
@@ -38,6 +45,21 @@ pub trait Simd {
     /// The CPU has the features; `n` elements can be written.
     unsafe fn store_some(to: *mut f32, n: usize, x: Self::Vector);
 
+    /// Asks for the line at an address, which need not be valid.
+    fn fetch(_from: *const f32) {}
+
+    /// Copies `n` elements, fewer than `LANES`.
+    ///
+    /// # Safety
+    /// The CPU has the features; `n` elements can be read and written.
+    #[inline(always)]
+    unsafe fn copy_some(from: *const f32, to: *mut f32, n: usize) {
+        for i in 0..n {
+            // SAFETY: the caller vouches for `n` elements.
+            unsafe { *to.add(i) = *from.add(i) };
+        }
+    }
+
     /// `a * b + c`
     ///
     /// # Safety
@@ -59,6 +81,9 @@ impl Simd for Portable {
     type Vector = [f32; 4];
     const LANES: usize = 4;
     const VECTORS: usize = 4;
+    const TERMS: usize = 256;
+    const ROWS: usize = 192;
+    const LAYS_ROWS: bool = true;
 
     fn rows(vectors: usize) -> usize {
         if vectors <= 2 { 12 } else { 6 }
@@ -131,9 +156,18 @@ pub mod x86 {
         type Vector = __m512;
         const LANES: usize = 16;
         const VECTORS: usize = 4;
+        const TERMS: usize = 384;
+        const ROWS: usize = 256;
+        const LAYS_ROWS: bool = false;
+
+        #[inline(always)]
+        fn fetch(from: *const f32) {
+            // SAFETY: every x86-64 CPU knows the request, and ignores one for nothing.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) };
+        }
 
         fn rows(vectors: usize) -> usize {
-            if vectors <= 2 { 12 } else { 6 }
+            [12, 8, 6, 6][vectors - 1]
         }
 
         #[inline(always)]
@@ -167,6 +201,12 @@ pub mod x86 {
         }
 
         #[inline(always)]
+        unsafe fn copy_some(from: *const f32, to: *mut f32, n: usize) {
+            // SAFETY: the caller's promises are these calls'.
+            unsafe { Self::store_some(to, n, Self::load_some(from, n)) }
+        }
+
+        #[inline(always)]
         unsafe fn fma(a: __m512, b: __m512, c: __m512) -> __m512 {
             // SAFETY: the caller vouches for the CPU.
             unsafe { _mm512_fmadd_ps(a, b, c) }
@@ -176,12 +216,31 @@ pub mod x86 {
         unsafe fn turn(from: *const f32, row: isize, n_rows: usize, to: *mut f32, to_row: usize) {
             // SAFETY: the caller vouches for CPU, rows and columns.
             unsafe {
-                let mut rows = [_mm512_setzero_si512(); 16];
-                for (i, x) in rows.iter_mut().enumerate().take(n_rows) {
-                    *x = _mm512_loadu_si512(from.offset(i as isize * row).cast());
-                }
-                for (i, column) in transposed(rows).into_iter().enumerate() {
-                    _mm512_storeu_si512(to.add(i * to_row).cast(), column);
+                // Four vectors hold four columns: the first rows 0, 4, 8 and 12 of them, the next rows 1, 5, 9 and 13. Rows that are
+                // missing are the last one again: a loop of some turns would keep all of them in memory.
+                let fours = |i: usize, column: usize| {
+                    let part =
+                        |i: usize| _mm_loadu_ps(from.offset(i.min(n_rows - 1) as isize * row).add(column));
+                    let x = _mm512_castps128_ps512(part(i));
+                    let x = _mm512_insertf32x4::<1>(x, part(i + 4));
+                    let x = _mm512_insertf32x4::<2>(x, part(i + 8));
+                    _mm512_insertf32x4::<3>(x, part(i + 12))
+                };
+                for column in (0..16).step_by(4) {
+                    let r: [__m512; 4] = std::array::from_fn(|i| fours(i, column));
+                    let low = [_mm512_unpacklo_ps(r[0], r[1]), _mm512_unpacklo_ps(r[2], r[3])]
+                        .map(|x| _mm512_castps_pd(x));
+                    let high = [_mm512_unpackhi_ps(r[0], r[1]), _mm512_unpackhi_ps(r[2], r[3])]
+                        .map(|x| _mm512_castps_pd(x));
+                    let columns = [
+                        _mm512_unpacklo_pd(low[0], low[1]),
+                        _mm512_unpackhi_pd(low[0], low[1]),
+                        _mm512_unpacklo_pd(high[0], high[1]),
+                        _mm512_unpackhi_pd(high[0], high[1]),
+                    ];
+                    for (i, x) in columns.into_iter().enumerate() {
+                        _mm512_storeu_ps(to.add((column + i) * to_row), _mm512_castpd_ps(x));
+                    }
                 }
             }
         }
@@ -199,6 +258,9 @@ pub mod x86 {
         type Vector = __m512;
         const LANES: usize = Avx512::LANES;
         const VECTORS: usize = Avx512::VECTORS;
+        const TERMS: usize = Avx512::TERMS;
+        const ROWS: usize = Avx512::ROWS;
+        const LAYS_ROWS: bool = Avx512::LAYS_ROWS;
 
         fn rows(vectors: usize) -> usize {
             Avx512::rows(vectors)
@@ -257,9 +319,18 @@ pub mod x86 {
         type Vector = __m256;
         const LANES: usize = 8;
         const VECTORS: usize = 2;
+        const TERMS: usize = 256;
+        const ROWS: usize = 192;
+        const LAYS_ROWS: bool = true;
+
+        #[inline(always)]
+        fn fetch(from: *const f32) {
+            // SAFETY: every x86-64 CPU knows the request, and ignores one for nothing.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) };
+        }
 
         fn rows(vectors: usize) -> usize {
-            if vectors == 1 { 12 } else { 6 }
+            if vectors == 1 { 8 } else { 6 }
         }
 
         #[inline(always)]

@@ -96,6 +96,8 @@ fn check_all<F: Copy>(
         (130, 18, 1026),
         (17, 1, 64),
         (64, 16, 2),
+        (20, 208, 400),
+        (300, 70, 20),
     ];
     for function in functions {
         for size in sizes {

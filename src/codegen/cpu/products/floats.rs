@@ -1,0 +1,168 @@
+//! A matrix product of f32 factors.
+//!
+//! What enters: a `Product`. What leaves: its result. Each element is the sum of its terms in order (`blocks.rs`): results do not
+//! depend on tiles, threads or vector width. Invariant: no allocation. Not here: threads, and copies of whole operands (the
+//! plan packs what many tiles read).
+//!
+//! `TERMS` terms at a time of `ROWS` rows are multiplied with one panel of columns after another. What of the left operand
+//! that is stays in the second-level cache; it is read where it lies, or laid out for the blocks. A panel of the right operand
+//! is read by each block of rows, so its rows must lie close together: the first block copies them, or, where its columns are
+//! turned about or no whole vectors, it is laid out before (`panels.rs`).
+//!
+//! Measured on a Xeon (Granite Rapids) with 512-bit vectors, 256 x 1536 x 384, operands beyond the second-level cache: 111 GFLOP/s
+//! with panels of 256 terms that were laid out before and 192 rows; FIGURES.
+
+use super::Product;
+use super::blocks::{Blocks, LINE, Left, Part, Right, WIDTH, blocks_of_rows, deal, steps};
+use super::panels::{Side, lay_out};
+use super::simd::Simd;
+use std::cell::UnsafeCell;
+
+/// Terms at a time where the right operand is read once, where it lies: it is best read along its rows.
+const FEW_TERMS: usize = 8;
+/// Rows of an operand that are at least so many elements apart fall into few sets of a cache.
+const FAR: u64 = 512;
+/// Elements that there is room for, of the left operand and of a panel. Rows of few elements are written a vector at a time, so
+/// there is one more at the end.
+const LEFT: usize = 256 * 384 + 16;
+const RIGHT: usize = 384 * WIDTH;
+
+/// Room for what is laid out.
+#[repr(C, align(64))]
+struct Buffers {
+    left: [f32; LEFT],
+    right: [f32; RIGHT],
+}
+
+thread_local! {
+    static BUFFERS: UnsafeCell<Buffers> =
+        const { UnsafeCell::new(Buffers { left: [0.0; LEFT], right: [0.0; RIGHT] }) };
+}
+
+/// See the module's documentation.
+///
+/// # Safety
+/// The CPU has the features of `S`; `product` describes matrices in live buffers, of which `out` overlaps neither.
+#[inline(always)]
+pub unsafe fn product<S: Blocks>(product: &Product) {
+    const {
+        assert!(S::ROWS * S::TERMS + S::LANES <= LEFT && S::TERMS * S::LANES * S::VECTORS <= RIGHT);
+    }
+    let p = oriented(product);
+    let (m, n, k) = (p.m.max(0) as usize, p.n.max(0) as usize, p.k.max(0) as usize);
+    let width = S::LANES * S::VECTORS;
+    let buffers = BUFFERS.with(UnsafeCell::get);
+    // SAFETY: fields of this thread's own buffers, which no other function uses.
+    let (left, panel): (*mut f32, *mut f32) =
+        unsafe { ((&raw mut (*buffers).left).cast(), (&raw mut (*buffers).right).cast()) };
+    for (row, n_rows) in deal(m, S::ROWS) {
+        let most = match reads_once(&p, n_rows, S::rows(S::VECTORS)) {
+            true if p.rhs_row.unsigned_abs() >= FAR => FEW_TERMS,
+            _ => S::TERMS,
+        };
+        let panel_at = |term: usize, column: usize| {
+            let (across, along) = (p.rhs_column as isize, p.rhs_row as isize);
+            let from = p.rhs.wrapping_offset(column as isize * across + term as isize * along);
+            Side { from, across, along, n_across: width.min(n - column), n_terms: terms_at(term, k, most) }
+        };
+        let mut term = 0;
+        loop {
+            let n_terms = terms_at(term, k, most);
+            let accumulate = p.accumulate != 0 || term > 0;
+            // SAFETY: row, column and term are inside of the matrices that the caller vouches for; the buffers have room for
+            // `ROWS` rows, and a panel's columns, of `TERMS` terms, and are this thread's alone.
+            unsafe {
+                let lhs =
+                    p.lhs.offset(row as isize * p.lhs_row as isize + term as isize * p.lhs_column as isize);
+                let lhs = match lays_left::<S>(&p, n_rows) {
+                    true => {
+                        lay_rows::<S>(&p, lhs, n_rows, n_terms, left);
+                        Left::InBlocks(left)
+                    }
+                    false => Left::InPlace(lhs),
+                };
+                for (column, n_columns) in steps(n, width) {
+                    let side = panel_at(term, column);
+                    let right = match way(&p, &side, n_rows, S::LANES, S::rows(S::VECTORS)) {
+                        Way::InPlace => Right::in_place(side.from, side.along),
+                        Way::Copied => Right { from: side.from, row: side.along, copy: panel },
+                        Way::Laid => {
+                            lay_out::<S>(&side, panel, width);
+                            Right::in_place(panel, width as isize)
+                        }
+                    };
+                    let next = match column + n_columns {
+                        column if column < n => Some(panel_at(term, column)),
+                        _ if term + n_terms < k => Some(panel_at(term + n_terms, 0)),
+                        _ => None,
+                    };
+                    let part = Part { row, n_rows, column, n_columns, n_terms, lhs, right, accumulate, next };
+                    blocks_of_rows::<S>(&p, &part);
+                }
+            }
+            term += n_terms;
+            if term >= k {
+                break;
+            }
+        }
+    }
+}
+
+/// Terms that are taken together from `term` on: `k` in parts of at most `most`, about equal, all but the last of whole lines.
+fn terms_at(term: usize, k: usize, most: usize) -> usize {
+    let parts = k.div_ceil(most).max(1);
+    k.div_ceil(parts).next_multiple_of(LINE).min(most).min(k - term)
+}
+
+/// The product, or its transpose: that one whose blocks' rows are contiguous.
+fn oriented(p: &Product) -> Product {
+    if p.out_column != 1 && p.out_row == 1 { p.transposed() } else { *p }
+}
+
+/// Whether the left operand's rows are laid out: each panel of columns reads them again.
+fn lays_left<S: Simd>(p: &Product, n_rows: usize) -> bool {
+    let panels = (p.n as usize).div_ceil(S::LANES * S::VECTORS);
+    panels >= 4 && n_rows > 1 && (p.lhs_column != 1 || S::LAYS_ROWS)
+}
+
+/// Whether so few rows of the result are made that the right operand is best read where it lies.
+fn reads_once(p: &Product, n_rows: usize, rows_of_block: usize) -> bool {
+    p.rhs_column == 1 && n_rows <= 2 * rows_of_block
+}
+
+/// How a panel of the right operand is read.
+enum Way {
+    InPlace,
+    /// The first block copies what it reads.
+    Copied,
+    /// Laid out before.
+    Laid,
+}
+
+fn way(p: &Product, side: &Side<f32>, n_rows: usize, lanes: usize, rows_of_block: usize) -> Way {
+    if side.across != 1 || !side.n_across.is_multiple_of(lanes) {
+        return Way::Laid;
+    }
+    let is_panel = side.along.unsigned_abs() <= WIDTH || p.k == 1;
+    if is_panel || reads_once(p, n_rows, rows_of_block) { Way::InPlace } else { Way::Copied }
+}
+
+/// Lays out the left operand's rows, those of a block of the result side by side, one block after another.
+///
+/// # Safety
+/// As for `product`; `to` has room for `n_rows * n_terms` elements and a vector more.
+#[inline(always)]
+unsafe fn lay_rows<S: Simd>(p: &Product, lhs: *const f32, n_rows: usize, n_terms: usize, to: *mut f32) {
+    // Where rows are neighbours, their lines are still near when the next block's rows of a few terms are laid out. Elsewhere
+    // vectors may spill into what follows.
+    let few = if p.lhs_row == 1 { LINE } else { n_terms.max(1) };
+    for (term, some) in steps(n_terms, few) {
+        for (row, of_block) in deal(n_rows, S::rows(S::VECTORS)) {
+            let (across, along) = (p.lhs_row as isize, p.lhs_column as isize);
+            let from = lhs.wrapping_offset(row as isize * across + term as isize * along);
+            let side = Side { from, across, along, n_across: of_block, n_terms: some };
+            // SAFETY: the rows are inside of the operand, which the caller vouches for.
+            unsafe { lay_out::<S>(&side, to.add(row * n_terms + term * of_block), of_block) };
+        }
+    }
+}

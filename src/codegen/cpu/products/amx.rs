@@ -59,17 +59,22 @@ pub struct Tiles {
     shape: [usize; 2],
 }
 
-/// One block's factors: `n_steps` times `STEP` terms.
+/// Rows of a left factor, each one's terms side by side.
+#[derive(Clone, Copy)]
+pub struct Rows {
+    pub from: *const u16,
+    /// Bytes from a row to the next.
+    pub row: usize,
+    /// Bytes from a step's terms to those of the next.
+    pub step: usize,
+    /// Bytes from a tile of rows to the next.
+    pub tile: usize,
+}
+
+/// A block of a result, and its factors: `n_steps` times `STEP` terms.
 pub struct Block {
     pub n_steps: usize,
-    /// Each row's terms are neighbours.
-    pub lhs: *const u16,
-    /// Bytes from a row to the next.
-    pub lhs_row: usize,
-    /// Bytes from a step's terms to those of the next.
-    pub lhs_step: usize,
-    /// Bytes from a tile of rows to the next.
-    pub lhs_tile: usize,
+    pub lhs: Rows,
     /// Whole tiles, two a step, side by side: a row is a pair of terms for each column.
     pub rhs: *const u16,
     pub out: *mut f32,
@@ -91,13 +96,8 @@ impl Tiles {
             return;
         }
         self.shape = [rows, columns];
-        let mut all = Configuration {
-            palette: 1,
-            start_row: 0,
-            reserved: [0; 14],
-            row_bytes: [0; 16],
-            rows: [0; 16],
-        };
+        let mut all =
+            Configuration { palette: 1, start_row: 0, reserved: [0; 14], row_bytes: [0; 16], rows: [0; 16] };
         let part = |n: usize, i: usize| n.saturating_sub(i * SIDE).min(SIDE);
         for i in 0..2 {
             // Where there is no second tile, its shape is empty and no block names it.
@@ -113,7 +113,9 @@ impl Tiles {
             tile(6 + i, if part(columns, i) == 0 { 0 } else { SIDE }, part(columns, i));
         }
         // SAFETY: the CPU has tiles, as `begin` was told; the configuration is 64 bytes and within palette 1's limits.
-        unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const all, options(nostack, readonly, preserves_flags)) };
+        unsafe {
+            asm!("ldtilecfg [{}]", in(reg) &raw const all, options(nostack, readonly, preserves_flags))
+        };
     }
 
     /// Makes a block of the shape.
@@ -146,10 +148,10 @@ impl Tiles {
                     "5:",
                     $($store,)*
                     n = inout(reg) block.n_steps => _,
-                    lhs = inout(reg) block.lhs => _,
-                    below = inout(reg) block.lhs.wrapping_byte_add(block.lhs_tile) => _,
-                    lhs_row = in(reg) block.lhs_row,
-                    lhs_step = in(reg) block.lhs_step,
+                    lhs = inout(reg) block.lhs.from => _,
+                    below = inout(reg) block.lhs.from.wrapping_byte_add(block.lhs.tile) => _,
+                    lhs_row = in(reg) block.lhs.row,
+                    lhs_step = in(reg) block.lhs.step,
                     rhs = inout(reg) block.rhs => _,
                     rhs_row = in(reg) ROW,
                     rhs_step = const 2 * TILE,

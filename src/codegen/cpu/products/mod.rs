@@ -99,7 +99,8 @@ unsafe extern "C" fn portable(product: *const Product) {
     unsafe { blocks::product::<simd::Portable>(&*product) }
 }
 
-/// `out = lhs * rhs`, or `out += lhs * rhs`, of bf16 factors: the same bits from each of these functions but for `bf16_tiles`.
+/// `out = lhs * rhs`, or `out += lhs * rhs`, of bf16 factors: the same bits from each of these functions, but `bf16_tiles` adds in
+/// another order.
 pub type Bf16ProductFn = unsafe extern "C" fn(*const Product<u16>);
 
 /// The function that uses the most of what the CPU has.

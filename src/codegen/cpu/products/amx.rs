@@ -27,9 +27,9 @@ pub fn are_there() -> bool {
     /// Leaf 7, in EDX.
     const AMX_BF16: u32 = 1 << 22;
     const AMX_TILE: u32 = 1 << 24;
-    const ARCH_REQ_XCOMP_PERM: i32 = 0x1023;
+    const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
     /// The state that tiles are.
-    const XTILEDATA: i32 = 18;
+    const XTILEDATA: libc::c_long = 18;
     *ANSWER.get_or_init(|| {
         let needed = AMX_BF16 | AMX_TILE;
         let has = __cpuid(0).eax >= 7 && __cpuid_count(7, 0).edx & needed == needed;

@@ -2,9 +2,10 @@
 """Times the steady training step of a workload in a peer framework, from gradc's own first weights and batches.
 
 usage: steps.py torch|torch-compile|torch-cuda|torch-cuda-compile|jax|tensorflow|tensorflow-xla WORKLOAD FIRST.safetensors [--threads N] [--seconds S]
+                [--precision bf16]
 FIRST.safetensors is what `gradc bench WORKLOAD.model --record` wrote: the first steps' weights, batches and losses.
 The first steps are held against gradc's losses; then further steps over the same batches are timed, in up to 20 groups.
-Prints one JSON object; `first_step_s` counts from the start of the process.
+In bf16, PyTorch alone, the forward pass runs under autocast. Prints one JSON object; `first_step_s` counts from the start of the process.
 """
 import argparse
 import json
@@ -20,7 +21,10 @@ parser.add_argument("workload")
 parser.add_argument("first")
 parser.add_argument("--threads", type=int, default=os.cpu_count())
 parser.add_argument("--seconds", type=float, default=3.0)
+parser.add_argument("--precision", choices=["f32", "bf16"], default="f32")
 arguments = parser.parse_args()
+if arguments.precision != "f32" and not arguments.framework.startswith("torch"):
+    parser.error(f"{arguments.framework} is measured in f32 only")
 # Before any framework is imported: each reads its own.
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(arguments.threads)
 os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = str(arguments.threads)
@@ -52,7 +56,8 @@ def trainer(before, batches):
     """A function of the step's number that takes the step and gives its loss, and one that waits for it."""
     if arguments.framework.startswith("torch"):
         import torch_steps as peer
-        variant = (arguments.framework.endswith("compile"), "cuda" if "cuda" in arguments.framework else "cpu")
+        device = "cuda" if "cuda" in arguments.framework else "cpu"
+        variant = (arguments.framework.endswith("compile"), device, arguments.precision == "bf16")
     elif arguments.framework == "jax":
         import jax_steps as peer
         variant = None

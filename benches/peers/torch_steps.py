@@ -120,7 +120,7 @@ NETWORKS = {
 
 
 def trainer(workload, before, batches, threads, variant):
-    compiled, device = variant
+    compiled, device, is_bf16 = variant
     torch.set_num_threads(threads)
     network = NETWORKS[workload]()
     weights = network.weights()
@@ -136,7 +136,8 @@ def trainer(workload, before, batches, threads, variant):
     adam = torch.optim.Adam((p for p in network.parameters() if p.requires_grad), lr=1e-3, fused=not compiled)
 
     def loss_of(x, y):
-        return F.cross_entropy(network(x), y)
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=is_bf16):
+            return F.cross_entropy(network(x), y)
 
     update = adam.step
     if compiled:

@@ -3,6 +3,8 @@
 //! What enters: descriptions that the kernel wrote onto its stack. What leaves: written buffers. Invariant: one thread,
 //! no allocation, results that depend on sizes and values alone.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod blocks;
 mod floats;
 mod pairs;
@@ -10,6 +12,8 @@ mod panels;
 mod simd;
 #[cfg(test)]
 mod tests;
+#[cfg(target_arch = "x86_64")]
+mod tiles;
 
 use super::StepEnv;
 use crate::base::Distribution;
@@ -96,15 +100,19 @@ unsafe extern "C" fn portable(product: *const Product) {
     unsafe { floats::product::<simd::Portable>(&*product) }
 }
 
-/// `out = lhs * rhs`, or `out += lhs * rhs`, of bf16 factors: the same bits from each of these functions.
+/// `out = lhs * rhs`, or `out += lhs * rhs`, of bf16 factors: the same bits from each of these functions, but `bf16_tiles` adds in
+/// another order.
 pub type Bf16ProductFn = unsafe extern "C" fn(*const Product<u16>);
 
 /// The function that uses the most of what the CPU has.
 pub fn bf16_product_function() -> Bf16ProductFn {
     #[cfg(target_arch = "x86_64")]
     {
-        let has_pairs = is_x86_feature_detected!("avx512bf16");
-        if has_pairs && is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw") {
+        let has_words = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw");
+        if has_words && amx::are_there() {
+            return bf16_tiles;
+        }
+        if has_words && is_x86_feature_detected!("avx512bf16") {
             return bf16_pairs;
         }
         if is_x86_feature_detected!("avx512f") {
@@ -115,6 +123,15 @@ pub fn bf16_product_function() -> Bf16ProductFn {
         }
     }
     bf16_portable
+}
+
+/// # Safety
+/// The CPU has AVX-512 F and BW, and `amx::are_there`; `product` describes matrices in live buffers, of which `out` overlaps neither.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe extern "C" fn bf16_tiles(product: *const Product<u16>) {
+    // SAFETY: the caller's promises are this call's.
+    unsafe { tiles::product(&*product) }
 }
 
 /// # Safety

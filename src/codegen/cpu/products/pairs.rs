@@ -3,7 +3,8 @@
 //! What enters: a `Product<u16>`. What leaves: its result. The terms are taken in pairs, the first with the second, the third with
 //! the fourth; the second of a pair is added first: `sum = fma(a1, b1, sum)`, then `sum = fma(a0, b0, sum)`. To a last term
 //! without a second, 0 * 0 is the second. This is what AVX512-BF16's `VDPBF16PS` does (Intel, "Instruction Set Extensions
-//! Programming Reference", 2020), and what all others do here: results are the same bits on every CPU, whatever the blocks.
+//! Programming Reference", 2020), and what all others do here, whatever the blocks: results are the same bits on every CPU
+//! but those with AMX, whose tiles sum in an order of their own (`tiles.rs`).
 //! Invariant: no allocation. Not here: the blocks in registers (`blocks.rs`), which do not know what an element is.
 //!
 //! A factor is laid out anew before it is multiplied, some `TERMS` of it at a time, in a buffer of the thread's: pairs, or what

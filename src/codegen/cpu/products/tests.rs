@@ -130,10 +130,13 @@ fn products_are_sums_in_order() {
 
 #[test]
 fn products_of_bf16_are_sums_of_pairs_the_second_first() {
-    let mut functions = vec![bf16_product_function()];
+    let mut functions = vec![];
     functions.extend(FUSED.then_some(bf16_portable as Bf16ProductFn));
     #[cfg(target_arch = "x86_64")]
     {
+        if is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512bw") {
+            functions.push(super::bf16_pairs);
+        }
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
             functions.push(super::bf16_avx2);
         }
@@ -145,6 +148,36 @@ fn products_of_bf16_are_sums_of_pairs_the_second_first() {
         let add = |sum: f32, (a, b): &(u16, u16)| bf16::from_bits(*a).mul_add(bf16::from_bits(*b), sum);
         terms.chunks(2).fold(from, |sum, pair| pair.iter().rev().fold(sum, add))
     });
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn products_of_bf16_on_tiles_are_sums_of_steps() {
+    fn normal(x: f32) -> f32 {
+        if x.is_subnormal() { 0f32.copysign(x) } else { x }
+    }
+    fn sum(from: f32, terms: &[(u16, u16)]) -> f32 {
+        terms.chunks(super::amx::STEP).fold(normal(from), |sum, step| {
+            let mut halves = [0.0f32; 2];
+            for i in 0..super::amx::STEP {
+                let (a, b) = step.get(i).copied().unwrap_or_default();
+                let [a, b] = [a, b].map(|bits| normal(bf16::from_bits(bits)));
+                halves[i % 2] = normal(a.mul_add(b, halves[i % 2]));
+            }
+            normal(sum + normal(halves[0] + halves[1]))
+        })
+    }
+    if !super::amx::are_there() {
+        return;
+    }
+    check_all(&[super::bf16_tiles], bf16::to_bits, sum);
+    // Products on both sides of the least normal number; then factors.
+    let tiny: [fn(f32) -> u16; 2] =
+        [|x| bf16::to_bits(x * 2f32.powi(-61)), |x| bf16::to_bits(x * 2f32.powi(-124))];
+    for factor in tiny {
+        check(super::bf16_tiles, factor, sum, (25, 130, 270), [LIES[0], LIES[2], LIES[0]], true);
+        check(super::bf16_tiles, factor, sum, (25, 130, 270), [LIES[2], LIES[0], LIES[0]], false);
+    }
 }
 
 /// `cargo test --release -- --ignored --nocapture speed_of_products`

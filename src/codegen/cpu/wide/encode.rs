@@ -6,7 +6,7 @@
 
 use super::allocate::{Home, Homes};
 use super::assembler::{Assembler, Later, Operand, Written};
-use super::codes::{binary_code, commutes, comparison};
+use super::codes::{binary_code, commutes, comparison, quarters};
 use super::program::{Amount, Class, Counter, LANES, Logic, Op, Pointer, Program, Unary, V};
 use crate::base::DType;
 use iced_x86::{Code, Instruction, MemoryOperand, Register};
@@ -288,7 +288,8 @@ impl<'p> Writer<'p> {
                 );
                 self.code.only(SPARE_MASK, false);
             }
-            Op::Store { value, at, dtype, masked } => self.store(value, &at, dtype, masked),
+            Op::Store { value, at, streams: true, .. } => self.stream(value, &at),
+            Op::Store { value, at, dtype, masked, .. } => self.store(value, &at, dtype, masked),
             Op::StoreFirst { value, at } => {
                 let value = self.lanes(value, SPARE[1]);
                 let memory = self.address(&at, DType::F32);
@@ -310,7 +311,10 @@ impl<'p> Writer<'p> {
                 let (a, b) = if swapped { (b, a) } else { (a, b) };
                 let a = self.lanes(a, SPARE[0]);
                 let (register, b) = (self.target(to), self.operand(b));
-                self.code.three(binary_code(op), register, a, b);
+                match quarters(op) {
+                    Some(number) => self.code.three_and_number(binary_code(op), register, a, b, number),
+                    None => self.code.three(binary_code(op), register, a, b),
+                }
                 self.keep(to);
             }
             Op::Fma { to, a, b, c } => self.fma(to, a, b, c),
@@ -396,6 +400,22 @@ impl<'p> Writer<'p> {
                 self.compare_counter(counter, limit);
                 self.code.branch(Code::Jge_rel32_64, label);
             }
+            Op::LeaveUnaligned { pointer, label } => {
+                let register = self.pointer(pointer);
+                self.leave_unless_multiple(register, label);
+            }
+            Op::LeaveOdd { amount, label } => {
+                self.number(amount);
+                self.leave_unless_multiple(Register::RAX, label);
+            }
+            Op::LeaveBelow { amount, least, label } => {
+                self.number(amount);
+                let compare = Instruction::with2(Code::Cmp_rm64_imm32, Register::RAX, least as i32);
+                self.code.push(compare.expect("cmp"));
+                self.code.branch(Code::Jl_rel32_64, label);
+            }
+            Op::Jump { label } => self.code.branch(Code::Jmp_rel32_64, label),
+            Op::Fence => self.code.push(Instruction::with(Code::Sfence)),
             Op::Next { counter, step, limit, label } => {
                 self.add(self.counters[counter], Amount::Known(step));
                 self.compare_counter(counter, limit);
@@ -405,6 +425,12 @@ impl<'p> Writer<'p> {
             Op::Advance { pointer, by } => self.add(self.pointers[pointer], by),
             Op::Tail { counter, extent } => self.tail(counter, extent),
         }
+    }
+
+    /// Jumps if a register holds no multiple of 64.
+    fn leave_unless_multiple(&mut self, register: Register, label: usize) {
+        self.code.push(Instruction::with2(Code::Test_rm64_imm32, register, 63).expect("test"));
+        self.code.branch(Code::Jne_rel32_64, label);
     }
 
     /// A number into `rax`.

@@ -19,6 +19,7 @@ mod memory;
 mod program;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod values;
 
 pub use program::Item;

@@ -143,6 +143,12 @@ pub fn wide() -> Vec<Case> {
             1,
         );
     }
+    // Rows added to rows, one of them out of range.
+    for (dtype, width) in [(F32, 4), (F32, 19), (I32, 32)] {
+        let to = [3, 0, 3, 7, 3, -1, 5].map(f64::from).to_vec();
+        let arguments = [numbers(dtype, 7 * width, 5), to, numbers(dtype, 6 * width, 6)];
+        add(format!("rows of {width} added"), rows_added(dtype, 7, width, 6), &arguments, 1);
+    }
     // Several vectors of columns at once, one, and less than one.
     for n in [17, 48, 80, 100] {
         let x = numbers(F32, 5 * n, 7);
@@ -156,11 +162,27 @@ pub fn wide() -> Vec<Case> {
     // More scratch than a block has shared memory.
     let x = numbers(F32, 7 * 257, 10);
     add("softmax of 100 rows".into(), softmax(257, 100), &[x.clone(), x], 7);
-    for (dtype, rows, n) in
-        [(F32, 16, 16), (F32, 33, 17), (DType::BF16, 64, 40), (DType::U8, 31, 100), (I32, 70, 5)]
-    {
+    for (dtype, rows, n) in [
+        (F32, 16, 16),
+        (F32, 33, 17),
+        (DType::BF16, 64, 40),
+        (DType::U8, 31, 100),
+        (I32, 70, 5),
+        (I32, 48, 50),
+        (F32, 20, 70),
+    ] {
         let arguments = [numbers(dtype, rows * n, 9), vec![0.0; (rows * n) as usize]];
         add(format!("transpose of {rows} x {n}"), transposed(dtype, rows, n), &arguments, 1);
+    }
+    // Large enough to be written past the caches, where lines allow.
+    for (batch, n) in [(1024, 256), (1032, 256), (1030, 259)] {
+        let arguments = [numbers(F32, batch * n, 9), vec![0.0; (batch * n) as usize]];
+        add(format!("transpose of a batch of {batch} x {n}"), batch_transposed(n), &arguments, batch);
+    }
+    for (batch, n) in [(1, 40), (45, 64), (64, 21)] {
+        let arguments = [(n * 64, 9), (batch * n, 8), (batch, 7), (batch * n, 6)];
+        let arguments = arguments.map(|(n, seed)| numbers(F32, n, seed));
+        add(format!("{batch} columns as rows of {n}"), columns_as_rows(n), &arguments, batch);
     }
     cases
 }
@@ -176,6 +198,41 @@ fn transposed(dtype: DType, rows: i64, n: i64) -> Kernel {
     let body = vec![load(at(argument(0), dtype, c(0), &[1, n]))];
     let store = set(at(argument(1), dtype, c(0), &[rows, 1]), 0);
     kernel(c(1), 1, &[(dtype, 'r'), (dtype, 'w')], vec![nest(&[c(n), c(rows)], &[], body, vec![store])])
+}
+
+/// `$1[i, j] = $0[j, i]` for `n` times a batch.
+fn batch_transposed(n: i64) -> Kernel {
+    let body = vec![load(at(argument(0), F32, c(0), &[1, n]))];
+    let mut store = set(at(argument(1), F32, c(0), &[0, 1]), 0);
+    store.access.strides[0] = symbol("batch");
+    kernel(c(1), 1, &[(F32, 'r'), (F32, 'w')], vec![nest(&[c(n), symbol("batch")], &[], body, vec![store])])
+}
+
+/// Tiles of columns of `$0`, which is `n` by 64, as rows of `$3`: with `$1` added, multiplied with a number of the row and its index.
+fn columns_as_rows(n: i64) -> Kernel {
+    let start = || symbol("start");
+    let body = vec![
+        load(at(argument(0), F32, start(), &[1, 64])),
+        load(at(argument(1), F32, start() * c(n), &[n, 1])),
+        load(at(argument(2), F32, start(), &[1, 0])),
+        Inst::Index { axis: 0, offset: start() },
+        Inst::Cast { to: F32, argument: 3 },
+        call(Func::Add, &[0, 1]),
+        call(Func::Mul, &[5, 2]),
+        call(Func::Mul, &[6, 4]),
+    ];
+    let store = set(at(argument(3), F32, start() * c(n), &[n, 1]), 7);
+    let op = nest(&[symbol("tile"), c(n)], &[], body, vec![store]);
+    kernel(symbol("batch"), 24, &[(F32, 'r'), (F32, 'r'), (F32, 'r'), (F32, 'w')], vec![op])
+}
+
+/// `$2[$1[i], j] += $0[i, j]`
+fn rows_added(dtype: DType, n: i64, width: i64, bound: i64) -> Kernel {
+    let body =
+        vec![load(at(argument(0), dtype, c(0), &[width, 1])), load(at(argument(1), I32, c(0), &[1, 0]))];
+    let store = add_at(at(argument(2), dtype, c(0), &[0, 1]), 1, width, bound, 0);
+    let op = nest(&[c(n), c(width)], &[], body, vec![store]);
+    kernel(c(1), 1, &[(dtype, 'r'), (I32, 'r'), (dtype, 'b')], vec![op])
 }
 
 /// Each element to a row of `n`.

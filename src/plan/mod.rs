@@ -6,6 +6,7 @@
 //! overwritten only after its last reader; buffers whose lives meet do not overlap.
 //! Not here: machine code, threads.
 
+mod along;
 mod build;
 mod channelwise;
 mod fold;

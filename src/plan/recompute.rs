@@ -136,7 +136,7 @@ impl Recompute<'_> {
             }
         }
         let given_up = kept_no_longer * (2 + n);
-        let steps: usize = made.iter().map(|id| self.n_steps(*id)).sum();
+        let steps: usize = made.iter().map(|id| n_steps(self.graph, *id)).sum();
         let pays = given_up > taken_on && steps * n <= STEPS_PER_BYTE * (given_up - taken_on);
         (pays && kept <= kept_no_longer).then_some(made)
     }
@@ -148,21 +148,6 @@ impl Recompute<'_> {
             && nodes.iter().any(|id| self.reads.of(*id).iter().any(|read| read.base == base))
     }
 
-    fn n_steps(&self, id: NodeId) -> usize {
-        let node = self.graph.node(id);
-        let Op::Map(func) = &node.op else { return 2 };
-        let mut steps = Steps::default();
-        let operands: Vec<u32> =
-            (0..node.operands.len()).map(|i| steps.push(Step::Argument(i as u8))).collect();
-        let dtype = node.operands.last().map_or(node.ty.dtype, |operand| self.graph.dtype(*operand));
-        func.lower(&mut steps, &operands, dtype);
-        steps
-            .steps
-            .iter()
-            .filter(|s| !matches!(s, Step::Argument(_) | Step::ConstF(_) | Step::ConstI(_)))
-            .count()
-    }
-
     fn make_again(&mut self, made: &[NodeId], readers: &[usize]) {
         for reader in readers {
             let Cluster::Loop(l) = &mut self.clusters[*reader] else { unreachable!("readers are loops") };
@@ -171,4 +156,16 @@ impl Recompute<'_> {
             l.nodes.sort_unstable();
         }
     }
+}
+
+/// Steps of a map's function.
+pub fn n_steps(graph: &Graph, id: NodeId) -> usize {
+    let node = graph.node(id);
+    let Op::Map(func) = &node.op else { return 2 };
+    let mut steps = Steps::default();
+    let operands: Vec<u32> = (0..node.operands.len()).map(|i| steps.push(Step::Argument(i as u8))).collect();
+    let dtype = node.operands.last().map_or(node.ty.dtype, |operand| graph.dtype(*operand));
+    func.lower(&mut steps, &operands, dtype);
+    let of_lane = |s: &&Step| !matches!(s, Step::Argument(_) | Step::ConstF(_) | Step::ConstI(_));
+    steps.steps.iter().filter(of_lane).count()
 }

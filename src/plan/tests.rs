@@ -123,6 +123,33 @@ fn convolutions() {
     }
 }
 
+/// The variance of columns is made of what lies in memory: neither the centred rows nor their squares are stored.
+#[test]
+fn reductions_over_rows_take_maps_along() {
+    let text = "graph {
+        %x = input @x : f32[batch, 6]
+        %s = reduce sum [0] %x : f32[6]
+        %m = broadcast [1] %s : f32[batch, 6]
+        %c = map sub %x, %m : f32[batch, 6]
+        %q = map mul %c, %c : f32[batch, 6]
+        %v = reduce sum [0] %q : f32[6]
+        %w = broadcast [1] %v : f32[batch, 6]
+        %y = map mul %c, %w : f32[batch, 6]
+        output y = %y
+    }";
+    let graph = parse(text).unwrap();
+    verify(&graph).unwrap();
+    let mut env = Env::default();
+    env.symbols.insert("batch".into(), 3);
+    let x: Vec<f64> = (0..18).map(|i| f64::from(i * i % 7)).collect();
+    env.leaves.insert("x".into(), Tensor::new(vec![3, 6], x));
+    check(&graph, &env);
+    let plan = plan(&graph, &Options::new(3, Target::Cpu));
+    let whole = plan.buffers.iter().filter(|b| b.shape.len() == 2 && matches!(b.place, Place::Arena { .. }));
+    let names: Vec<&str> = whole.map(|b| b.name.as_str()).collect();
+    assert_eq!(names, ["y"], "{}", report(&plan));
+}
+
 const UPDATES: &[(&str, &str)] = &[
     (
         "two variables change places",

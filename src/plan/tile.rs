@@ -12,14 +12,17 @@
 //! seconds: tiles are dealt evenly or not, each reads what all of them multiply with, and each is started. The number of tiles
 //! is the one whose times on `CORES` are least together, each counted against the best that there is for so many cores; a few
 //! long tiles would be best for one core, many for a large machine, and the plan must not know which it is. What lies in scratch
-//! should stay in a core's second-level cache (`SCRATCH_BYTES`), unless that makes tiles shorter than `LEAST_ROWS`. Where a row by
+//! should stay in a core's second-level cache (`SCRATCH_BYTES`), and so should rows of arrays that several loops go over one after
+//! another, unless that makes tiles shorter than `LEAST_ROWS`. Where a row by
 //! itself is past all caches (an example's whole way through a transformer and back), shorter tiles gain no speed, but each
 //! thread has such a scratch: past `MOST_SCRATCH_BYTES` tiles have as few rows as vectors and products allow.
 
 use super::lower::ScratchUse;
 use super::memory::{Need, place};
 use crate::base::Dim;
+use crate::nest::analysis::accesses;
 use crate::nest::{BufferRef, GemmAxis, Kernel, Loop, Matrix, Nest, Scratch, TileOp};
+use std::collections::BTreeMap;
 
 /// Operations a second of a core.
 const OPERATIONS: f64 = 80e9;
@@ -36,7 +39,7 @@ const CORES: [u64; 3] = [1, 2, 4];
 const MOST_TILES: u64 = 16;
 /// Rows in a tile, at most; only sizes past all memory come near.
 const MOST_ROWS: u64 = 1 << 30;
-/// Scratch of a thread.
+/// Scratch of a thread, and what its loops visit more than once.
 const SCRATCH_BYTES: u64 = 512 * 1024;
 /// Scratch of a thread past which memory counts more than the length of a product.
 const MOST_SCRATCH_BYTES: u64 = 16 * 1024 * 1024;
@@ -117,13 +120,16 @@ pub fn tile_cost(kernel: &Kernel, batch: i64, n_rows: i64) -> u64 {
     work(&kernel.ops, &Sizes { batch, tile: n_rows })
 }
 
-/// A call costs about as much as a few multiply-adds, for it moves an element.
+/// A call costs about as much as a few multiply-adds, for it moves an element; to copy one costs as much.
 fn work(ops: &[TileOp], sizes: &Sizes) -> u64 {
     fn weighed(op: &TileOp, sizes: &Sizes) -> u64 {
         match op {
             TileOp::Gemm(_) => flops(op, sizes),
             TileOp::Loop(l) => over_turns(l, sizes, weighed),
-            TileOp::Nest(_) | TileOp::Fill(_) | TileOp::Sort(_) => flops(op, sizes).saturating_mul(8),
+            TileOp::Nest(nest) => {
+                iterations(nest, sizes).saturating_mul(calls(nest).max(1)).saturating_mul(8)
+            }
+            TileOp::Fill(_) | TileOp::Sort(_) => flops(op, sizes).saturating_mul(8),
         }
     }
     ops.iter().map(|op| weighed(op, sizes)).fold(0, u64::saturating_add)
@@ -178,13 +184,43 @@ pub fn choose(ops: &[TileOp], scratch: &[ScratchUse], rows: u64, batch: i64) -> 
     let n_tiles = counts.min_by(|a, b| loss(*a).total_cmp(&loss(*b))).expect("there is one");
     let mut tile = tile_of(n_tiles).min(MOST_ROWS);
     let bytes = |tile: u64| scratch_offsets(scratch, &Sizes { batch, tile: tile as i64 }).1;
-    while tile > LEAST_ROWS && bytes(tile) > SCRATCH_BYTES {
+    let near = |tile: u64| bytes(tile) + visited_again(ops, &Sizes { batch, tile: tile as i64 });
+    while tile > LEAST_ROWS && near(tile) > SCRATCH_BYTES {
         tile = (tile / 2).next_multiple_of(ROW_STEP);
     }
     while tile > step && bytes(tile) > MOST_SCRATCH_BYTES {
         tile = (tile / 2).next_multiple_of(step);
     }
     tile as u32
+}
+
+/// Bytes of a tile's rows in arrays that several loops visit; nothing where products are, whose blocks want rows enough, or where
+/// rows do not lie together.
+fn visited_again(ops: &[TileOp], sizes: &Sizes) -> u64 {
+    let mut visits: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
+    for op in ops {
+        let nest = match op {
+            TileOp::Nest(nest) => nest,
+            TileOp::Fill(_) | TileOp::Sort(_) => continue,
+            TileOp::Gemm(_) | TileOp::Loop(_) => return 0,
+        };
+        let mut of_nest: BTreeMap<u32, u64> = BTreeMap::new();
+        for access in accesses(nest) {
+            let BufferRef::Argument(argument) = access.buffer else { continue };
+            let moving = || nest.axes.iter().zip(&access.strides).filter(|(_, stride)| !stride.is_const(0));
+            let is_tile = |dim: &Dim| dim.contains("tile");
+            if moving().any(|(axis, stride)| is_tile(&axis.extent) && !stride.is_const(1)) {
+                let n = product(moving().map(|(axis, _)| &axis.extent), sizes);
+                let bytes = n.saturating_mul(access.dtype.bytes() as u64);
+                of_nest.entry(argument).and_modify(|most| *most = bytes.max(*most)).or_insert(bytes);
+            }
+        }
+        for (argument, bytes) in of_nest {
+            let (n, most) = visits.entry(argument).or_default();
+            (*n, *most) = (*n + 1, bytes.max(*most));
+        }
+    }
+    visits.into_values().filter(|(n, _)| *n > 1).map(|(_, bytes)| bytes).sum()
 }
 
 /// Rows that vectors and blocks of products want together: one where a row has work enough of its own.

@@ -376,12 +376,15 @@ impl<'n> BodyEmitter<'n> {
         self.store(e, access, at, value);
     }
 
-    /// One addition at a place that an index gives; scalar mode only.
+    /// An addition at a place that an index gives; of vectors only where all lanes have the same index.
     fn add_at(&self, e: &mut Emitter, i: usize, store: &Store, index: &[Value]) {
         let StoreKind::AddAt { index: by, stride, bound } = &store.kind else { return };
         let base = self.store_base[i].expect("made by `outer`");
         let at = self.moved(e, base, &store.access, index);
-        let by = self.value(*by);
+        let mut by = self.value(*by);
+        if self.mode == Mode::Vector {
+            by = e.b.ins().extractlane(by, 0);
+        }
         let by = e.b.ins().sextend(types::I64, by);
         let (stride, bound) = (e.dim(stride), e.dim(bound));
         let (inside, after) = (e.b.create_block(), e.b.create_block());
@@ -391,13 +394,13 @@ impl<'n> BodyEmitter<'n> {
         let elements = e.b.ins().imul(by, stride);
         let bytes = scale(e, elements, store.access.dtype);
         let at = e.b.ins().iadd(at, bytes);
-        let before = self.load_lane(e, store.access.dtype, at);
+        let before = self.load(e, &store.access, at);
         let value = self.value(store.value);
         let sum = match store.access.dtype {
             DType::F32 => e.b.ins().fadd(before, value),
             _ => e.b.ins().iadd(before, value),
         };
-        self.store_lane(e, store.access.dtype, at, sum);
+        self.store(e, &store.access, at, sum);
         e.b.ins().jump(after, &[]);
         e.b.switch_to_block(after);
     }

@@ -6,14 +6,16 @@
 //!   put together in the end in a fixed order;
 //! - another reduction: the parallel axis along which loads are neighbours, so that each lane reduces its own index; some
 //!   vectors side by side, so that each visit of a row reads whole lines of it;
-//! - `ArgMax` and `AddAt`: one index at a time.
+//! - `AddAt`: the last axis, if each index adds a row of neighbours to a row, so that what is added to one element comes in the order
+//!   of the other axes;
+//! - `ArgMax`, and other `AddAt`: one index at a time.
 //!
 //! What is left over at an axis's end runs one index at a time. Neighbouring axes that step evenly are one.
 
 use super::body::{BodyEmitter, LANES, Mode, lane_type};
 use super::kernel::Emitter;
 use crate::base::{DType, ReduceOp};
-use crate::nest::analysis::{accesses, merge_axes};
+use crate::nest::analysis::{accesses, depends_on, merge_axes};
 use crate::nest::{Access, Nest, Store, StoreKind};
 use crate::scalar::machine::Compare;
 use cranelift_codegen::ir::condcodes::IntCC;
@@ -51,10 +53,11 @@ fn score(nest: &Nest, axis: usize) -> i64 {
 
 pub fn vector_axis(nest: &Nest, n_parallel: usize) -> Option<usize> {
     let sequential = |s: &Store| matches!(s.kind, StoreKind::ArgMax | StoreKind::AddAt { .. });
-    if nest.stores.iter().any(sequential) {
-        return None;
-    }
     let long_enough = |axis: &usize| nest.axes[*axis].extent.as_const().is_none_or(|n| n >= LANES);
+    if nest.stores.iter().any(sequential) {
+        let last = nest.axes.len().checked_sub(1)?;
+        return Some(last).filter(|axis| long_enough(axis) && adds_rows(nest, *axis));
+    }
     let best_parallel = (0..n_parallel).filter(long_enough).max_by_key(|axis| (score(nest, *axis), *axis));
     let last = nest.axes.len().checked_sub(1)?;
     if n_parallel == nest.axes.len() {
@@ -67,6 +70,18 @@ pub fn vector_axis(nest: &Nest, n_parallel: usize) -> Option<usize> {
     } else {
         best_parallel.filter(|_| across > 0)
     }
+}
+
+/// Whether all that a nest does is to add at places that are neighbours along an axis, and differ in nothing else along it.
+fn adds_rows(nest: &Nest, axis: usize) -> bool {
+    let depends = depends_on(nest, axis);
+    nest.stores.iter().all(|store| match &store.kind {
+        StoreKind::AddAt { index, .. } => {
+            let Access { strides, dtype, .. } = &store.access;
+            strides[axis].is_const(1) && dtype.bytes() == 4 && !depends[*index as usize]
+        }
+        _ => false,
+    })
 }
 
 struct Loops<'n> {

@@ -193,5 +193,31 @@ pub unsafe extern "C" fn gradc_fill(numbers: *const Numbers) {
     };
     let distribution = if numbers.normal != 0 { Distribution::Normal } else { Distribution::Uniform };
     let stream = Stream { seed: env.seed, step: env.step, site: numbers.site as u32, distribution };
-    stream.fill(numbers.first as u64, out);
+    let first = numbers.first as u64;
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx512f") {
+            // SAFETY: the CPU has it.
+            return unsafe { fill_avx512(stream, first, out) };
+        }
+        if is_x86_feature_detected!("avx2") {
+            // SAFETY: the CPU has it.
+            return unsafe { fill_avx2(stream, first, out) };
+        }
+    }
+    stream.fill(first, out);
+}
+
+/// `Stream::fill` for CPUs with AVX-512 F: the same bits.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn fill_avx512(stream: Stream, first: u64, out: &mut [f32]) {
+    stream.fill(first, out);
+}
+
+/// `Stream::fill` for CPUs with AVX2: the same bits.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn fill_avx2(stream: Stream, first: u64, out: &mut [f32]) {
+    stream.fill(first, out);
 }

@@ -1,9 +1,11 @@
 //! Products against the plain sum, bit for bit.
 
 use super::{
-    Bf16ProductFn, Product, ProductFn, bf16_portable, bf16_product_function, portable, product_function,
+    Bf16ProductFn, Numbers, Product, ProductFn, bf16_portable, bf16_product_function, gradc_fill, portable,
+    product_function,
 };
-use crate::base::bf16;
+use crate::base::philox::Stream;
+use crate::base::{Distribution, bf16};
 
 /// Numbers that are all different and neither large nor small.
 fn numbers(n: usize, seed: u32) -> Vec<f32> {
@@ -234,5 +236,27 @@ fn speed_of_products() {
         let full = gflops(product_function(), size, lies, 1.0);
         let half = gflops(bf16_product_function(), size, lies, bf16::to_bits(1.0));
         println!("{what:5} {size:?}: f32 {full:.1}, bf16 {half:.1} GFLOP/s, {:.2}", half / full);
+    }
+}
+
+#[test]
+fn random_numbers_are_those_of_their_stream_on_any_cpu() {
+    let env = super::StepEnv { seed: 3 << 33, step: 17, ..Default::default() };
+    for (normal, distribution) in [(0, Distribution::Uniform), (1, Distribution::Normal)] {
+        let stream = Stream { seed: env.seed, step: env.step, site: 4, distribution };
+        for (first, n) in [(0, 1024), (5, 300), (1 << 35, 700)] {
+            let mut out = vec![0.0f32; n];
+            let numbers = Numbers {
+                out: out.as_mut_ptr(),
+                count: n as i64,
+                first,
+                site: 4,
+                normal,
+                env: &raw const env,
+            };
+            // SAFETY: the buffer has that many elements; it and the environment outlive the call.
+            unsafe { gradc_fill(&raw const numbers) };
+            assert!((0..n).all(|i| out[i].to_bits() == stream.at((first as usize + i) as u64).to_bits()));
+        }
     }
 }

@@ -212,6 +212,22 @@ impl<'p> Control<'p> {
                 self.compare_counter(counter, limit);
                 self.code.branch(Code::Jge_rel32_64, label);
             }
+            Op::LeaveUnaligned { pointer, label } => {
+                let register = self.pointer(pointer);
+                self.leave_unless_multiple(register, label);
+            }
+            Op::LeaveOdd { amount, label } => {
+                self.number(amount);
+                self.leave_unless_multiple(Register::RAX, label);
+            }
+            Op::LeaveBelow { amount, least, label } => {
+                self.number(amount);
+                let compare = Instruction::with2(Code::Cmp_rm64_imm32, Register::RAX, least as i32);
+                self.code.push(compare.expect("cmp"));
+                self.code.branch(Code::Jl_rel32_64, label);
+            }
+            Op::Jump { label } => self.code.branch(Code::Jmp_rel32_64, label),
+            Op::Fence => self.code.push(Instruction::with(Code::Sfence)),
             Op::Next { counter, step, limit, label } => {
                 self.add(self.counters[counter], Amount::Known(step));
                 self.compare_counter(counter, limit);
@@ -222,6 +238,12 @@ impl<'p> Control<'p> {
             _ => return false,
         }
         true
+    }
+
+    /// Jumps if a register holds no multiple of 64.
+    fn leave_unless_multiple(&mut self, register: Register, label: usize) {
+        self.code.push(Instruction::with2(Code::Test_rm64_imm32, register, 63).expect("test"));
+        self.code.branch(Code::Jne_rel32_64, label);
     }
 
     /// A number into `rax`.

@@ -2,8 +2,13 @@
 //!
 //! What enters: a verified nest, its neighbouring axes merged. What leaves: a `Form`, or nothing if the nest has no vector axis or
 //! does what `lower` has no ops for. The choice depends on the nest alone, so that results do.
+//!
+//! Transposes with AVX-512: where a map stores neighbours along one axis and loads them along another, lanes lie along the first, and the second
+//! is innermost, sixteen indices at a time: the sixteen rows are loaded whole and turned in registers. So each line of memory is
+//! read once and written once, and nothing hinges on how many lines at distances of a power of two a cache can hold. Results too
+//! large for a core's caches are written past them (`turn.rs`), for a line that is written whole need not be read first.
 
-use super::Kind;
+use super::{Kind, avx512};
 use crate::base::DType;
 use crate::codegen::cpu::nest::vector_axis;
 use crate::nest::analysis::{accesses, types_of};
@@ -12,6 +17,10 @@ use crate::scalar::machine::{Step, Steps};
 
 /// Vectors side by side.
 const MOST_BESIDE: i64 = 4;
+/// Vectors side by side where each lane reduces an index of its own, so that more neighbouring lines are read together.
+const MOST_COLUMNS: i64 = 8;
+/// Arrays that are turned at once, each in sixteen registers.
+const MOST_TURNED: usize = 2;
 /// The greatest distance of neighbouring lanes, in elements, for which sixteen of them are an i32.
 const FARTHEST: i64 = 1 << 26;
 
@@ -24,12 +33,17 @@ pub struct Form {
     pub vector: usize,
     /// How many vectors a reduction takes at once.
     pub beside: i64,
+    /// The innermost axis, if along it lie neighbours of what is strided along the vector axis.
+    pub turn: Option<usize>,
 }
 
 impl Form {
     pub fn of(nest: &Nest, kind: Kind) -> Option<Form> {
         let n_parallel = nest.axes.iter().filter(|axis| !axis.reduce).count();
-        let vector = vector_axis(nest, n_parallel)?;
+        let (vector, turn) = match transpose(nest).filter(|_| kind == Kind::Avx512) {
+            Some((vector, turn)) => (vector, Some(turn)),
+            None => (vector_axis(nest, n_parallel)?, None),
+        };
         if !reachable(nest, vector, kind) || divides_whole_numbers(nest) {
             return None;
         }
@@ -38,14 +52,49 @@ impl Form {
             order.remove(vector);
             order.insert(n_parallel - 1, vector);
         }
+        if let Some(turn) = turn {
+            order.retain(|axis| *axis != turn);
+            order.push(turn);
+        }
         let beside = beside(nest, vector, kind);
-        Some(Form { kind, order, n_parallel, vector, beside })
+        Some(Form { kind, order, n_parallel, vector, beside, turn })
+    }
+
+    /// Whether an access is to be turned: its neighbours lie along the innermost axis, and lanes along another.
+    pub fn turns(&self, access: &Access) -> bool {
+        self.turn.is_some_and(|turn| is_turned(access, self.vector, turn))
     }
 
     /// Where an axis stands in the order.
     pub fn depth(&self, axis: usize) -> usize {
         self.order.iter().position(|a| *a == axis).expect("each axis has a loop")
     }
+}
+
+fn is_turned(access: &Access, vector: usize, turn: usize) -> bool {
+    let stride = access.strides[vector].as_const();
+    access.dtype.bytes() == 4
+        && access.strides[turn].is_const(1)
+        && stride.is_some_and(|stride| !matches!(stride, 0 | 1) && stride.abs() < FARTHEST / avx512::LANES)
+}
+
+/// The axis along which all stores of a map are neighbours, and one along which loads are that are strided along the first.
+fn transpose(nest: &Nest) -> Option<(usize, usize)> {
+    let long_enough = |axis: &usize| nest.axes[*axis].extent.as_const().is_none_or(|n| n >= avx512::LANES);
+    if nest.axes.iter().any(|axis| axis.reduce) || nest.stores.iter().any(|s| s.kind != StoreKind::Set) {
+        return None;
+    }
+    let axes = || (0..nest.axes.len()).filter(long_enough);
+    let vector = axes().rev().find(|axis| nest.stores.iter().all(|s| s.access.strides[*axis].is_const(1)))?;
+    let n_turned = |turn: usize| {
+        let loads = nest.body.iter().filter_map(|inst| match inst {
+            Inst::Load { access } => Some(access),
+            _ => None,
+        });
+        loads.filter(|access| is_turned(access, vector, turn)).count()
+    };
+    let turn = axes().filter(|axis| *axis != vector).max_by_key(|axis| n_turned(*axis))?;
+    (1..=MOST_TURNED).contains(&n_turned(turn)).then_some((vector, turn))
 }
 
 /// Whether lanes can be read and written: neighbours, or elements of four bytes at a distance that is known.
@@ -97,7 +146,8 @@ fn beside(nest: &Nest, vector: usize, kind: Kind) -> i64 {
     }
     // Running values for which there are registers.
     let running = kind.lanes() / 2;
-    let most = (running / n_running).clamp(1, MOST_BESIDE);
+    let most = if nest.axes[vector].reduce { MOST_BESIDE } else { MOST_COLUMNS };
+    let most = (running / n_running).clamp(1, most);
     match nest.axes[vector].extent.as_const().map(|n| n / kind.lanes()) {
         // As few rounds as can be; of a size that is not known only powers of two can be told apart cheaply.
         Some(vectors) => (1..=most).rev().min_by_key(|c| vectors / c + vectors % c).unwrap_or(1),

@@ -2,7 +2,8 @@
 //!
 //! What enters: a verified nest whose neighbouring axes are merged, and its form. What leaves: a program. A value is made in the
 //! outermost loop that knows all that it depends on. The loop along the vector axis is written up to three times: several vectors
-//! side by side, one, and the tail, which has less lanes than a vector. Only the vector axis's counter indexes memory; along all
+//! side by side, one, and the tail, which has less lanes than a vector. `turn` writes the innermost loop of transposes. Only the vector
+//! axis's counter indexes memory; along all
 //! others the pointers move: each iteration by the axis's stride, less what the loops inside of it have moved.
 
 use super::form::Form;
@@ -14,7 +15,7 @@ use crate::nest::{Access, Inst, Nest, Store, StoreKind};
 
 pub fn lower(nest: &Nest, form: &Form) -> Program {
     let mut lowering = Lowering::new(nest, form);
-    lowering.run(0);
+    lowering.whole();
     lowering.values.finish()
 }
 
@@ -23,11 +24,11 @@ struct Group<'n> {
     access: &'n Access,
 }
 
-struct Lowering<'n> {
-    nest: &'n Nest,
-    form: &'n Form,
+pub(super) struct Lowering<'n> {
+    pub(super) nest: &'n Nest,
+    pub(super) form: &'n Form,
     types: Vec<DType>,
-    values: Values,
+    pub(super) values: Values,
     groups: Vec<Group<'n>>,
     /// By instruction: how many loops it depends on, from outside, and whether its lanes may differ.
     depth: Vec<usize>,
@@ -36,8 +37,13 @@ struct Lowering<'n> {
     made: Vec<Vec<V>>,
     /// Running values, by vector beside and by reducing store.
     sums: Vec<Vec<V>>,
-    beside: i64,
-    masked: bool,
+    pub(super) beside: i64,
+    pub(super) masked: bool,
+    /// By instruction, of a load that is turned: the vectors at sixteen indices of the innermost axis; and which of them is next.
+    pub(super) turned: Vec<Vec<V>>,
+    pub(super) next_turned: Option<usize>,
+    /// Whether whole vectors are written past the caches.
+    pub(super) streams: bool,
 }
 
 impl<'n> Lowering<'n> {
@@ -68,6 +74,9 @@ impl<'n> Lowering<'n> {
             sums,
             beside: 1,
             masked: false,
+            turned: vec![Vec::new(); n],
+            next_turned: None,
+            streams: false,
         }
         .with_groups()
     }
@@ -86,7 +95,7 @@ impl<'n> Lowering<'n> {
     }
 
     /// The group of an access, and its distance in bytes.
-    fn locate(&self, access: &Access) -> Option<(usize, i64)> {
+    pub(super) fn locate(&self, access: &Access) -> Option<(usize, i64)> {
         self.groups.iter().enumerate().find_map(|(i, Group { access: first })| {
             let same = (first.buffer, first.dtype) == (access.buffer, access.dtype)
                 && first.strides == access.strides;
@@ -97,7 +106,7 @@ impl<'n> Lowering<'n> {
         })
     }
 
-    fn place(&self, access: &Access, beside: i64) -> Place {
+    pub(super) fn place(&self, access: &Access, beside: i64) -> Place {
         let (pointer, mut beyond) = self.locate(access).expect("all accesses have groups");
         let bytes = access.dtype.bytes() as i64;
         let counter = self.values.program.vector_counter;
@@ -112,7 +121,7 @@ impl<'n> Lowering<'n> {
     }
 
     /// Everything inside of the first `depth` loops.
-    fn run(&mut self, depth: usize) {
+    pub(super) fn run(&mut self, depth: usize) {
         self.make(depth);
         if depth == self.form.order.len() {
             return self.innermost();
@@ -153,7 +162,10 @@ impl<'n> Lowering<'n> {
     fn inst(&mut self, i: usize, beside: i64) -> V {
         let nest = self.nest;
         match &nest.body[i] {
-            Inst::Load { access } => self.load(access, beside),
+            Inst::Load { access } => match self.next_turned.filter(|_| self.form.turns(access)) {
+                Some(next) => self.turned[i][next],
+                None => self.load(access, beside),
+            },
             Inst::LoadAt { .. } => unreachable!("the form has none of these"),
             Inst::Const { bits, dtype } => {
                 let value = f64::from_bits(*bits);
@@ -255,7 +267,8 @@ impl<'n> Lowering<'n> {
             Along::Fixed => self.values.push(Op::StoreFirst { value, at }),
             Along::Unit(_) => {
                 let value = self.values.stored(value, dtype);
-                self.values.push(Op::Store { value, at, dtype, masked });
+                let streams = self.streams && !masked;
+                self.values.push(Op::Store { value, at, dtype, masked, streams });
             }
             Along::Strided(..) => {
                 let steps = self.steps(&store.access);
@@ -324,10 +337,16 @@ impl<'n> Lowering<'n> {
 
     fn over(&mut self, depth: usize) {
         let axis = self.form.order[depth];
-        if axis == self.form.vector { self.vectors(depth) } else { self.indices(depth) }
+        if axis == self.form.vector {
+            self.vectors(depth);
+        } else if self.form.turn == Some(axis) && !self.masked {
+            self.turns(depth);
+        } else {
+            self.indices(depth);
+        }
     }
 
-    fn push(&mut self, op: Op) {
+    pub(super) fn push(&mut self, op: Op) {
         self.values.push(op);
     }
 
@@ -345,7 +364,7 @@ impl<'n> Lowering<'n> {
     }
 
     /// Moves the pointers at the end of an iteration.
-    fn advance(&mut self, depth: usize) {
+    pub(super) fn advance(&mut self, depth: usize) {
         let axis = self.form.order[depth];
         for pointer in 0..self.groups.len() {
             let stride = if axis == self.form.vector { Dim::from(0) } else { self.stride(pointer, axis) };
@@ -378,7 +397,7 @@ impl<'n> Lowering<'n> {
     }
 
     /// `body` while the counter is below the limit; `may_be_none`: look before the first time; `once`: there is only one.
-    fn looped(
+    pub(super) fn looped(
         &mut self,
         counter: Counter,
         step: i64,

@@ -20,6 +20,7 @@ mod lower;
 mod program;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod values;
 
 pub use program::Item;

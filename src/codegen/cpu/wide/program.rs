@@ -75,6 +75,14 @@ pub enum Binary {
     Xor,
     ShlBy,
     ShrBy,
+    /// What transposes are made of: of each quarter of four lanes the lower or the upper two, those of both operands in turn; the
+    /// same by pairs; the quarters with even or odd numbers of the first, then of the second.
+    LowerLanes,
+    UpperLanes,
+    LowerPairs,
+    UpperPairs,
+    EvenQuarters,
+    OddQuarters,
 }
 
 impl Binary {
@@ -153,11 +161,13 @@ pub enum Op {
         steps: V,
         masked: bool,
     },
+    /// `streams`: past the caches, to a multiple of 64 bytes.
     Store {
         value: V,
         at: Place,
         dtype: DType,
         masked: bool,
+        streams: bool,
     },
     Scatter {
         value: V,
@@ -255,6 +265,26 @@ pub enum Op {
         limit: Amount,
         label: Label,
     },
+    /// To `label` if the pointer's address is no multiple of 64, or the amount is none.
+    LeaveUnaligned {
+        pointer: Pointer,
+        label: Label,
+    },
+    LeaveOdd {
+        amount: Amount,
+        label: Label,
+    },
+    /// To `label` if the amount is below this.
+    LeaveBelow {
+        amount: Amount,
+        least: i64,
+        label: Label,
+    },
+    Jump {
+        label: Label,
+    },
+    /// What was streamed is seen by others before what is written later.
+    Fence,
     /// Adds to the counter, and goes to `label` while it is below the limit.
     Next {
         counter: Counter,
@@ -337,6 +367,11 @@ impl Op {
             | Op::Start { .. }
             | Op::Bind { .. }
             | Op::Leave { .. }
+            | Op::LeaveUnaligned { .. }
+            | Op::LeaveOdd { .. }
+            | Op::LeaveBelow { .. }
+            | Op::Jump { .. }
+            | Op::Fence
             | Op::Next { .. }
             | Op::Bump { .. }
             | Op::Advance { .. }

@@ -21,5 +21,11 @@ pub fn binary_code(op: Binary) -> Code {
         Binary::Xor => Code::VEX_Vpxor_ymm_ymm_ymmm256,
         Binary::ShlBy => Code::VEX_Vpsllvd_ymm_ymm_ymmm256,
         Binary::ShrBy => Code::VEX_Vpsravd_ymm_ymm_ymmm256,
+        Binary::LowerLanes
+        | Binary::UpperLanes
+        | Binary::LowerPairs
+        | Binary::UpperPairs
+        | Binary::EvenQuarters
+        | Binary::OddQuarters => unreachable!("only sixteen lanes are turned"),
     }
 }

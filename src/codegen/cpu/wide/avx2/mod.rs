@@ -163,7 +163,7 @@ impl Writer<'_> {
             Op::Splat { to, at, dtype } => self.splat(to, &at, dtype),
             Op::Gather { to, at, steps, masked } => self.gather(to, &at, steps, masked),
             Op::Scatter { .. } => unreachable!("the form has none of these"),
-            Op::Store { value, at, dtype, masked } => self.store(value, &at, dtype, masked),
+            Op::Store { value, at, dtype, masked, .. } => self.store(value, &at, dtype, masked),
             Op::StoreFirst { value, at } => {
                 let value = self.lanes(value, SPARE[1]);
                 let memory = self.control.address(&at, crate::base::DType::F32);

@@ -23,6 +23,20 @@ pub fn binary_code(op: Binary) -> Code {
         Binary::Xor => Code::EVEX_Vpxord_zmm_k1z_zmm_zmmm512b32,
         Binary::ShlBy => Code::EVEX_Vpsllvd_zmm_k1z_zmm_zmmm512b32,
         Binary::ShrBy => Code::EVEX_Vpsravd_zmm_k1z_zmm_zmmm512b32,
+        Binary::LowerLanes => Code::EVEX_Vunpcklps_zmm_k1z_zmm_zmmm512b32,
+        Binary::UpperLanes => Code::EVEX_Vunpckhps_zmm_k1z_zmm_zmmm512b32,
+        Binary::LowerPairs => Code::EVEX_Vunpcklpd_zmm_k1z_zmm_zmmm512b64,
+        Binary::UpperPairs => Code::EVEX_Vunpckhpd_zmm_k1z_zmm_zmmm512b64,
+        Binary::EvenQuarters | Binary::OddQuarters => Code::EVEX_Vshuff32x4_zmm_k1z_zmm_zmmm512b32_imm8,
+    }
+}
+
+/// Which quarters the instruction takes: two bits each.
+pub fn quarters(op: Binary) -> Option<u32> {
+    match op {
+        Binary::EvenQuarters => Some(0b10_00_10_00),
+        Binary::OddQuarters => Some(0b11_01_11_01),
+        _ => None,
     }
 }
 

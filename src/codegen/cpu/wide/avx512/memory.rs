@@ -107,6 +107,14 @@ impl Writer<'_> {
         }
     }
 
+    /// A whole vector of four-byte lanes past the caches.
+    pub fn stream(&mut self, value: V, at: &Place) {
+        let from = self.lanes(value, SPARE[1]);
+        let memory = self.control.address(at, DType::F32);
+        let code = Code::EVEX_Vmovntps_m512_zmm;
+        self.control.code.push(Instruction::with2(code, memory, from).expect("the code has these operands"));
+    }
+
     /// An address for each lane.
     pub fn spread(&mut self, at: &Place, steps: Register) -> MemoryOperand {
         let first = self.control.address(at, DType::F32);

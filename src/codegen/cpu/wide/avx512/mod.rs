@@ -12,7 +12,7 @@ use super::assembler::{Later, Operand, Written};
 use super::control::{Control, frame, low, stack};
 use super::program::{Amount, Class, Counter, Logic, Op, Program, Unary, V};
 use crate::base::DType;
-use codes::{binary_code, comparison};
+use codes::{binary_code, comparison, quarters};
 use iced_x86::{Code, Instruction, MemoryOperand, Register};
 
 pub const LANES: i64 = 16;
@@ -174,7 +174,8 @@ impl Writer<'_> {
                 );
                 self.control.code.only(SPARE_MASK, false);
             }
-            Op::Store { value, at, dtype, masked } => self.store(value, &at, dtype, masked),
+            Op::Store { value, at, streams: true, .. } => self.stream(value, &at),
+            Op::Store { value, at, dtype, masked, .. } => self.store(value, &at, dtype, masked),
             Op::StoreFirst { value, at } => {
                 let value = self.lanes(value, SPARE[1]);
                 let memory = self.control.address(&at, DType::F32);
@@ -198,7 +199,12 @@ impl Writer<'_> {
                 let (a, b) = if swapped { (b, a) } else { (a, b) };
                 let a = self.lanes(a, SPARE[0]);
                 let (register, b) = (self.target(to), self.operand(b));
-                self.control.code.three(binary_code(op), register, a, b);
+                match quarters(op) {
+                    Some(number) => {
+                        self.control.code.three_and_number(binary_code(op), register, a, b, number);
+                    }
+                    None => self.control.code.three(binary_code(op), register, a, b),
+                }
                 self.keep(to);
             }
             Op::Fma { to, a, b, c } => self.fma(to, a, b, c),

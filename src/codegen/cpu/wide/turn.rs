@@ -1,0 +1,144 @@
+//! The innermost loop of a transpose: sixteen indices at a time, for which sixteen rows are loaded and turned.
+//!
+//! What enters: a form with an axis to turn along, at whole vectors. What leaves: a loop over sixteens, in which the body stands
+//! sixteen times, and one over what is left, one index at a time, which gathers. Not here: a tail of the vector axis, which has not
+//! all sixteen rows and gathers too.
+//!
+//! Stores of a large transpose stream: a line that is written whole need not be read, and rows of the result that lie a power of
+//! two apart do not drive each other out of the cache while they wait for it. Measured for 16384 by 1024 on one core: 11 ms, not 27;
+//! a copy takes 9.5.
+
+use super::avx512::LANES;
+use super::lower::Lowering;
+use super::program::{Amount, Binary, Class, Counter, Op, Place, V};
+use super::values::Values;
+use crate::base::Dim;
+use crate::nest::{Access, BufferRef, Inst};
+
+/// Elements of a result from which on it is streamed: more than a core's own caches keep for who reads it.
+const LARGE: i64 = 1 << 18;
+
+impl Lowering<'_> {
+    /// The nest; of a transpose that may be large twice, with stores that stream where size and addresses allow, and without.
+    pub(super) fn whole(&mut self) {
+        let n = self.nest.axes.iter().fold(Dim::from(1), |n, axis| n * axis.extent.clone());
+        if self.form.turn.is_none() || n.as_const().is_some_and(|n| n < LARGE) || !self.may_stream() {
+            return self.run(0);
+        }
+        let [caches, end] = std::array::from_fn(|_| self.values.program.label());
+        if n.as_const().is_none() {
+            let amount = self.values.program.amount(&n);
+            self.push(Op::LeaveBelow { amount, least: LARGE, label: caches });
+        }
+        let nest = self.nest;
+        for store in &nest.stores {
+            let (pointer, _) = self.locate(&store.access).expect("all accesses have groups");
+            self.push(Op::LeaveUnaligned { pointer, label: caches });
+            for stride in &store.access.strides {
+                let bytes = stride.clone() * Dim::from(store.access.dtype.bytes() as i64);
+                if bytes.as_const().is_none() {
+                    let amount = self.values.program.amount(&bytes);
+                    self.push(Op::LeaveOdd { amount, label: caches });
+                }
+            }
+        }
+        self.streams = true;
+        self.run(0);
+        self.streams = false;
+        self.push(Op::Fence);
+        self.push(Op::Jump { label: end });
+        self.push(Op::Bind { label: caches });
+        self.run(0);
+        self.push(Op::Bind { label: end });
+    }
+
+    /// Whether all stores go to memory that is not scratch, by steps of whole lines as far as these are known.
+    fn may_stream(&self) -> bool {
+        self.nest.stores.iter().all(|store| {
+            let Access { buffer, dtype, strides, .. } = &store.access;
+            let is_whole = |(axis, stride): (usize, &Dim)| {
+                axis == self.form.vector || stride.as_const().is_none_or(|stride| stride % LANES == 0)
+            };
+            let apart = self.locate(&store.access).map(|(_, beyond)| beyond);
+            matches!(buffer, BufferRef::Argument(_))
+                && dtype.bytes() == 4
+                && apart.is_some_and(|beyond| beyond % 64 == 0)
+                && strides.iter().enumerate().all(is_whole)
+        })
+    }
+
+    pub(super) fn turns(&mut self, depth: usize) {
+        let counter: Counter = depth;
+        let extent = self.values.program.amount(&self.nest.axes[self.form.order[depth]].extent);
+        self.push(Op::Start { counter });
+        let (whole, known) = match extent {
+            Amount::Known(n) => (Amount::Known(n / LANES * LANES), Some(n)),
+            of => (self.values.whole(of, LANES), None),
+        };
+        self.looped(counter, 1, whole, known.is_none(), known.is_some_and(|n| n < 2 * LANES), |this| {
+            this.turn();
+            for i in 0..LANES {
+                if i > 0 {
+                    this.push(Op::Bump { counter, step: 1 });
+                }
+                this.next_turned = Some(i as usize);
+                this.run(depth + 1);
+                this.advance(depth);
+            }
+            this.next_turned = None;
+        });
+        if known.is_none_or(|n| n % LANES != 0) {
+            self.looped(counter, 1, extent, known.is_none(), known.is_some_and(|n| n % LANES == 1), |this| {
+                this.run(depth + 1);
+                this.advance(depth);
+            });
+        }
+    }
+
+    /// Loads sixteen rows of each array that is turned, sixteen elements each, and makes columns of them.
+    fn turn(&mut self) {
+        let nest = self.nest;
+        for (i, inst) in nest.body.iter().enumerate() {
+            let Inst::Load { access } = inst else { continue };
+            if !self.form.turns(access) {
+                continue;
+            }
+            let first = self.place(access, 0);
+            let stride = access.strides[self.form.vector].as_const().expect("the form has seen to it");
+            let dtype = access.dtype;
+            let rows: Vec<V> = (0..LANES)
+                .map(|row| {
+                    let beyond = first.beyond + row * stride * dtype.bytes() as i64;
+                    let at = Place { beyond, ..first };
+                    self.values.make(Class::Lanes, |to| Op::Load { to, at, dtype, masked: false })
+                })
+                .collect();
+            self.turned[i] = columns(&mut self.values, &rows);
+        }
+    }
+}
+
+/// Sixteen vectors as rows of a square, and its columns: lanes, pairs, then quarters change places.
+fn columns(values: &mut Values, rows: &[V]) -> Vec<V> {
+    let mut fours = vec![0; 16];
+    for i in (0..16).step_by(4) {
+        let mut two = |op, row| values.binary(op, rows[i + row], rows[i + row + 1]);
+        let lower = [two(Binary::LowerLanes, 0), two(Binary::LowerLanes, 2)];
+        let upper = [two(Binary::UpperLanes, 0), two(Binary::UpperLanes, 2)];
+        fours[i] = values.binary(Binary::LowerPairs, lower[0], lower[1]);
+        fours[i + 1] = values.binary(Binary::UpperPairs, lower[0], lower[1]);
+        fours[i + 2] = values.binary(Binary::LowerPairs, upper[0], upper[1]);
+        fours[i + 3] = values.binary(Binary::UpperPairs, upper[0], upper[1]);
+    }
+    // Quarter `l` of `fours[4 * i + j]` is column `4 * l + j` of rows `4 * i` to `4 * i + 3`.
+    let mut all = vec![0; 16];
+    for j in 0..4 {
+        for (odd, op) in [(0, Binary::EvenQuarters), (1, Binary::OddQuarters)] {
+            let of =
+                [values.binary(op, fours[j], fours[j + 4]), values.binary(op, fours[j + 8], fours[j + 12])];
+            all[j + 4 * odd] = values.binary(Binary::EvenQuarters, of[0], of[1]);
+            all[j + 4 * odd + 8] = values.binary(Binary::OddQuarters, of[0], of[1]);
+        }
+    }
+    all
+}

@@ -1,0 +1,147 @@
+//! A reduction over rows takes the cheap maps along that are made for it alone.
+//!
+//! What enters: a graph. What leaves: an equal graph in which some reductions over axis 0 reduce the last axis of maps of permuted
+//! operands: the variance of columns, `sum((x - mean) * (x - mean), axes = [0])`, reads `x`, which lies in memory anyway. A map over
+//! rows and a reduction over them are never in one kernel, for a tile of rows has only parts of a column; so its value would be
+//! written and read again. The same operations are done in the same order, so that no bit changes.
+//!
+//! The cost model counts arrays of the map's size: a store is a read and a write of each line, so with the reduction's load the old
+//! way moves three. The new way loads each array that the map is made of: at most `MOST_LOADED`, and only those that lie in memory
+//! whatever is done here: inputs, parameters, and what something else reads over all rows. Operands that are broadcast are small. Both
+//! ways do the map's steps, but where others do them too these are additional: at most `MOST_STEPS`. A map that is stored in any
+//! case, for a product say, stays where it is.
+
+use super::recompute::n_steps;
+use crate::base::ReduceOp;
+use crate::graph::rewrite::Rewriter;
+use crate::graph::{Graph, NodeId, Op, View};
+use std::collections::HashMap;
+
+const MOST_LOADED: usize = 2;
+const MOST_STEPS: usize = 24;
+
+pub fn take_along(graph: &Graph) -> Graph {
+    let mut users = vec![Vec::new(); graph.len()];
+    for id in graph.ids() {
+        graph.node(id).operands.iter().for_each(|operand| users[operand.index()].push(id));
+    }
+    let mut is_root = vec![false; graph.len()];
+    graph.roots().for_each(|id| is_root[id.index()] = true);
+    let cx = Along { graph, users, is_root };
+    let mut rewriter = Rewriter::new(graph);
+    let mut turned = HashMap::new();
+    for id in graph.ids() {
+        rewriter.enter(id);
+        let Some(op) = cx.takes(id) else {
+            rewriter.copy(id);
+            continue;
+        };
+        let map = graph.node(id).operands[0];
+        let operand = cx.turn(&mut rewriter, &mut turned, map);
+        let last = graph.ty(map).rank() - 1;
+        let image = rewriter.new.reduce(op, operand, &[last]).expect("the last axis was the first");
+        rewriter.set(id, image);
+    }
+    rewriter.finish()
+}
+
+struct Along<'a> {
+    graph: &'a Graph,
+    /// By node.
+    users: Vec<Vec<NodeId>>,
+    is_root: Vec<bool>,
+}
+
+impl Along<'_> {
+    fn is_map(&self, id: NodeId) -> bool {
+        matches!(self.graph.node(id).op, Op::Map(_) | Op::Cast)
+    }
+
+    /// What a reduction over rows alone reduces with.
+    fn over_rows(&self, id: NodeId) -> Option<ReduceOp> {
+        match &self.graph.node(id).op {
+            Op::Reduce { op, axes } if axes[..] == [0] => Some(*op),
+            _ => None,
+        }
+    }
+
+    /// How a node reduces, if it is to take its operand along.
+    fn takes(&self, id: NodeId) -> Option<ReduceOp> {
+        let op = self.over_rows(id)?;
+        let map = self.graph.node(id).operands[0];
+        if self.graph.ty(map).rank() < 2 || !self.is_taken(map) {
+            return None;
+        }
+        let (mut loaded, mut made, mut todo) = (Vec::new(), Vec::new(), vec![map]);
+        while let Some(id) = todo.pop() {
+            if made.contains(&id) || loaded.contains(&id) {
+                continue;
+            }
+            if self.is_taken(id) {
+                made.push(id);
+                todo.extend(&self.graph.node(id).operands);
+            } else if !self.is_small(id) {
+                if !self.lies_in_memory(id) {
+                    return None;
+                }
+                loaded.push(id);
+            }
+        }
+        let steps: usize = made.iter().map(|id| n_steps(self.graph, *id)).sum();
+        (loaded.len() <= MOST_LOADED && steps <= MOST_STEPS).then_some(op)
+    }
+
+    /// A map that is read by maps and by reductions over rows, and by nobody else.
+    fn is_taken(&self, id: NodeId) -> bool {
+        let mut users = self.users[id.index()].iter();
+        self.is_map(id)
+            && !self.is_root[id.index()]
+            && users.all(|user| self.is_map(*user) || self.over_rows(*user).is_some())
+    }
+
+    /// Repeated, or written into bodies.
+    fn is_small(&self, id: NodeId) -> bool {
+        let op = &self.graph.node(id).op;
+        matches!(op, Op::View(View::Broadcast { .. }) | Op::Const(_) | Op::Iota { .. } | Op::Size(_))
+    }
+
+    fn lies_in_memory(&self, id: NodeId) -> bool {
+        let node = self.graph.node(id);
+        let is_summed = |user: &NodeId| match &self.graph.node(*user).op {
+            Op::Reduce { axes, .. } => axes[0] == 0 && !self.is_map(id),
+            Op::Contract(contraction) => {
+                let sides = [&contraction.lhs, &contraction.rhs];
+                let operands = self.graph.node(*user).operands.iter().zip(sides);
+                operands.into_iter().any(|(operand, labels)| {
+                    *operand == id && labels.first().is_some_and(|row| !contraction.out.contains(row))
+                })
+            }
+            _ => false,
+        };
+        let is_view = matches!(node.op, Op::View(_) | Op::Detach | Op::After);
+        node.op.leaf_name().is_some() || !is_view && self.users[id.index()].iter().any(is_summed)
+    }
+
+    /// A map with its rows as the last axis, once for all that take it along.
+    fn turn(&self, rewriter: &mut Rewriter, turned: &mut HashMap<NodeId, NodeId>, id: NodeId) -> NodeId {
+        if let Some(image) = turned.get(&id) {
+            return *image;
+        }
+        let rank = self.graph.ty(id).rank();
+        let order: Vec<usize> = (1..rank).chain([0]).collect();
+        let image = if self.is_taken(id) {
+            let node = self.graph.node(id);
+            let operands: Vec<NodeId> =
+                node.operands.iter().map(|operand| self.turn(rewriter, turned, *operand)).collect();
+            let mut node = node.clone();
+            node.ty.shape = order.iter().map(|axis| node.ty.shape[*axis].clone()).collect();
+            node.operands = operands;
+            rewriter.new.push(node)
+        } else {
+            let image = rewriter.image(id).expect("an operand comes before its user");
+            rewriter.new.permute(image, &order).expect("each axis once")
+        };
+        turned.insert(id, image);
+        image
+    }
+}

@@ -150,9 +150,9 @@ unsafe fn any_block<S: Simd>(rows: usize, vectors: usize, b: &Block) {
             match (vectors, rows) {
                 // SAFETY: the caller's promises are this call's.
                 $($(($vectors, $rows) if $vectors <= S::VECTORS && $rows <= S::rows($vectors) => unsafe {
-                    // Known strides are parts of instructions. Sixteen registers would be too few for that.
+                    // Known strides are parts of instructions. Sixteen registers are too few for that, and thirty-two for 12 x 2.
                     match (b.copy.is_null(), b.lhs_column) {
-                        (true, 1) if !S::LAYS_ROWS => block::<S, $rows, $vectors, false>(&Block { lhs_column: 1, ..*b }),
+                        (true, 1) if !S::LAYS_ROWS && ($vectors == 1 || $rows <= 8) => block::<S, $rows, $vectors, false>(&Block { lhs_column: 1, ..*b }),
                         (true, _) => block::<S, $rows, $vectors, false>(b),
                         (false, _) => block::<S, $rows, $vectors, true>(b),
                     }

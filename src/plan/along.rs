@@ -111,8 +111,8 @@ impl Along<'_> {
             Op::Reduce { axes, .. } => axes[0] == 0 && !self.is_map(id),
             Op::Contract(contraction) => {
                 let sides = [&contraction.lhs, &contraction.rhs];
-                let operands = self.graph.node(*user).operands.iter().zip(sides);
-                operands.into_iter().any(|(operand, labels)| {
+                let mut operands = self.graph.node(*user).operands.iter().zip(sides);
+                operands.any(|(operand, labels)| {
                     *operand == id && labels.first().is_some_and(|row| !contraction.out.contains(row))
                 })
             }

@@ -6,10 +6,11 @@
 //! written and read again. The same operations are done in the same order, so that no bit changes.
 //!
 //! The cost model counts arrays of the map's size: a store is a read and a write of each line, so with the reduction's load the old
-//! way moves three. The new way loads each array that the map is made of: at most `MOST_LOADED`, and only those that lie in memory
-//! whatever is done here: inputs, parameters, and what something else reads over all rows. Operands that are broadcast are small. Both
-//! ways do the map's steps, but where others do them too these are additional: at most `MOST_STEPS`. A map that is stored in any
-//! case, for a product say, stays where it is.
+//! way moves three; but columns are read at a distance, which costs more than rows in a row. So arrays read by columns must not become
+//! more: reductions are taken that are made of the same arrays, at most `MOST_LOADED` and not more than there are reductions. The arrays
+//! lie in memory whatever is done here: inputs, parameters, and what something else reads over all rows. Operands that are broadcast are
+//! small. Both ways do the map's steps, but where others do them too these are additional: at most `MOST_STEPS`. A map that is
+//! stored in any case, for a product say, stays where it is.
 
 use super::recompute::n_steps;
 use crate::base::ReduceOp;
@@ -28,11 +29,17 @@ pub fn take_along(graph: &Graph) -> Graph {
     let mut is_root = vec![false; graph.len()];
     graph.roots().for_each(|id| is_root[id.index()] = true);
     let cx = Along { graph, users, is_root };
+    // By what it is made of, how many reductions take a map along.
+    let loaded: Vec<Option<Vec<NodeId>>> = graph.ids().map(|id| cx.loaded(id)).collect();
+    let mut n_made_of: HashMap<&[NodeId], usize> = HashMap::new();
+    loaded.iter().flatten().for_each(|arrays| *n_made_of.entry(arrays).or_default() += 1);
+    let pays = |arrays: &Vec<NodeId>| arrays.len() <= n_made_of[&arrays[..]];
     let mut rewriter = Rewriter::new(graph);
     let mut turned = HashMap::new();
     for id in graph.ids() {
         rewriter.enter(id);
-        let Some(op) = cx.takes(id) else {
+        let takes = loaded[id.index()].as_ref().is_some_and(pays);
+        let Some(op) = cx.over_rows(id).filter(|_| takes) else {
             rewriter.copy(id);
             continue;
         };
@@ -65,9 +72,9 @@ impl Along<'_> {
         }
     }
 
-    /// How a node reduces, if it is to take its operand along.
-    fn takes(&self, id: NodeId) -> Option<ReduceOp> {
-        let op = self.over_rows(id)?;
+    /// What a reduction over rows would load if it took its operand along, if it can.
+    fn loaded(&self, id: NodeId) -> Option<Vec<NodeId>> {
+        self.over_rows(id)?;
         let map = self.graph.node(id).operands[0];
         if self.graph.ty(map).rank() < 2 || !self.is_taken(map) {
             return None;
@@ -88,7 +95,8 @@ impl Along<'_> {
             }
         }
         let steps: usize = made.iter().map(|id| n_steps(self.graph, *id)).sum();
-        (loaded.len() <= MOST_LOADED && steps <= MOST_STEPS).then_some(op)
+        loaded.sort_unstable();
+        (loaded.len() <= MOST_LOADED && steps <= MOST_STEPS).then_some(loaded)
     }
 
     /// A map that is read by maps and by reductions over rows, and by nobody else.
@@ -111,8 +119,8 @@ impl Along<'_> {
             Op::Reduce { axes, .. } => axes[0] == 0 && !self.is_map(id),
             Op::Contract(contraction) => {
                 let sides = [&contraction.lhs, &contraction.rhs];
-                let operands = self.graph.node(*user).operands.iter().zip(sides);
-                operands.into_iter().any(|(operand, labels)| {
+                let mut operands = self.graph.node(*user).operands.iter().zip(sides);
+                operands.any(|(operand, labels)| {
                     *operand == id && labels.first().is_some_and(|row| !contraction.out.contains(row))
                 })
             }

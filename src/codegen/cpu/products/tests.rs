@@ -241,7 +241,7 @@ fn speed_of_products() {
 
 #[test]
 fn random_numbers_are_those_of_their_stream_on_any_cpu() {
-    let env = super::StepEnv { seed: 3 << 33, step: 17, ..Default::default() };
+    let env = super::StepEnv { seed: 3 << 33, step: 17 };
     for (normal, distribution) in [(0, Distribution::Uniform), (1, Distribution::Normal)] {
         let stream = Stream { seed: env.seed, step: env.step, site: 4, distribution };
         for (first, n) in [(0, 1024), (5, 300), (1 << 35, 700)] {

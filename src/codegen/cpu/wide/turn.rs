@@ -120,7 +120,7 @@ impl Lowering<'_> {
 
 /// Sixteen vectors as rows of a square, and its columns: lanes, pairs, then quarters change places.
 fn columns(values: &mut Values, rows: &[V]) -> Vec<V> {
-    let mut fours = vec![0; 16];
+    let mut fours = [0; 16];
     for i in (0..16).step_by(4) {
         let mut two = |op, row| values.binary(op, rows[i + row], rows[i + row + 1]);
         let lower = [two(Binary::LowerLanes, 0), two(Binary::LowerLanes, 2)];

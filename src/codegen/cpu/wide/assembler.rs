@@ -62,17 +62,6 @@ impl Assembler {
         self.instructions.push((jump, Later::Label(label)));
     }
 
-    pub fn move_to(&mut self, to: Register, from: Operand) {
-        match from {
-            Operand::Register(from) if from == to => {}
-            Operand::Memory(memory, later) if memory.is_broadcast => {
-                let memory = MemoryOperand { is_broadcast: false, ..memory };
-                self.two(Code::EVEX_Vbroadcastss_zmm_k1z_xmmm32, to, Operand::Memory(memory, later));
-            }
-            from => self.two(Code::EVEX_Vmovaps_zmm_k1z_zmmm512, to, from),
-        }
-    }
-
     pub fn two(&mut self, code: Code, to: Register, from: Operand) {
         let (instruction, later) = match from {
             Operand::Register(from) => (Instruction::with2(code, to, from), Later::No),

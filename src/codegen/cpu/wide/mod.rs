@@ -17,6 +17,7 @@ mod avx512;
 mod control;
 mod form;
 mod lower;
+mod operands;
 mod program;
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ use super::{LANES, SPARE, TAIL, THIRD, Writer, all_lanes, xmm};
 use crate::base::DType;
 use crate::codegen::cpu::wide::assembler::{Later, Operand};
 use crate::codegen::cpu::wide::control::stack;
+use crate::codegen::cpu::wide::operands::Operands;
 use crate::codegen::cpu::wide::program::{Place, V};
 use iced_x86::{Code, Instruction, MemoryOperand, Register};
 

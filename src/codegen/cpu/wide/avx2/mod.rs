@@ -8,8 +8,9 @@ mod codes;
 mod memory;
 
 use super::allocate::{Home, Homes, Registers};
-use super::assembler::{Later, Operand, Written, float_predicate};
+use super::assembler::{Assembler, Later, Operand, Written, float_predicate};
 use super::control::{Control, frame, low, stack};
+use super::operands::Operands;
 use super::program::{Amount, Binary, Counter, Logic, Op, Program, Unary, V};
 use crate::scalar::machine::Compare;
 use codes::binary_code;
@@ -54,12 +55,22 @@ fn iota() -> Vec<u8> {
     (0..LANES as i32).flat_map(|i| i.to_le_bytes()).collect()
 }
 
-impl Writer<'_> {
-    fn constant(&mut self, bytes: &[u8]) -> Operand {
-        self.control.code.constant_operand(bytes, false)
+impl Operands for Writer<'_> {
+    const SPARE: Register = SPARE[0];
+    const FMA: [Code; 3] = [
+        Code::VEX_Vfmadd132ps_ymm_ymm_ymmm256,
+        Code::VEX_Vfmadd213ps_ymm_ymm_ymmm256,
+        Code::VEX_Vfmadd231ps_ymm_ymm_ymmm256,
+    ];
+
+    fn code(&mut self) -> &mut Assembler {
+        &mut self.control.code
     }
 
-    /// Lanes as the last operand of an instruction.
+    fn home(&self, v: V) -> Home {
+        self.homes.of[v as usize]
+    }
+
     fn operand(&mut self, v: V) -> Operand {
         match self.homes.of[v as usize] {
             Home::Register(number) => Operand::Register(Register::YMM0 + u32::from(number)),
@@ -70,8 +81,11 @@ impl Writer<'_> {
         }
     }
 
-    fn is_register(&self, v: V) -> bool {
-        matches!(self.homes.of[v as usize], Home::Register(_))
+    fn target(&self, v: V) -> Register {
+        match self.homes.of[v as usize] {
+            Home::Register(number) => Register::YMM0 + u32::from(number),
+            _ => SPARE[1],
+        }
     }
 
     fn move_to(&mut self, to: Register, from: Operand) {
@@ -80,24 +94,11 @@ impl Writer<'_> {
             from => self.control.code.two(Code::VEX_Vmovups_ymm_ymmm256, to, from),
         }
     }
+}
 
-    /// Lanes in a register, the spare one if they lie in memory.
-    fn lanes(&mut self, v: V, spare: Register) -> Register {
-        match self.operand(v) {
-            Operand::Register(register) => register,
-            memory => {
-                self.move_to(spare, memory);
-                spare
-            }
-        }
-    }
-
-    /// The register for a result, and at its end `keep`.
-    fn target(&self, v: V) -> Register {
-        match self.homes.of[v as usize] {
-            Home::Register(number) => Register::YMM0 + u32::from(number),
-            _ => SPARE[1],
-        }
+impl Writer<'_> {
+    fn constant(&mut self, bytes: &[u8]) -> Operand {
+        self.control.code.constant_operand(bytes, false)
     }
 
     fn keep(&mut self, v: V) {
@@ -213,7 +214,10 @@ impl Writer<'_> {
                 self.control.code.three(code, register, a, b);
                 self.keep(to);
             }
-            Op::Fma { to, a, b, c } => self.fma(to, a, b, c),
+            Op::Fma { to, a, b, c } => {
+                self.fma(to, a, b, c);
+                self.keep(to);
+            }
             Op::Select { to, mask, a, b } => {
                 let mask = self.lanes(mask, THIRD);
                 let b = self.lanes(b, SPARE[0]);
@@ -338,31 +342,6 @@ impl Writer<'_> {
                 }
             }
         }
-    }
-
-    /// `to` is one of the factors or the summand, or becomes one; the last operand may lie in memory.
-    fn fma(&mut self, v: V, a: V, b: V, c: V) {
-        let to = self.target(v);
-        let is = |writer: &Self, x: V| writer.is_register(x) && writer.target(x) == to;
-        if is(self, c) {
-            let (a, b) = if self.is_register(a) { (a, b) } else { (b, a) };
-            let (a, b) = (self.lanes(a, SPARE[0]), self.operand(b));
-            self.control.code.three(Code::VEX_Vfmadd231ps_ymm_ymm_ymmm256, to, a, b);
-        } else {
-            let (a, b) = if is(self, b) { (b, a) } else { (a, b) };
-            if !is(self, a) {
-                let from = self.operand(a);
-                self.move_to(to, from);
-            }
-            if self.is_register(c) && !self.is_register(b) {
-                let (b, c) = (self.operand(b), self.lanes(c, SPARE[0]));
-                self.control.code.three(Code::VEX_Vfmadd132ps_ymm_ymm_ymmm256, to, c, b);
-            } else {
-                let (b, c) = (self.lanes(b, SPARE[0]), self.operand(c));
-                self.control.code.three(Code::VEX_Vfmadd213ps_ymm_ymm_ymmm256, to, b, c);
-            }
-        }
-        self.keep(v);
     }
 }
 

@@ -6,6 +6,7 @@
 use super::{SPARE, SPARE_MASK, TAIL, Writer};
 use crate::base::DType;
 use crate::codegen::cpu::wide::assembler::{Later, Operand};
+use crate::codegen::cpu::wide::operands::Operands;
 use crate::codegen::cpu::wide::program::{Place, V};
 use iced_x86::{Code, Instruction, MemoryOperand, Register};
 

@@ -8,8 +8,9 @@ mod codes;
 mod memory;
 
 use super::allocate::{Home, Homes, Registers};
-use super::assembler::{Later, Operand, Written};
+use super::assembler::{Assembler, Later, Operand, Written};
 use super::control::{Control, frame, low, stack};
+use super::operands::Operands;
 use super::program::{Amount, Class, Counter, Logic, Op, Program, Unary, V};
 use crate::base::DType;
 use codes::{binary_code, comparison, quarters};
@@ -42,8 +43,22 @@ struct Writer<'p> {
     first_mask: i64,
 }
 
-impl Writer<'_> {
-    /// Lanes as the last operand of an instruction.
+impl Operands for Writer<'_> {
+    const SPARE: Register = SPARE[0];
+    const FMA: [Code; 3] = [
+        Code::EVEX_Vfmadd132ps_zmm_k1z_zmm_zmmm512b32_er,
+        Code::EVEX_Vfmadd213ps_zmm_k1z_zmm_zmmm512b32_er,
+        Code::EVEX_Vfmadd231ps_zmm_k1z_zmm_zmmm512b32_er,
+    ];
+
+    fn code(&mut self) -> &mut Assembler {
+        &mut self.control.code
+    }
+
+    fn home(&self, v: V) -> Home {
+        self.homes.of[v as usize]
+    }
+
     fn operand(&mut self, v: V) -> Operand {
         match self.homes.of[v as usize] {
             Home::Register(number) => Operand::Register(Register::ZMM0 + u32::from(number)),
@@ -58,22 +73,6 @@ impl Writer<'_> {
         }
     }
 
-    fn is_register(&self, v: V) -> bool {
-        matches!(self.homes.of[v as usize], Home::Register(_))
-    }
-
-    /// Lanes in a register, the spare one if they lie in memory.
-    fn lanes(&mut self, v: V, spare: Register) -> Register {
-        match self.operand(v) {
-            Operand::Register(register) => register,
-            memory => {
-                self.control.code.move_to(spare, memory);
-                spare
-            }
-        }
-    }
-
-    /// The register for a result, and at its end `keep`.
     fn target(&self, v: V) -> Register {
         match self.homes.of[v as usize] {
             Home::Register(number) if self.program.classes[v as usize] == Class::Mask => {
@@ -85,6 +84,19 @@ impl Writer<'_> {
         }
     }
 
+    fn move_to(&mut self, to: Register, from: Operand) {
+        match from {
+            Operand::Register(from) if from == to => {}
+            Operand::Memory(memory, later) if memory.is_broadcast => {
+                let memory = Operand::Memory(MemoryOperand { is_broadcast: false, ..memory }, later);
+                self.control.code.two(Code::EVEX_Vbroadcastss_zmm_k1z_xmmm32, to, memory);
+            }
+            from => self.control.code.two(Code::EVEX_Vmovaps_zmm_k1z_zmmm512, to, from),
+        }
+    }
+}
+
+impl Writer<'_> {
     fn keep(&mut self, v: V) {
         let Home::Stack(at) = self.homes.of[v as usize] else { return };
         let (code, to, from) = match self.program.classes[v as usize] {
@@ -125,17 +137,17 @@ impl Writer<'_> {
             Op::Const { to, bits } => {
                 let from = self.control.code.constant_operand(&bits.to_le_bytes(), true);
                 let to = self.target(to);
-                self.control.code.move_to(to, from);
+                self.move_to(to, from);
             }
             Op::Iota { to } => {
                 let bytes: Vec<u8> = (0..16i32).flat_map(|i| i.to_le_bytes()).collect();
                 let from = self.control.code.constant_operand(&bytes, false);
                 let to = self.target(to);
-                self.control.code.move_to(to, from);
+                self.move_to(to, from);
             }
             Op::Item { to, item } => {
                 let to = self.target(to);
-                self.control.code.move_to(to, Operand::Memory(broadcast(frame(item)), Later::No));
+                self.move_to(to, Operand::Memory(broadcast(frame(item)), Later::No));
             }
             Op::Index { to, counter } => {
                 let from = low(self.control.counter(counter));
@@ -186,7 +198,7 @@ impl Writer<'_> {
             }
             Op::Copy { to, a } => {
                 let (register, from) = (self.target(to), self.operand(a));
-                self.control.code.move_to(register, from);
+                self.move_to(register, from);
                 self.keep(to);
             }
             Op::Unary { op, to, a } => {
@@ -207,7 +219,10 @@ impl Writer<'_> {
                 }
                 self.keep(to);
             }
-            Op::Fma { to, a, b, c } => self.fma(to, a, b, c),
+            Op::Fma { to, a, b, c } => {
+                self.fma(to, a, b, c);
+                self.keep(to);
+            }
             Op::Select { to, mask, a, b } => {
                 let mask = self.mask(mask, SPARE_MASK);
                 let b = self.lanes(b, SPARE[0]);
@@ -344,7 +359,7 @@ impl Writer<'_> {
                 // Quarters 2, 3, 0, 1 or 1, 0, 3, 2; the same for elements of each quarter.
                 let order = if half % 2 == 0 { 0x4e } else { 0xb1 };
                 if half < 2 {
-                    self.control.code.move_to(SPARE[0], from);
+                    self.move_to(SPARE[0], from);
                     let from = Operand::Register(SPARE[0]);
                     let code = Code::EVEX_Vshuff32x4_zmm_k1z_zmm_zmmm512b32_imm8;
                     self.control.code.three_and_number(code, to, SPARE[0], from, order);
@@ -358,31 +373,6 @@ impl Writer<'_> {
                 }
             }
         }
-    }
-
-    /// `to` is one of the factors or the summand, or becomes one; the last operand may lie in memory.
-    fn fma(&mut self, v: V, a: V, b: V, c: V) {
-        let to = self.target(v);
-        let is = |writer: &Self, x: V| writer.is_register(x) && writer.target(x) == to;
-        if is(self, c) {
-            let (a, b) = if self.is_register(a) { (a, b) } else { (b, a) };
-            let (a, b) = (self.lanes(a, SPARE[0]), self.operand(b));
-            self.control.code.three(Code::EVEX_Vfmadd231ps_zmm_k1z_zmm_zmmm512b32_er, to, a, b);
-        } else {
-            let (a, b) = if is(self, b) { (b, a) } else { (a, b) };
-            if !is(self, a) {
-                let from = self.operand(a);
-                self.control.code.move_to(to, from);
-            }
-            if self.is_register(c) && !self.is_register(b) {
-                let (b, c) = (self.operand(b), self.lanes(c, SPARE[0]));
-                self.control.code.three(Code::EVEX_Vfmadd132ps_zmm_k1z_zmm_zmmm512b32_er, to, c, b);
-            } else {
-                let (b, c) = (self.lanes(b, SPARE[0]), self.operand(c));
-                self.control.code.three(Code::EVEX_Vfmadd213ps_zmm_k1z_zmm_zmmm512b32_er, to, b, c);
-            }
-        }
-        self.keep(v);
     }
 }
 

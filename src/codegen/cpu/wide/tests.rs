@@ -74,7 +74,8 @@ fn has_the_bits_of_cranelift(Case { what, kernel, arguments, at }: &Case, kind: 
     true
 }
 
-/// Nearly all that training runs has wide code: what has none is named in the module's documentation.
+/// More than two thirds, though random graphs are full of gathers and of axes shorter than four: what has no wide code is named in the
+/// module's documentation.
 #[test]
 fn nests_of_training_have_wide_code() {
     let plans = suite::training_plans(60, Target::Cpu);
@@ -85,7 +86,7 @@ fn nests_of_training_have_wide_code() {
         n += 1;
         n_wide += i32::from(compile(nest, Kind::Avx512).is_some());
     }
-    assert!(n_wide * 10 > n * 5, "{n_wide} of {n}");
+    assert!(n_wide * 3 > n * 2, "{n_wide} of {n}");
 }
 
 fn text_of(kernel: &Kernel, kind: Kind) -> String {

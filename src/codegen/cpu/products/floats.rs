@@ -11,8 +11,8 @@
 //!
 //! Measured on a core of a Xeon (Granite Rapids) with 512-bit vectors, whose blocks do 185 GFLOP/s at best, for 256 x 1536 x 384
 //! with operands beyond the second-level cache: 111 GFLOP/s where both operands are laid out before, 256 terms and 192 rows at a
-//! time; about 165 as it is now. Blocks of 12 x 32 are slower there (131): twice as many panels have their lines read apart, and
-//! twice as many left rows compete for a set. Left rows are not laid out with vectors of 512 bits: reading them where they lie
+//! time; about 165 as it is now. Blocks of 12 x 32 are slower there (131), perhaps because twice as many panels have their lines
+//! read apart and twice as many left rows compete for a set. Left rows are not laid out with vectors of 512 bits: reading them where they lie
 //! takes the same time in a block.
 
 use super::Product;

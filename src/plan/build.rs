@@ -8,6 +8,7 @@ use super::memory::{Need, place};
 use super::prepare::prepare;
 use super::recompute::recompute;
 use super::space::Reads;
+use super::strips::strips;
 use super::tile::{Sizes, flops, scratch_offsets};
 use super::{Buffer, BufferId, Launch, Options, Part, Place, Plan, Target};
 use crate::base::Dim;
@@ -51,6 +52,7 @@ struct Planner<'a> {
     reads: &'a Reads,
     grouping: &'a Grouping,
     target: Target,
+    cache_bytes: i64,
     plan: Plan,
     /// Buffers by the node that is stored there: leaves, and values seen by several launches or the caller.
     global: HashMap<NodeId, BufferId>,
@@ -78,6 +80,7 @@ impl<'a> Planner<'a> {
             reads,
             grouping,
             target: options.target,
+            cache_bytes: options.cache_bytes,
             plan,
             global,
             variable_of,
@@ -136,6 +139,10 @@ impl<'a> Planner<'a> {
             is_inline || self.global.contains_key(&id) || self.variable_of.contains_key(&id)
         };
         recompute(self.graph, self.reads, &kept, &mut clusters);
+        if self.target == Target::Cpu {
+            clusters =
+                strips(self.graph, self.reads, &kept, group.rows.is_some(), self.cache_bytes, clusters);
+        }
         let homes =
             Homes { global: &self.global, variable_of: self.variable_of.clone(), placed: HashMap::new() };
         let lowered = lower(self.graph, self.reads, homes, group.rows.is_some(), &clusters);
@@ -143,7 +150,7 @@ impl<'a> Planner<'a> {
         let note = format!("{}; begun: {}", describe(self.graph, &clusters), group.reason);
         let part = |cluster: &Cluster| Part {
             what: describe(self.graph, std::slice::from_ref(cluster)).into(),
-            origin: origin(self.graph, cluster.nodes()),
+            origin: origin(self.graph, cluster.leaves().iter().flat_map(Cluster::nodes)),
         };
         let parts: Vec<Part> = clusters.iter().map(part).collect();
         let late = Part { what: "[late updates]".into(), origin: Origin::default() };
@@ -160,15 +167,15 @@ impl<'a> Planner<'a> {
         let About { note, origin, parts } = about;
         let name = if origin.scope.is_empty() { "kernel".to_string() } else { origin.scope.to_string() };
         let batch = self.plan.max_batch;
-        let n_rows = Sizes { batch, tile: 1 }.of(&rows);
+        let n_rows = Sizes::new(batch, 1).of(&rows);
         let choose = match self.target {
             Target::Cpu => super::tile::choose,
             Target::Cuda => super::gpu::choose,
         };
         let tile = choose(&lowered.ops, &lowered.scratch, n_rows, batch);
-        let (scratch, _) = scratch_offsets(&lowered.scratch, &Sizes { batch, tile: tile.into() });
+        let (scratch, _) = scratch_offsets(&lowered.scratch, &Sizes::new(batch, tile.into()));
         let (arguments, types): (Vec<BufferId>, Vec<Argument>) = lowered.arguments.into_iter().unzip();
-        let all = Sizes { batch, tile: n_rows as i64 };
+        let all = Sizes::new(batch, n_rows as i64);
         self.plan.flops += lowered.ops.iter().map(|op| flops(op, &all)).sum::<u64>();
         let kernel = Kernel { name: String::new(), rows, tile, arguments: types, scratch, ops: lowered.ops };
         debug_assert_eq!(crate::nest::verify::verify(&kernel), Ok(()), "{kernel}");
@@ -265,8 +272,8 @@ struct About {
 }
 
 /// The scope that most of the nodes come from, and the place that most of those there come from.
-fn origin(graph: &Graph, nodes: &[NodeId]) -> Origin {
-    let origins = || nodes.iter().map(|id| &graph.node(*id).origin);
+fn origin<'n>(graph: &Graph, nodes: impl IntoIterator<Item = &'n NodeId> + Clone) -> Origin {
+    let origins = || nodes.clone().into_iter().map(|id| &graph.node(*id).origin);
     let mut scopes: BTreeMap<&SmolStr, usize> = BTreeMap::new();
     origins().for_each(|origin| *scopes.entry(&origin.scope).or_default() += 1);
     let Some((scope, _)) = scopes.into_iter().max_by_key(|(_, n)| *n) else { return Origin::default() };
@@ -297,6 +304,11 @@ fn describe(graph: &Graph, clusters: &[Cluster]) -> String {
         Op::Scan(scan) => format!("scan of {} nodes", scan.body.len()),
         op => unreachable!("{op:?} has no storage"),
     };
-    let words = |c: &Cluster| format!("[{}]", c.nodes().iter().map(word).collect::<Vec<_>>().join(" "));
+    let words = |c: &Cluster| match c {
+        Cluster::Strips(strips) => {
+            format!("{}: {{{}}}", strips.describe(), describe(graph, &strips.clusters))
+        }
+        c => format!("[{}]", c.nodes().iter().map(word).collect::<Vec<_>>().join(" ")),
+    };
     clusters.iter().map(words).collect::<Vec<_>>().join(" ")
 }

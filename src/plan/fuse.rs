@@ -11,6 +11,7 @@
 use super::group::Grouping;
 use super::layout::Layout;
 use super::space::{Read, Reads};
+use super::strips::Strips;
 use crate::base::Dim;
 use crate::graph::{Graph, NodeId, Op};
 use std::collections::HashMap;
@@ -20,6 +21,8 @@ pub enum Cluster {
     Loop(Loop),
     /// A contraction, concatenation, padding, scatter, sort or fill.
     Single(NodeId),
+    /// Clusters of the other kinds, in loops over strips.
+    Strips(Box<Strips>),
 }
 
 #[derive(Clone, Debug)]
@@ -32,10 +35,20 @@ pub struct Loop {
 }
 
 impl Cluster {
+    /// Its own nodes: strips have none, but in their leaves.
     pub fn nodes(&self) -> &[NodeId] {
         match self {
             Cluster::Loop(l) => &l.nodes,
             Cluster::Single(id) => std::slice::from_ref(id),
+            Cluster::Strips(_) => &[],
+        }
+    }
+
+    /// The clusters that become nests and products: itself, or those in its strips.
+    pub fn leaves(&self) -> &[Cluster] {
+        match self {
+            Cluster::Strips(strips) => &strips.clusters,
+            _ => std::slice::from_ref(self),
         }
     }
 }
@@ -98,7 +111,7 @@ pub fn fuse(
         let at = match &extents_and_parallel {
             None => None,
             Some((extents, n_parallel)) => (least..clusters.len()).rev().find(|at| match &clusters[*at] {
-                Cluster::Single(_) => false,
+                Cluster::Single(_) | Cluster::Strips(_) => false,
                 Cluster::Loop(l) => {
                     let same_axes =
                         n_parallel.is_none() || l.n_parallel.is_none() || l.n_parallel == *n_parallel;

@@ -3,7 +3,7 @@
 //! What enters: labels, their extents, and for each of left, right and output a stride a label. What leaves: a `Gemm`.
 //! Labels in all three are loops; those in the left and the output are rows, in the right and the output columns,
 //! in left and right the sum. Labels of one kind whose strides follow one another evenly become one axis; of several
-//! axes left, the longest of those inside of an example is the product's and the others are loops.
+//! axes left, the longest of those inside of an example is the product's and the others are loops. Labels of one place are none.
 
 use crate::base::Dim;
 use crate::graph::Contraction;
@@ -32,6 +32,7 @@ pub fn gemm(contraction: &Contraction, extents: &[Dim], sides: [Access; 3]) -> G
             has(&contraction.lhs, all[*i]) == left
                 && has(&contraction.rhs, all[*i]) == right
                 && has(&contraction.out, all[*i]) == out
+                && !extents[*i].is_const(1)
         };
         merge((0..all.len()).filter(of_kind).map(label).collect())
     };

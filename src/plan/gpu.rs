@@ -38,7 +38,7 @@ const SHARED_BYTES: u64 = 48 * 1024;
 pub fn stands_alone(graph: &Graph, id: NodeId, max_batch: i64) -> bool {
     let node = graph.node(id);
     let Op::Contract(contraction) = &node.op else { return false };
-    let sizes = Sizes { batch: max_batch, tile: 1 };
+    let sizes = Sizes::new(max_batch, 1);
     let sides = [(&contraction.lhs, node.operands[0]), (&contraction.rhs, node.operands[1])];
     let labels = sides.iter().flat_map(|(labels, x)| labels.iter().zip(&graph.ty(*x).shape));
     let extents: BTreeMap<u8, u64> = labels.map(|(label, size)| (*label, sizes.of(size))).collect();
@@ -66,9 +66,9 @@ fn width(ops: &[TileOp], sizes: &Sizes) -> u64 {
 
 /// Rows in a tile, for a kernel of `rows` rows.
 pub fn choose(ops: &[TileOp], scratch: &[ScratchUse], rows: u64, batch: i64) -> u32 {
-    let full = (THREADS * INDICES).div_ceil(width(ops, &Sizes { batch, tile: 1 }));
+    let full = (THREADS * INDICES).div_ceil(width(ops, &Sizes::new(batch, 1)));
     let mut tile = (rows / BLOCKS).clamp(1, full);
-    let bytes = |tile: u64| scratch_offsets(scratch, &Sizes { batch, tile: tile as i64 }).1;
+    let bytes = |tile: u64| scratch_offsets(scratch, &Sizes::new(batch, tile as i64)).1;
     while tile > 1 && bytes(tile) > SHARED_BYTES {
         tile /= 2;
     }

@@ -9,12 +9,13 @@ use super::BufferId;
 use super::channelwise::channelwise;
 use super::fuse::{Cluster, Loop, is_reduction, is_same_index};
 use super::space::{Read, Reads};
+use super::strips::Turn;
 use super::winograd::Winograd;
 use crate::base::{DType, Dim, TensorType};
 use crate::graph::{Graph, NodeId, Op, View};
 use crate::nest::{
-    Access, Argument, ArgumentAccess, Axis, BufferRef, Fill, Inst, Nest, Sort, Store, StoreKind, TileOp,
-    Value,
+    Access, Argument, ArgumentAccess, Axis, BufferRef, Fill, Gemm, Inst, Nest, Sort, Store, StoreKind,
+    TileOp, Value,
 };
 use crate::scalar::Func;
 use std::collections::{HashMap, HashSet};
@@ -81,11 +82,15 @@ pub struct Lowerer<'a> {
     pub homes: Homes<'a>,
     pub tiled: bool,
     pub out: Lowered,
-    scratch_of: HashMap<NodeId, u32>,
+    pub scratch_of: HashMap<NodeId, u32>,
     /// Nodes that are used by another cluster of this kernel.
-    shared: HashSet<NodeId>,
+    pub shared: HashSet<NodeId>,
     /// How many loops over turns are around.
     pub depth: usize,
+    /// Inside of strips: what a turn has of each axis.
+    pub turn: Option<Turn>,
+    /// Scratch of values that live in one turn of the strips that are being lowered.
+    pub in_turns: Vec<u32>,
 }
 
 /// Lowers the clusters of one group, in order.
@@ -98,7 +103,7 @@ pub fn lower(graph: &Graph, reads: &Reads, homes: Homes, tiled: bool, clusters: 
 /// Nodes that a later cluster reads, or that their own reads at another index.
 fn shared(graph: &Graph, reads: &Reads, clusters: &[Cluster]) -> HashSet<NodeId> {
     let mut shared = HashSet::new();
-    for cluster in clusters {
+    for cluster in clusters.iter().flat_map(Cluster::leaves) {
         for id in cluster.nodes() {
             for read in reads.of(*id) {
                 let in_register = matches!(cluster, Cluster::Loop(l) if l.nodes.contains(&read.base))
@@ -114,6 +119,7 @@ fn shared(graph: &Graph, reads: &Reads, clusters: &[Cluster]) -> HashSet<NodeId>
 
 /// New values that must wait for the end of the kernel, for the old ones are read at other indices or later on.
 fn late_updates(graph: &Graph, reads: &Reads, homes: &Homes, clusters: &[Cluster]) -> Vec<NodeId> {
+    let clusters: Vec<&Cluster> = clusters.iter().flat_map(Cluster::leaves).collect();
     let placed = clusters.iter().enumerate().flat_map(|(at, c)| c.nodes().iter().map(move |id| (*id, at)));
     let cluster_of: HashMap<NodeId, usize> = placed.collect();
     let is_late = |value: &NodeId| {
@@ -132,7 +138,8 @@ fn late_updates(graph: &Graph, reads: &Reads, homes: &Homes, clusters: &[Cluster
 impl<'a> Lowerer<'a> {
     pub fn new(graph: &'a Graph, reads: &'a Reads, homes: Homes<'a>, tiled: bool) -> Lowerer<'a> {
         let (out, scratch_of, shared) = (Lowered::default(), HashMap::new(), HashSet::new());
-        Lowerer { graph, reads, homes, tiled, out, scratch_of, shared, depth: 0 }
+        let (turn, in_turns) = (None, Vec::new());
+        Lowerer { graph, reads, homes, tiled, out, scratch_of, shared, depth: 0, turn, in_turns }
     }
 
     pub fn lower_clusters(&mut self, clusters: &[Cluster]) {
@@ -144,10 +151,7 @@ impl<'a> Lowerer<'a> {
             .map(|value| (value, self.homes.variable_of.remove(&value).expect("late updates are updates")))
             .collect();
         for (i, cluster) in clusters.iter().enumerate() {
-            match cluster {
-                Cluster::Loop(l) => self.lower_loop(l),
-                Cluster::Single(id) => self.lower_single(*id),
-            }
+            self.lower_cluster(cluster);
             if self.depth == 0 {
                 self.out.clusters.resize(self.out.ops.len(), i);
             }
@@ -157,8 +161,31 @@ impl<'a> Lowerer<'a> {
         }
     }
 
+    pub fn lower_cluster(&mut self, cluster: &Cluster) {
+        match cluster {
+            Cluster::Loop(l) => self.lower_loop(l),
+            Cluster::Single(id) => self.lower_single(*id),
+            Cluster::Strips(strips) => self.lower_strips(strips),
+        }
+    }
+
+    /// Of the values for which `is_inner` holds, from now on only those have storage that another of these clusters uses. What was shared.
+    pub fn share_inside(
+        &mut self,
+        clusters: &[Cluster],
+        is_inner: impl Fn(NodeId) -> bool,
+    ) -> HashSet<NodeId> {
+        let inside = shared(self.graph, self.reads, clusters).into_iter().filter(|id| is_inner(*id));
+        let outside = self.shared.iter().copied().filter(|id| !is_inner(*id));
+        let both = inside.chain(outside).collect();
+        std::mem::replace(&mut self.shared, both)
+    }
+
     /// The row axis is `tile` rows long.
     pub fn extent(&self, axis: usize, extent: &Dim) -> Dim {
+        if let Some(turn) = &self.turn {
+            return turn.extent(axis, extent);
+        }
         if self.tiled && axis == 0 { Dim::symbol("tile") } else { extent.clone() }
     }
 
@@ -203,8 +230,11 @@ impl<'a> Lowerer<'a> {
     /// A new scratch buffer for a tile of a node's value.
     pub fn scratch(&mut self, like: NodeId) -> u32 {
         let ty = self.graph.ty(like);
-        let extents = ty.shape.iter().enumerate().map(|(axis, e)| self.extent(axis, e));
-        let n_elements = extents.fold(Dim::from(1), |n, e| n * e);
+        let row =
+            |axis: usize, e: &Dim| if self.tiled && axis == 0 { Dim::symbol("tile") } else { e.clone() };
+        let whole = || ty.shape.iter().enumerate().fold(Dim::from(1), |n, (axis, e)| n * row(axis, e));
+        let of_turn = self.turn.as_ref().and_then(|turn| turn.n_elements(like).cloned());
+        let n_elements = of_turn.unwrap_or_else(whole);
         let now = self.out.clock;
         self.out.scratch.push(ScratchUse { dtype: ty.dtype, n_elements, live: (now, now) });
         self.out.scratch.len() as u32 - 1
@@ -213,7 +243,15 @@ impl<'a> Lowerer<'a> {
     /// An access of a base's storage.
     pub fn access(&mut self, base: NodeId, offset: &Dim, strides: &[Dim], write: bool) -> Access {
         let placed = self.place(base);
-        self.access_at(&placed, self.graph.dtype(base), offset, strides, write)
+        let dtype = self.graph.dtype(base);
+        match &self.turn {
+            Some(turn) => {
+                let own = self.graph.ty(base).row_major_strides();
+                let (offset, strides) = turn.access(base, &own, offset, strides);
+                self.access_at(&placed, dtype, &offset, &strides, write)
+            }
+            None => self.access_at(&placed, dtype, offset, strides, write),
+        }
     }
 
     /// An access of storage; the row axis of a global buffer is counted from the tile's first row.
@@ -319,7 +357,10 @@ impl<'a> Lowerer<'a> {
     fn index(&mut self, body: &mut Body, read: &Read) -> Value {
         let mut sum: Option<Value> = None;
         for (axis, stride) in read.strides.iter().enumerate().filter(|(_, s)| !s.is_const(0)) {
-            let first = if self.tiled && axis == 0 { Dim::symbol("start") } else { Dim::from(0) };
+            let mut first = if self.tiled && axis == 0 { Dim::symbol("start") } else { Dim::from(0) };
+            if let Some(turn) = &self.turn {
+                first = first + turn.first(axis);
+            }
             let mut term = body.push(Inst::Index { axis: axis as u32, offset: first });
             if !stride.is_const(1) {
                 let factor = body.integer(stride);
@@ -351,7 +392,11 @@ impl<'a> Lowerer<'a> {
                 let extents: Vec<Dim> =
                     reads[0].extents.iter().enumerate().map(|(i, e)| self.extent(i, e)).collect();
                 let access = [lhs, rhs, out];
-                if let Some(winograd) = Winograd::find(contraction, &extents, &access) {
+                if let Some(turn) = &self.turn {
+                    let accumulate = turn.adds;
+                    let gemm = super::gemm::gemm(contraction, &extents, access);
+                    self.out.push(TileOp::Gemm(Box::new(Gemm { accumulate, ..gemm })));
+                } else if let Some(winograd) = Winograd::find(contraction, &extents, &access) {
                     self.lower_winograd(&winograd);
                 } else if let Some(nest) = channelwise(contraction, &extents, &access) {
                     self.out.push(TileOp::Nest(nest));
@@ -411,7 +456,15 @@ impl<'a> Lowerer<'a> {
                 let extents = node.ty.shape.iter().enumerate().map(|(i, e)| self.extent(i, e));
                 let count = extents.fold(Dim::from(1), |n, e| n * e);
                 let row = node.ty.row_major_strides().first().cloned().unwrap_or(Dim::from(0));
-                let first = if self.tiled { Dim::symbol("start") * row } else { Dim::from(0) };
+                let mut first = if self.tiled { Dim::symbol("start") * row } else { Dim::from(0) };
+                let mut count = count;
+                if let Some(turn) = &self.turn {
+                    let strides = node.ty.row_major_strides();
+                    let steps =
+                        strides.iter().enumerate().map(|(axis, stride)| turn.first(axis) * stride.clone());
+                    first = steps.fold(first, |sum, step| sum + step);
+                    count = turn.n_elements(id).cloned().unwrap_or(count);
+                }
                 let fill = Fill {
                     buffer: own.buffer,
                     offset: own.offset,

@@ -19,6 +19,7 @@ mod layout;
 mod lower;
 mod memory;
 mod pack;
+mod places;
 mod prepare;
 mod recompute;
 mod rematerialise;
@@ -26,6 +27,7 @@ mod report;
 mod scan;
 mod space;
 mod split;
+mod strips;
 #[cfg(test)]
 mod tests;
 mod tile;
@@ -49,6 +51,9 @@ pub struct Options {
     /// The greatest number of examples in a step.
     pub max_batch: i64,
     pub target: Target,
+    /// What values are kept in, that are made and read again soon: bytes of a core's own caches. A number of the plan's, not the
+    /// machine's, so that results do not depend on it.
+    pub cache_bytes: i64,
 }
 
 /// The kind of machine that a plan is for: what its tiles are worth there.
@@ -61,7 +66,7 @@ pub enum Target {
 
 impl Options {
     pub fn new(max_batch: i64, target: Target) -> Options {
-        Options { max_batch, target }
+        Options { max_batch, target, cache_bytes: 512 * 1024 }
     }
 }
 

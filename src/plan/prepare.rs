@@ -6,19 +6,21 @@
 //! taken in two stages, each row by itself first: in the kernel that makes the rows, while they are in cache, and whatever else is
 //! made there (the terms of the gradients of biases, scales and shifts) is never written to memory; (6) some
 //! products are sums of products (`split.rs`); (7) sorts go along the last axis; (8) a scan's operands lie in memory
-//! without gaps, and its body is prepared, too; (9) some reductions over rows take their maps along (`along.rs`).
+//! without gaps, and its body is prepared, too; (9) some reductions over rows take their maps along (`along.rs`); (10) cheap functions of
+//! places are worked out where they are read (`places.rs`).
 //! A copy is a `Cast` to the type that its operand has already.
 
 use super::along::take_along;
 use super::layout::{is_copy, is_widening, layouts};
 use super::pack::pack;
+use super::places::make_where_read;
 use super::split::split_sums;
 use crate::base::Dim;
 use crate::graph::rewrite::{Rewriter, copy_node, reachable, rewrite};
 use crate::graph::{Contraction, Graph, Node, NodeId, Op, View};
 
 pub fn prepare(graph: &Graph, max_batch: i64) -> Graph {
-    let graph = live(&take_along(&split_reductions(&live(graph))));
+    let graph = live(&take_along(&split_reductions(&live(&make_where_read(graph)))));
     let graph = split_sums(&sort_last(&graph), max_batch);
     copy_where_needed(&prepare_bodies(graph, max_batch))
 }

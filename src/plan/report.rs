@@ -46,7 +46,7 @@ pub fn report(plan: &Plan) -> String {
         line(&mut out, format!("\nphase {number}"));
         for launch in phase {
             let kernel = &plan.kernels[launch.kernel];
-            let rows = Sizes { batch: plan.max_batch, tile: 1 }.of(&kernel.rows);
+            let rows = Sizes::new(plan.max_batch, 1).of(&kernel.rows);
             let tiles = rows.div_ceil(kernel.tile.into());
             let shape =
                 if tiles == 1 { "1 tile".into() } else { format!("{tiles} tiles of {} rows", kernel.tile) };

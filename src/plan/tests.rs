@@ -19,13 +19,20 @@ fn close(a: f64, b: f64) -> bool {
 }
 
 /// Outputs and updated variables agree, for the plan's greatest batch and below it.
-fn check(graph: &Graph, env: &Env) {
+pub fn check(graph: &Graph, env: &Env) {
     let batch = env.symbols.get("batch").copied().unwrap_or(1);
     let small = |n_segments| made_again_in(graph, batch, n_segments);
-    let graphs = [(graph.clone(), batch), (graph.clone(), batch + 5), (small(2), batch), (small(5), batch)];
-    for (planned, max_batch) in graphs {
+    let of = |batch| Options::new(batch, Target::Cpu);
+    let graphs = [
+        (graph.clone(), of(batch)),
+        (graph.clone(), of(batch + 5)),
+        (small(2), of(batch)),
+        (small(5), of(batch)),
+        (graph.clone(), Options { cache_bytes: 64, ..of(batch) }),
+    ];
+    for (planned, options) in graphs {
         verify(&planned).unwrap_or_else(|e| panic!("{e} in\n{planned}\nmade of\n{graph}"));
-        let plan = plan(&planned, &Options::new(max_batch, Target::Cpu));
+        let plan = plan(&planned, &options);
         no_overlaps(&plan);
         let (outputs, updates) = interpret_step(graph, env).unwrap_or_else(|e| panic!("{e} in\n{graph}"));
         let leaves: Values = env.leaves.iter().map(|(name, t)| (name.clone(), t.data.clone())).collect();

@@ -50,19 +50,25 @@ const ROW_STEP: u64 = 4;
 const ROW_WORK: u64 = 4_000_000;
 
 /// Values of the symbols for an estimate.
+#[derive(Clone, Copy)]
 pub struct Sizes {
     pub batch: i64,
     pub tile: i64,
+    /// The turn of all loops around.
+    turn: i64,
 }
 
 impl Sizes {
+    pub fn new(batch: i64, tile: i64) -> Sizes {
+        Sizes { batch, tile, turn: 0 }
+    }
+
     pub fn of(&self, dim: &Dim) -> u64 {
         let value = dim.eval(&|symbol| match symbol {
             "batch" => Some(self.batch),
             "tile" | "rows" => Some(self.tile),
             "start" => Some(0),
-            // Places in a stack of turns, not sizes.
-            turn if turn.starts_with("turn") => Some(0),
+            turn if turn.starts_with("turn") => Some(self.turn),
             _ => None,
         });
         value.expect("a plan's sizes are over batch, rows, start and tile").max(0) as u64
@@ -73,7 +79,7 @@ impl Sizes {
     /// The greatest value at any batch up to this one.
     fn greatest(&self, dim: &Dim) -> u64 {
         let least = if dim.shrinks_with("batch") { 0 } else { self.batch };
-        let at = |batch| Sizes { batch, tile: self.tile }.of(dim);
+        let at = |batch| Sizes { batch, ..*self }.of(dim);
         (least..=self.batch).map(at).max().unwrap_or(0)
     }
 }
@@ -95,9 +101,14 @@ pub fn flops(op: &TileOp, sizes: &Sizes) -> u64 {
     }
 }
 
+/// Sizes in a turn are sums of its number and others, so the first and the last are together as much as any two turns on average.
 fn over_turns(l: &Loop, sizes: &Sizes, cost: impl Fn(&TileOp, &Sizes) -> u64) -> u64 {
-    let turn = l.ops.iter().map(|op| cost(op, sizes)).fold(0, u64::saturating_add);
-    turn.saturating_mul(sizes.of(&l.turns))
+    let turns = sizes.of(&l.turns);
+    let at = |turn: u64| {
+        let sizes = Sizes { turn: turn as i64, ..*sizes };
+        l.ops.iter().map(|op| cost(op, &sizes)).fold(0, u64::saturating_add)
+    };
+    (at(0) / 2 + at(turns.saturating_sub(1)) / 2).saturating_mul(turns)
 }
 
 fn iterations(nest: &Nest, sizes: &Sizes) -> u64 {
@@ -117,7 +128,7 @@ fn calls(nest: &Nest) -> u64 {
 
 /// An estimate of what a tile of `n_rows` rows costs, in floating-point operations: for dealing out work.
 pub fn tile_cost(kernel: &Kernel, batch: i64, n_rows: i64) -> u64 {
-    work(&kernel.ops, &Sizes { batch, tile: n_rows })
+    work(&kernel.ops, &Sizes::new(batch, n_rows))
 }
 
 /// A call costs about as much as a few multiply-adds, for it moves an element; to copy one costs as much.
@@ -169,8 +180,8 @@ pub fn choose(ops: &[TileOp], scratch: &[ScratchUse], rows: u64, batch: i64) -> 
     if rows <= 1 {
         return 1;
     }
-    let work = work(ops, &Sizes { batch, tile: rows as i64 }) as f64 / OPERATIONS;
-    let shared = shared(ops, &Sizes { batch, tile: rows as i64 });
+    let work = work(ops, &Sizes::new(batch, rows as i64)) as f64 / OPERATIONS;
+    let shared = shared(ops, &Sizes::new(batch, rows as i64));
     let step = row_step(ops, rows, batch);
     let tile_of = |n: u64| rows.div_ceil(n).next_multiple_of(step).min(rows);
     let seconds = |n: u64, cores: u64| {
@@ -183,8 +194,8 @@ pub fn choose(ops: &[TileOp], scratch: &[ScratchUse], rows: u64, batch: i64) -> 
     let loss = |n: u64| -> f64 { CORES.iter().zip(best).map(|(p, best)| seconds(n, *p) / best).sum() };
     let n_tiles = counts.min_by(|a, b| loss(*a).total_cmp(&loss(*b))).expect("there is one");
     let mut tile = tile_of(n_tiles).min(MOST_ROWS);
-    let bytes = |tile: u64| scratch_offsets(scratch, &Sizes { batch, tile: tile as i64 }).1;
-    let near = |tile: u64| bytes(tile) + visited_again(ops, &Sizes { batch, tile: tile as i64 });
+    let bytes = |tile: u64| scratch_offsets(scratch, &Sizes::new(batch, tile as i64)).1;
+    let near = |tile: u64| bytes(tile) + visited_again(ops, &Sizes::new(batch, tile as i64));
     while tile > LEAST_ROWS && near(tile) > SCRATCH_BYTES {
         tile = (tile / 2).next_multiple_of(ROW_STEP);
     }
@@ -225,7 +236,7 @@ fn visited_again(ops: &[TileOp], sizes: &Sizes) -> u64 {
 
 /// Rows that vectors and blocks of products want together: one where a row has work enough of its own.
 fn row_step(ops: &[TileOp], rows: u64, batch: i64) -> u64 {
-    let of_a_row = |batch| work(ops, &Sizes { batch, tile: 1 });
+    let of_a_row = |batch| work(ops, &Sizes::new(batch, 1));
     // Of few rows, such as the parts of a long sum, each is a tile if it may be.
     let is_much = of_a_row(1) >= ROW_WORK || rows <= MOST_TILES && of_a_row(batch) >= ROW_WORK;
     if is_much || rows < ROW_STEP { 1 } else { ROW_STEP }

@@ -431,8 +431,8 @@ table! {
     Le = Row { name: "le", eval: |x| bit(x[0] <= x[1]), lower: |s, x, d| compare(s, Compare::Le, x, d), ..COMPARISON };
     Gt = Row { name: "gt", eval: |x| bit(x[0] > x[1]), lower: |s, x, d| compare(s, Compare::Gt, x, d), ..COMPARISON };
     Ge = Row { name: "ge", eval: |x| bit(x[0] >= x[1]), lower: |s, x, d| compare(s, Compare::Ge, x, d), ..COMPARISON };
-    And = Row { name: "and", eval: |x| bit(x[0] != 0.0 && x[1] != 0.0), lower: |s, x, _| s.push(Step::AndI(x[0], x[1])), ..LOGIC };
-    Or = Row { name: "or", eval: |x| bit(x[0] != 0.0 || x[1] != 0.0), lower: |s, x, _| s.push(Step::OrI(x[0], x[1])), ..LOGIC };
+    And = Row { name: "and", eval: |x| bit(x[0] != 0.0 && x[1] != 0.0), identities: &[("and(a, 1)", "a"), ("and(1, a)", "a")], lower: |s, x, _| s.push(Step::AndI(x[0], x[1])), ..LOGIC };
+    Or = Row { name: "or", eval: |x| bit(x[0] != 0.0 || x[1] != 0.0), identities: &[("or(a, 0)", "a"), ("or(0, a)", "a")], lower: |s, x, _| s.push(Step::OrI(x[0], x[1])), ..LOGIC };
     Not = Row {
         name: "not", arity: 1, derivatives: &["0"], eval: |x| bit(x[0] == 0.0), identities: &[("not(not(a))", "a")],
         lower: |s, x, _| s.push(Step::NotI(x[0])), ..LOGIC

@@ -1,0 +1,159 @@
+//! Loops over strips.
+//!
+//! What enters: strips, and the lowerer of their kernel. What leaves: tile ops: zeros where turns add up, then loops over the dimensions'
+//! blocks, and in them the clusters' ops. The rows that a whole number of blocks leaves over are one more turn, written after the loop.
+//! Inside of a turn (`Turn`) an axis along a dimension is as long as its block, and an access begins at the block's place; of inner
+//! values there is one block, whose rows are neighbours: so a product of few rows, turned about, reads and writes without gaps, and what
+//! reduces columns has a row in each lane. Random numbers are written in their own order; where there are any, columns are neighbours.
+
+use super::super::fuse::Cluster;
+use super::super::lower::Lowerer;
+use super::Strips;
+use super::axes::Along;
+use super::masked::columns;
+use crate::base::Dim;
+use crate::graph::{NodeId, Op};
+use crate::nest::{Loop, TileOp, turn_symbol};
+use std::collections::HashMap;
+
+/// The turn that is being written.
+pub struct Turn {
+    /// The first place of each dimension's block, and how many there are.
+    blocks: Vec<(Dim, Dim)>,
+    n_columns: Dim,
+    /// What the axes of the loop that is being written are.
+    along: Vec<Along>,
+    /// Elements from a place to the next along each axis of an inner value, and how many elements it has.
+    inner: HashMap<NodeId, (Vec<Dim>, Dim)>,
+    /// Products that add to what is there.
+    pub adds: bool,
+}
+
+impl Turn {
+    pub fn extent(&self, axis: usize, extent: &Dim) -> Dim {
+        match self.along[axis] {
+            Along::Whole => extent.clone(),
+            Along::Block(d) => self.blocks[d].1.clone(),
+            Along::Columns => self.n_columns.clone(),
+        }
+    }
+
+    /// The place that index 0 of an axis is.
+    pub fn first(&self, axis: usize) -> Dim {
+        match self.along[axis] {
+            Along::Block(d) => self.blocks[d].0.clone(),
+            _ => Dim::from(0),
+        }
+    }
+
+    /// Elements of an inner value.
+    pub fn n_elements(&self, id: NodeId) -> Option<&Dim> {
+        self.inner.get(&id).map(|(_, n)| n)
+    }
+
+    /// Offset and strides, given with `own` strides of the base, as they are in this turn.
+    pub fn access(&self, base: NodeId, own: &[Dim], offset: &Dim, strides: &[Dim]) -> (Dim, Vec<Dim>) {
+        if let Some((inner, _)) = self.inner.get(&base) {
+            let of = |stride: &Dim| match own.iter().position(|own| own == stride) {
+                Some(axis) if !stride.is_const(0) => inner[axis].clone(),
+                _ => Dim::from(0),
+            };
+            return (Dim::from(0), strides.iter().map(of).collect());
+        }
+        let begin = strides.iter().enumerate().map(|(axis, stride)| self.first(axis) * stride.clone());
+        (begin.fold(offset.clone(), |sum, step| sum + step), strides.to_vec())
+    }
+}
+
+impl Lowerer<'_> {
+    pub fn lower_strips(&mut self, strips: &Strips) {
+        strips.added.iter().for_each(|id| self.zero(*id));
+        let (begun, n_scratch) = (self.out.clock, self.out.scratch.len());
+        let outside = self.share_inside(&strips.clusters, |id| strips.inner.contains_key(&id));
+        self.lower_dimension(strips, &mut Vec::new());
+        self.shared = outside;
+        // What is there before the loops and read in them is there in every turn; so is what they write and others read.
+        let end = self.out.clock;
+        let inner: Vec<u32> = strips.inner.keys().filter_map(|id| self.scratch_of.remove(id)).collect();
+        for (i, scratch) in self.out.scratch.iter_mut().enumerate() {
+            let is_outer =
+                i < n_scratch || !self.in_turns.contains(&(i as u32)) && !inner.contains(&(i as u32));
+            if is_outer && scratch.live.1 >= begun {
+                scratch.live = (scratch.live.0.min(begun), end);
+            }
+        }
+        self.in_turns.clear();
+    }
+
+    /// `blocks`: those of the dimensions outside.
+    fn lower_dimension(&mut self, strips: &Strips, blocks: &mut Vec<(Dim, Dim)>) {
+        let Some(dimension) = strips.dimensions.get(blocks.len()) else {
+            return self.lower_turn(strips, blocks);
+        };
+        let size = Dim::from(dimension.block);
+        let (turns, rest) = match dimension.extent.as_const() {
+            Some(extent) => (Dim::from(extent / dimension.block), extent % dimension.block),
+            None => (dimension.extent.clone(), 0),
+        };
+        let mut inside = |cx: &mut Self, first: Dim, size: Dim| {
+            blocks.push((first, size));
+            cx.lower_dimension(strips, blocks);
+            blocks.pop();
+        };
+        if turns.is_const(1) {
+            inside(self, Dim::from(0), size.clone());
+        } else {
+            let turn = turn_symbol(self.depth);
+            let before = std::mem::take(&mut self.out.ops);
+            self.depth += 1;
+            inside(self, Dim::symbol(turn.clone()) * size.clone(), size.clone());
+            self.depth -= 1;
+            let ops = std::mem::replace(&mut self.out.ops, before);
+            self.out.ops.push(TileOp::Loop(Loop { turn, turns: turns.clone(), ops }));
+        }
+        if rest > 0 {
+            inside(self, turns * size, Dim::from(rest));
+        }
+    }
+
+    fn lower_turn(&mut self, strips: &Strips, blocks: &[(Dim, Dim)]) {
+        let (first, rows) = blocks.last().expect("there are rows");
+        let n_columns = columns(&strips.n_columns, strips.masked_beyond, first.clone() + rows.clone());
+        let has_numbers = strips.inner.keys().any(|id| matches!(self.graph.node(*id).op, Op::Random { .. }));
+        let last = Along::Block(blocks.len() - 1);
+        let place = |(id, axes): (&NodeId, &Vec<Along>)| {
+            let extent = |(axis, along): (usize, &Along)| match along {
+                Along::Block(d) => blocks[*d].1.clone(),
+                _ => self.graph.ty(*id).shape[axis].clone(),
+            };
+            let extents: Vec<Dim> = axes.iter().enumerate().map(extent).collect();
+            let neighbours = axes
+                .iter()
+                .position(|a| *a == last)
+                .filter(|_| axes.contains(&Along::Columns) && !has_numbers);
+            let order = (0..axes.len()).rev().filter(|axis| Some(*axis) != neighbours);
+            let mut strides = vec![Dim::from(0); axes.len()];
+            let mut n = Dim::from(1);
+            for axis in neighbours.into_iter().chain(order) {
+                strides[axis] = n.clone();
+                n = n * extents[axis].clone();
+            }
+            (*id, (strides, n))
+        };
+        let inner: HashMap<NodeId, (Vec<Dim>, Dim)> = strips.inner.iter().map(place).collect();
+        for id in inner.keys() {
+            if let Some(old) = self.scratch_of.remove(id) {
+                self.in_turns.push(old);
+            }
+        }
+        let blocks = blocks.to_vec();
+        let around = self.turn.replace(Turn { blocks, n_columns, along: Vec::new(), inner, adds: false });
+        for (cluster, along) in strips.clusters.iter().zip(&strips.along) {
+            let turn = self.turn.as_mut().expect("it was set above");
+            turn.along.clone_from(along);
+            turn.adds = matches!(cluster, Cluster::Single(id) if strips.added.contains(id));
+            self.lower_cluster(cluster);
+        }
+        self.turn = around;
+    }
+}

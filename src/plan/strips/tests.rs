@@ -1,0 +1,135 @@
+//! What becomes strips, and that they compute the same.
+
+use super::super::tests::check;
+use super::super::{Options, Plan, Target, plan};
+use crate::base::{DType, Precision};
+use crate::graph::interpret::{Env, Tensor};
+use crate::graph::{Graph, Op};
+use crate::passes::optimize_in;
+use crate::train::data::Data;
+
+/// A model of sequences `x` (37 places of 8 numbers), keys and values `y` (41), and how often its training step goes through
+/// strips: the forward pass, the backward pass; whether masked columns are left out.
+struct Case {
+    name: &'static str,
+    body: &'static str,
+    n_strips: usize,
+    masked: bool,
+}
+
+const CASES: &[Case] = &[
+    Case { name: "causal", body: "self_attention(x, heads = 2, causal = true)", n_strips: 2, masked: true },
+    Case { name: "all see all", body: "self_attention(x, heads = 2)", n_strips: 2, masked: false },
+    Case { name: "one head", body: "self_attention(x, heads = 1, causal = true)", n_strips: 2, masked: true },
+    Case {
+        name: "heads share keys, turned by place",
+        body: "self_attention(x, heads = 4, kv_heads = 2, causal = true, rotate = true)",
+        n_strips: 2,
+        masked: true,
+    },
+    Case { name: "other keys", body: "cross_attention(x, y, heads = 2)", n_strips: 2, masked: false },
+    Case {
+        name: "fewer rows than columns, of which the last see all",
+        body: "attend(heads_of(x), heads_of(y), heads_of(y), reshape(causal_mask(37, 41), [1, 1, 37, 41]) and full([b, 1, 37, 41], 1) > 0) |> flat",
+        n_strips: 2,
+        masked: true,
+    },
+    Case {
+        name: "more rows than columns, of which the first see none",
+        body: "attend(heads_of(y), heads_of(x), heads_of(x), reshape(causal_mask(41, 37), [1, 1, 41, 37]) and full([b, 1, 41, 37], 1) > 0) |> flat",
+        n_strips: 2,
+        masked: false,
+    },
+    Case {
+        name: "padding",
+        body: "masked_attention(x, padding_mask(lengths, 37, 37) and causal_mask(37, 37), heads = 2)",
+        n_strips: 2,
+        masked: false,
+    },
+    Case {
+        name: "only the places before",
+        body: "attend(heads_of(x), heads_of(x), heads_of(x), reshape(reshape(iota(37), [37, 1]) > reshape(iota(37), [1, 37]), [1, 1, 37, 37]) and full([b, 1, 37, 37], 1) > 0) |> flat",
+        n_strips: 2,
+        masked: false,
+    },
+    Case {
+        name: "some weights are dropped",
+        body: "dropped(heads_of(x), heads_of(x)) |> flat",
+        n_strips: 2,
+        masked: true,
+    },
+    Case {
+        name: "a product that stays",
+        body: "mean(heads_of(x) @ transpose(heads_of(x)), axes = [-1]) |> reshape([b, 2, 37])",
+        n_strips: 2,
+        masked: false,
+    },
+];
+
+fn graph(body: &str) -> Graph {
+    let text = format!(
+        "fn heads_of(x: f32[b, t, 8]) -> f32[b, 2, t, 4] {{\n    permute(reshape(dense(x, 8), [b, t, 2, 4]), [0, 2, 1, 3])\n}}\n\
+         fn flat(x: f32[b, 2, t, 4]) -> f32[b, t, 8] {{\n    reshape(permute(x, [0, 2, 1, 3]), [b, t, 8])\n}}\n\
+         fn dropped(q: f32[b, h, t, e], k: f32[b, h, t, e]) -> f32[b, h, t, e] {{\n    \
+         let p = softmax(where(reshape(causal_mask(t, t), [1, 1, t, t]) and full([b, 1, t, t], 1) > 0, q @ transpose(k), -1e9))\n    \
+         dropout(p, 0.3) @ k\n}}\n\
+         fn net(x: f32[b, 37, 8], y: f32[b, 41, 8], lengths: i32[b]) {{\n    {body}\n}}\n\
+         train t {{\n    data = synthetic(rows = 8, x: f32[37, 8], y: f32[41, 8], lengths: i32, classes = 30)\n    \
+         let z = net(data.x, data.y, data.lengths + 1)\n    minimize mean(z * z * z) with sgd(lr = 0.1)\n    batch = 2   epochs = 1\n}}\n"
+    );
+    let program = crate::load("strips.model", &text);
+    let model = crate::check(&program, &Data::default(), &[]);
+    let model = model
+        .unwrap_or_else(|e| panic!("{}", e.iter().map(|d| d.message.clone()).collect::<Vec<_>>().join("\n")));
+    crate::autodiff::differentiate(&model.train)
+}
+
+fn env(graph: &Graph) -> Env {
+    let mut env = Env::default();
+    env.symbols.insert("batch".into(), 2);
+    for id in graph.ids() {
+        let node = graph.node(id);
+        let (Some(name), Op::Input(_) | Op::Param(_) | Op::State(_)) = (node.op.leaf_name(), &node.op) else {
+            continue;
+        };
+        let size = |dim: &crate::base::Dim| dim.eval(&|s| (s == "batch").then_some(2)).unwrap() as usize;
+        let shape: Vec<usize> = node.ty.shape.iter().map(size).collect();
+        let n: usize = shape.iter().product();
+        let value = |i: usize| {
+            let spread = ((i * 7919 + name.len() * 31) % 101) as f64 / 50.0 - 1.0;
+            if node.ty.dtype == DType::I32 { (i * 13 % 30) as f64 } else { spread }
+        };
+        let data: Vec<f64> = (0..n).map(value).collect();
+        env.leaves.insert(name.clone(), Tensor::new(shape, data));
+    }
+    env
+}
+
+/// How often launches go through strips, and how often with masked columns left out.
+fn n_strips(plan: &Plan) -> (usize, usize) {
+    let notes: String = plan.phases.iter().flatten().map(|launch| launch.note.as_str()).collect();
+    (notes.matches("strips of").count(), notes.matches("masked columns left out").count())
+}
+
+#[test]
+fn strips_compute_the_same() {
+    for case in CASES {
+        let differentiated = graph(case.body);
+        let env = env(&differentiated);
+        for precision in [Precision::F32, Precision::Bf16] {
+            let graph = optimize_in(precision, &differentiated);
+            let options = Options { cache_bytes: 64, ..Options::new(2, Target::Cpu) };
+            let (found, masked) = n_strips(&plan(&graph, &options));
+            assert_eq!(found, case.n_strips, "{}, {precision:?}", case.name);
+            assert_eq!(masked, if case.masked { found } else { 0 }, "{}, {precision:?}", case.name);
+            check(&graph, &env);
+        }
+    }
+}
+
+/// What fits a cache is left as it is.
+#[test]
+fn small_products_are_not_cut() {
+    let graph = optimize_in(Precision::F32, &graph(CASES[0].body));
+    assert_eq!(n_strips(&plan(&graph, &Options::new(2, Target::Cpu))).0, 0);
+}

@@ -170,6 +170,7 @@ fn known(func: Func, operands: &[Option<f64>], dtype: crate::base::DType) -> Opt
                 *b
             }
         }
+        (Func::Select, [None, a, b]) if a == b => *a,
         (Func::Mul, _) if operands.contains(&Some(0.0)) => Some(0.0),
         (Func::Div, [Some(0.0), None]) => Some(0.0),
         (Func::Add, [a, b]) if is_low(a) && b.is_none() || is_low(b) && a.is_none() => {

@@ -71,6 +71,10 @@ unsafe fn block<S: Simd, const ROWS: usize, const VECTORS: usize, const COPIES: 
                     *sum = if is_cut(v) { S::load_some(from, tail) } else { S::load(from) };
                 }
             }
+            // The next block begins with what is there, and would wait for it.
+            for i in 0..ROWS {
+                S::fetch_near(out.wrapping_offset((ROWS + i) as isize * out_row));
+            }
         }
         let (mut lhs, mut rhs, mut copy, mut ahead_from) = (lhs, rhs, copy, ahead.from);
         // Rows by threes: one or two strides are added to an address at no cost.
@@ -80,11 +84,6 @@ unsafe fn block<S: Simd, const ROWS: usize, const VECTORS: usize, const COPIES: 
                 let (lhs, rhs, copy) = ($lhs, $rhs, $copy);
                 let right: [S::Vector; VECTORS] =
                     std::array::from_fn(|v| S::load(rhs.wrapping_add(v * S::LANES)));
-                if COPIES {
-                    for (v, x) in right.iter().enumerate() {
-                        S::store(copy.wrapping_add(v * S::LANES), *x);
-                    }
-                }
                 for (i, row) in sums.iter_mut().enumerate() {
                     let from =
                         lhs.wrapping_offset(i as isize / 3 * three).wrapping_offset(i as isize % 3 * lhs_row);
@@ -92,6 +91,12 @@ unsafe fn block<S: Simd, const ROWS: usize, const VECTORS: usize, const COPIES: 
                     let left = S::splat(from.read_unaligned());
                     for (sum, x) in row.iter_mut().zip(right) {
                         *sum = S::fma(left, x, *sum);
+                    }
+                }
+                // Before the products, a store would have LLVM keep sums of 6 x 2 in memory: twice the time with sixteen registers.
+                if COPIES {
+                    for (v, x) in right.iter().enumerate() {
+                        S::store(copy.wrapping_add(v * S::LANES), *x);
                     }
                 }
             };
@@ -243,26 +248,60 @@ impl Right {
     }
 }
 
-/// What block number `number` of a part asks for. All blocks together ask for all of `part.next`, if there are enough of them;
-/// as slowly as will do, for a core can only wait for so many lines at once.
-fn ahead(part: &Part, number: usize, n_blocks: usize) -> Ahead {
-    // An address that is sure to be found quickly.
-    let nothing = Ahead { from: part.right.from, second: 0, step: 0 };
-    let Some(side) = &part.next else { return nothing };
-    let (n_runs, run, length) = match side.across {
-        1 => (side.n_terms, side.along, side.n_across),
-        _ => (side.n_across, side.across, side.n_terms),
-    };
-    let times = part.n_terms / STEP;
-    let lines = if n_runs * length.div_ceil(LINE) <= n_blocks * times { 1 } else { 2 };
-    let pieces = length.div_ceil(lines * LINE);
-    let first_run = number / pieces * times;
-    if first_run >= n_runs {
-        return nothing;
+/// What the blocks of a part ask for, one after another. All together ask for all of `part.next`, if there are enough of
+/// them; as slowly as will do, for a core can only wait for so many lines at once.
+struct Requests {
+    from: *const f32,
+    /// Lines that lie one after another, from one such run to the next, and how many of them are left.
+    run: isize,
+    n_runs: usize,
+    /// Runs that a block has the time to ask for a piece of.
+    times: usize,
+    /// Elements of a run, and of a piece of it.
+    length: usize,
+    piece: usize,
+    /// Where the next block's piece begins in its runs.
+    first: usize,
+}
+
+impl Requests {
+    fn new(part: &Part, n_blocks: usize) -> Requests {
+        let times = part.n_terms / STEP;
+        let Some(side) = &part.next else {
+            // An address that is sure to be found quickly.
+            return Requests {
+                from: part.right.from,
+                run: 0,
+                n_runs: 0,
+                times,
+                length: 0,
+                piece: LINE,
+                first: 0,
+            };
+        };
+        let (n_runs, run, length) = match side.across {
+            1 => (side.n_terms, side.along, side.n_across),
+            _ => (side.n_across, side.across, side.n_terms),
+        };
+        let lines = if n_runs * length.div_ceil(LINE) <= n_blocks * times { 1 } else { 2 };
+        Requests { from: side.from, run, n_runs, times, length, piece: lines * LINE, first: 0 }
     }
-    let piece = number % pieces * lines * LINE;
-    let from = side.from.wrapping_offset(first_run as isize * run).wrapping_add(piece);
-    Ahead { from, second: (lines - 1) * LINE, step: run }
+
+    /// What the next block asks for.
+    fn next(&mut self) -> Ahead {
+        if self.n_runs == 0 {
+            return Ahead { from: self.from, second: 0, step: 0 };
+        }
+        let ahead =
+            Ahead { from: self.from.wrapping_add(self.first), second: self.piece - LINE, step: self.run };
+        self.first += self.piece;
+        if self.first >= self.length {
+            self.first = 0;
+            self.from = self.from.wrapping_offset(self.times as isize * self.run);
+            self.n_runs = self.n_runs.saturating_sub(self.times);
+        }
+        ahead
+    }
 }
 
 /// `n` in parts of at most `most`, as equal as can be: the first of each, and how many. One row alone would wait for its own sums.
@@ -294,7 +333,8 @@ pub unsafe fn blocks_of_rows<S: Blocks>(p: &Product, part: &Part) {
     unsafe {
         let tail = part.n_columns - (vectors - 1) * S::LANES;
         let mut right = part.right;
-        for (number, (row, n_rows)) in deal(part.n_rows, most).enumerate() {
+        let mut requests = Requests::new(part, part.n_rows.div_ceil(most));
+        for (row, n_rows) in deal(part.n_rows, most) {
             let i = (part.row + row) as isize;
             let out = p.out.offset(i * p.out_row as isize + part.column as isize * p.out_column as isize);
             let (lhs, lhs_row, lhs_column) = match part.lhs {
@@ -315,7 +355,7 @@ pub unsafe fn blocks_of_rows<S: Blocks>(p: &Product, part: &Part) {
                 out_row: p.out_row as isize,
                 tail,
                 accumulate: part.accumulate,
-                ahead: ahead(part, number, part.n_rows.div_ceil(most)),
+                ahead: requests.next(),
             };
             if !right.copy.is_null() {
                 right = Right::in_place(right.copy, (vectors * S::LANES) as isize);

@@ -21,7 +21,7 @@ use super::panels::{Side, lay_out};
 use super::simd::Simd;
 use std::cell::UnsafeCell;
 
-/// Terms at a time where the right operand is read once, where it lies: it is best read along its rows.
+/// Terms at a time where a large right operand is read once, where it lies: it is best read along its rows.
 const FEW_TERMS: usize = 8;
 /// Rows of an operand that are at least so many elements apart fall into few sets of a cache.
 const FAR: u64 = 512;
@@ -60,7 +60,7 @@ pub unsafe fn product<S: Blocks>(product: &Product) {
         unsafe { ((&raw mut (*buffers).left).cast(), (&raw mut (*buffers).right).cast()) };
     for (row, n_rows) in deal(m, S::ROWS) {
         let most = match reads_once(&p, n_rows, S::rows(S::VECTORS)) {
-            true if p.rhs_row.unsigned_abs() >= FAR => FEW_TERMS,
+            true if p.rhs_row.unsigned_abs() >= FAR && n * k >= S::READ_ALONG => FEW_TERMS,
             _ => S::TERMS,
         };
         let panel_at = |term: usize, column: usize| {
@@ -122,10 +122,11 @@ fn oriented(p: &Product) -> Product {
     if p.out_column != 1 && p.out_row == 1 { p.transposed() } else { *p }
 }
 
-/// Whether the left operand's rows are laid out: each panel of columns reads them again.
+/// Whether the left operand's rows are laid out: each panel of columns reads them again. To read few columns' worth where it
+/// lies takes less than to lay it out.
 fn lays_left<S: Simd>(p: &Product, n_rows: usize) -> bool {
-    let panels = (p.n as usize).div_ceil(S::LANES * S::VECTORS);
-    panels >= 4 && n_rows > 1 && (p.lhs_column != 1 || S::LAYS_ROWS)
+    let is_apart = p.lhs_column != 1 || S::LAYS_ROWS && p.lhs_row.unsigned_abs() >= FAR;
+    p.n as usize > 3 * WIDTH && n_rows > 1 && is_apart
 }
 
 /// Whether so few rows of the result are made that the right operand is best read where it lies.

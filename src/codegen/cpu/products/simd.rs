@@ -15,8 +15,11 @@ pub trait Simd {
     const TERMS: usize;
     /// Rows at a time: of so many, `TERMS` terms stay in the second-level cache.
     const ROWS: usize;
-    /// Whether left rows whose terms are neighbours are laid out, where many panels read them.
+    /// Whether left rows whose terms are neighbours are laid out, where many panels read them and the rows lie far apart.
     const LAYS_ROWS: bool;
+    /// Elements from which on a right operand that is read once is taken a few terms at a time: then it is read along its rows,
+    /// but sums come and go.
+    const READ_ALONG: usize;
 
     /// Rows of a block that is `vectors` wide, so that block, operands and addresses fit the registers.
     fn rows(vectors: usize) -> usize;
@@ -45,8 +48,11 @@ pub trait Simd {
     /// The CPU has the features; `n` elements can be written.
     unsafe fn store_some(to: *mut f32, n: usize, x: Self::Vector);
 
-    /// Asks for the line at an address, which need not be valid.
+    /// Asks for the line at an address, which need not be valid, in the second-level cache.
     fn fetch(_from: *const f32) {}
+
+    /// Asks for it in the first-level cache, where that pays.
+    fn fetch_near(_from: *const f32) {}
 
     /// Copies `n` elements, fewer than `LANES`.
     ///
@@ -84,6 +90,7 @@ impl Simd for Portable {
     const TERMS: usize = 256;
     const ROWS: usize = 192;
     const LAYS_ROWS: bool = true;
+    const READ_ALONG: usize = 1 << 22;
 
     fn rows(vectors: usize) -> usize {
         if vectors <= 2 { 12 } else { 6 }
@@ -159,6 +166,7 @@ pub mod x86 {
         const TERMS: usize = 384;
         const ROWS: usize = 256;
         const LAYS_ROWS: bool = false;
+        const READ_ALONG: usize = 0;
 
         #[inline(always)]
         fn fetch(from: *const f32) {
@@ -261,6 +269,7 @@ pub mod x86 {
         const TERMS: usize = Avx512::TERMS;
         const ROWS: usize = Avx512::ROWS;
         const LAYS_ROWS: bool = Avx512::LAYS_ROWS;
+        const READ_ALONG: usize = Avx512::READ_ALONG;
 
         fn rows(vectors: usize) -> usize {
             Avx512::rows(vectors)
@@ -319,14 +328,21 @@ pub mod x86 {
         type Vector = __m256;
         const LANES: usize = 8;
         const VECTORS: usize = 2;
-        const TERMS: usize = 256;
+        const TERMS: usize = 384;
         const ROWS: usize = 192;
         const LAYS_ROWS: bool = true;
+        const READ_ALONG: usize = 1 << 22;
 
         #[inline(always)]
         fn fetch(from: *const f32) {
             // SAFETY: every x86-64 CPU knows the request, and ignores one for nothing.
             unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) };
+        }
+
+        #[inline(always)]
+        fn fetch_near(from: *const f32) {
+            // SAFETY: as for `fetch`.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) };
         }
 
         fn rows(vectors: usize) -> usize {
@@ -368,6 +384,25 @@ pub mod x86 {
             unsafe {
                 _mm256_storeu_ps(all.as_mut_ptr(), x);
                 to.copy_from_nonoverlapping(all.as_ptr(), n);
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn copy_some(from: *const f32, to: *mut f32, n: usize) {
+            // SAFETY: the caller vouches for `n` elements: four, two and one, of those that `n` is the sum of.
+            unsafe {
+                let (mut from, mut to) = (from, to);
+                if n & 4 != 0 {
+                    _mm_storeu_ps(to, _mm_loadu_ps(from));
+                    (from, to) = (from.add(4), to.add(4));
+                }
+                if n & 2 != 0 {
+                    to.cast::<u64>().write_unaligned(from.cast::<u64>().read_unaligned());
+                    (from, to) = (from.add(2), to.add(2));
+                }
+                if n & 1 != 0 {
+                    *to = *from;
+                }
             }
         }
 

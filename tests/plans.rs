@@ -31,3 +31,28 @@ fn cheap_values_are_made_again() {
     let report = gradc::plan::report(&plan);
     assert_eq!(report.matches(" erf ").count(), 2, "{report}");
 }
+
+/// A stack of equal layers takes the code of a few of them, and a plan that grows by as much with each.
+#[test]
+fn more_layers_take_no_more_code() {
+    use gradc::codegen::cpu::{Ticking, compile};
+    let of_layers = |n: usize| {
+        let text = format!(
+            "fn gpt(tokens: i32[batch, t], vocab: dim) -> f32[batch, t, vocab] {{\n    embedding(tokens, vocab, 32)\n        \
+             |> repeat {n} {{ encoder_block(heads = 2, causal = true) }}\n        |> layer_norm\n        |> dense(vocab)\n}}\n\n\
+             train gpt {{\n    data = synthetic(rows = 8, tokens: i32[16], next: i32[16], classes = 8)\n    \
+             minimize cross_entropy(gpt(data.tokens, 8), data.next) with adam(lr = 1e-3)\n    batch = 4\n}}\n"
+        );
+        let model = gradc::check(&gradc::load("gpt.model", &text), &Data::default(), &[]).unwrap();
+        let graph = gradc::lower(&model.train);
+        let plan = gradc::plan(&graph, model.settings.batch as i64);
+        let n_ops: usize = plan.kernels.iter().map(|kernel| kernel.ops.len()).sum();
+        [graph.len(), plan.kernels.len(), n_ops, compile(&plan.kernels, Ticking::Off).n_functions()]
+    };
+    let [four, six, eight] = [4, 6, 8].map(of_layers);
+    assert_eq!((eight[1], eight[3]), (four[1], four[3]), "kernels and functions");
+    for (i, what) in [(0, "nodes"), (2, "ops")] {
+        assert_eq!(eight[i] - six[i], six[i] - four[i], "{what}: {four:?} {six:?} {eight:?}");
+    }
+    assert!(eight[3] * 3 < eight[2], "{eight:?}");
+}

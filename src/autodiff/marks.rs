@@ -28,7 +28,7 @@ fn transplant(graph: &mut Graph, roots: &[NodeId], mut images: HashMap<NodeId, N
     }
     for index in (0..=last).filter(|i| needed[*i]) {
         let id = NodeId(index as u32);
-        let node = graph.node(id).clone();
+        let node = graph.shared(id).clone();
         if !images.contains_key(&id) && node.operands.iter().any(|operand| images.contains_key(operand)) {
             let image = |operand: &NodeId| images.get(operand).copied().unwrap_or(*operand);
             let operands: Vec<NodeId> = node.operands.iter().map(image).collect();

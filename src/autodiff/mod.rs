@@ -33,7 +33,8 @@ fn replace_gradients(graph: &Graph) -> Graph {
         let operands = &graph.node(id).operands;
         wanted.entry(operands[0]).or_default().push(operands[1]);
     }
-    let users = users(graph);
+    let has_scans = graph.ids().any(|id| matches!(graph.node(id).op, Op::Scan(_)));
+    let users = if has_scans { users(graph) } else { Vec::new() };
     let mut rewriter = Rewriter::new(graph);
     // Old loss and old target to the gradient in the new graph.
     let mut swept: HashMap<(NodeId, NodeId), NodeId> = HashMap::new();

@@ -114,7 +114,7 @@ pub fn scan(cx: &mut Sweep, id: NodeId, node: &Node, scan: &Scan, g: NodeId) {
             slice(&mut body, trace, scan.body.ty(old).clone())
         });
         if image[old.index()].is_none() {
-            let node = scan.body.node(old);
+            let node = scan.body.shared(old);
             let operands: Vec<NodeId> =
                 node.operands.iter().map(|x| image[x.index()].expect("operands come first")).collect();
             body.origin = node.origin.clone();

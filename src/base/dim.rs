@@ -6,6 +6,7 @@
 //! Not here: inequalities, and what a symbol stands for.
 
 use smol_str::SmolStr;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::{Add, Mul, Sub};
@@ -28,16 +29,26 @@ type Term = (Vec<SmolStr>, i64);
 
 impl Dim {
     pub fn symbol(name: impl Into<SmolStr>) -> Dim {
-        Dim::from_terms(BTreeMap::from([(vec![name.into()], 1)]))
+        Dim(Repr::Poly([(vec![name.into()], 1)].into()))
     }
 
-    fn from_terms(mut terms: BTreeMap<Vec<SmolStr>, i64>) -> Dim {
-        terms.retain(|_, c| *c != 0);
-        match terms.len() {
-            0 => Dim(Repr::Const(0)),
-            1 if terms.contains_key(&Vec::new()) => Dim(Repr::Const(terms[&Vec::new()])),
-            _ => Dim(Repr::Poly(terms.into_iter().collect())),
+    fn from_terms(terms: BTreeMap<Vec<SmolStr>, i64>) -> Dim {
+        Dim::from_ordered(terms.into_iter().filter(|(_, c)| *c != 0).collect())
+    }
+
+    /// Terms in the order of their products, each once, none 0.
+    fn from_ordered(terms: Vec<Term>) -> Dim {
+        match &terms[..] {
+            [] => Dim(Repr::Const(0)),
+            [(symbols, c)] if symbols.is_empty() => Dim(Repr::Const(*c)),
+            _ => Dim(Repr::Poly(terms.into())),
         }
+    }
+
+    /// The product with a number that is not 0.
+    fn scaled(&self, factor: i64) -> Dim {
+        let scale = |(symbols, c): Term| (symbols, c.saturating_mul(factor));
+        Dim::from_ordered(self.terms().into_iter().map(scale).collect())
     }
 
     /// The terms `(symbols, coefficient)`, in a fixed order; empty for 0.
@@ -162,12 +173,26 @@ impl Add for Dim {
             (_, Some(0)) => return self,
             _ => {}
         }
-        let mut terms: BTreeMap<_, _> = self.terms().into_iter().collect();
-        for (k, c) in other.terms() {
-            let sum: &mut i64 = terms.entry(k).or_insert(0);
-            *sum = sum.saturating_add(c);
+        // Both in the order of their products.
+        let (left, right) = (self.terms(), other.terms());
+        let mut sum: Vec<Term> = Vec::with_capacity(left.len() + right.len());
+        let (mut left, mut right) = (left.into_iter().peekable(), right.into_iter().peekable());
+        while let (Some((a, x)), Some((b, y))) = (left.peek(), right.peek()) {
+            match a.cmp(b) {
+                Ordering::Less => sum.extend(left.next()),
+                Ordering::Greater => sum.extend(right.next()),
+                Ordering::Equal => {
+                    let coefficient = x.saturating_add(*y);
+                    let product = left.next().map(|(product, _)| product).unwrap_or_default();
+                    right.next();
+                    if coefficient != 0 {
+                        sum.push((product, coefficient));
+                    }
+                }
+            }
         }
-        Dim::from_terms(terms)
+        sum.extend(left.chain(right));
+        Dim::from_ordered(sum)
     }
 }
 
@@ -179,7 +204,9 @@ impl Mul for Dim {
             (Some(0), _) | (_, Some(0)) => return Dim::from(0),
             (Some(1), _) => return other,
             (_, Some(1)) => return self,
-            _ => {}
+            (Some(factor), None) => return other.scaled(factor),
+            (None, Some(factor)) => return self.scaled(factor),
+            (None, None) => {}
         }
         let mut terms = BTreeMap::new();
         for (a, x) in self.terms() {

@@ -49,6 +49,19 @@ impl TensorType {
         }
         strides
     }
+
+    /// Whether these are the `row_major_strides`.
+    pub fn is_row_major(&self, strides: &[Dim]) -> bool {
+        let mut expected = Dim::from(1);
+        strides.len() == self.rank()
+            && (0..self.rank()).rev().all(|axis| {
+                let same = strides[axis] == expected;
+                if same && axis > 0 {
+                    expected = std::mem::replace(&mut expected, Dim::from(0)) * self.shape[axis].clone();
+                }
+                same
+            })
+    }
 }
 
 impl std::fmt::Display for TensorType {

@@ -78,6 +78,7 @@ enum Command {
 
 /// The whole program.
 pub fn main() -> ExitCode {
+    crate::runtime::heap::keep_freed();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

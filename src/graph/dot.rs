@@ -17,14 +17,14 @@ pub fn dot(graph: &Graph) -> String {
             .collect();
         format!("label=\"{}\"", places.join(","))
     };
-    let node = |_: &_, (index, node): (petgraph::graph::NodeIndex, &super::Node)| {
-        let id = NodeId(index.index() as u32);
+    let node = |_: &_, (_, id): (petgraph::graph::NodeIndex, &NodeId)| {
+        let node = graph.node(*id);
         let text = format!("{id} {}\\n{}", family(&node.op).print(&node.op).replace('"', "'"), node.ty);
         let is_leaf = matches!(node.op, Op::Input(_) | Op::Param(_) | Op::State(_));
         let shape = if is_leaf { "box" } else { "ellipse" };
-        let style = if roots.contains(&id) { " style=filled" } else { "" };
+        let style = if roots.contains(id) { " style=filled" } else { "" };
         format!("label=\"{text}\" shape={shape}{style}")
     };
     let config = [Config::NodeNoLabel, Config::EdgeNoLabel];
-    format!("{:?}", Dot::with_attr_getters(graph.petgraph(), &config, &edge, &node))
+    format!("{:?}", Dot::with_attr_getters(&graph.petgraph(), &config, &edge, &node))
 }

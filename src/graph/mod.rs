@@ -10,8 +10,8 @@
 //! examples in this step.
 //!
 //! Invariant (see `verify.rs` for all of them): operands come before their users, so node order is a
-//! topological order; edges of the petgraph and `Node::operands` never disagree; the type of every node is what
-//! its primitive's shape rule gives.
+//! topological order; the type of every node is what its primitive's shape rule gives. A node never changes, so graphs
+//! share it: a pass that keeps a node under its number keeps it where it lies.
 //!
 //! The graph does not know about fusion, memory, devices, or the model's text (beyond an `Origin` kept for
 //! messages).
@@ -45,6 +45,7 @@ use crate::scalar::Func;
 use petgraph::graph::{DiGraph, NodeIndex};
 use smol_str::SmolStr;
 use std::fmt;
+use std::sync::Arc;
 
 /// A node; prints as in the text form, `%12`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -189,7 +190,7 @@ pub struct Windowing {
 /// See the module's documentation.
 #[derive(Clone, Default)]
 pub struct Graph {
-    nodes: DiGraph<Node, ()>,
+    nodes: Vec<Arc<Node>>,
     /// What the caller reads after a step, by name.
     pub outputs: Vec<(SmolStr, NodeId)>,
     /// (variable's leaf, its next value); at most one a variable.
@@ -202,8 +203,8 @@ pub struct Graph {
 impl PartialEq for Graph {
     fn eq(&self, other: &Graph) -> bool {
         let same = |id: NodeId| {
-            let (x, y) = (self.node(id), other.node(id));
-            x.operands == y.operands && x.ty == y.ty && x.op.is_same(&y.op)
+            let (x, y) = (self.shared(id), other.shared(id));
+            Arc::ptr_eq(x, y) || x.operands == y.operands && x.ty == y.ty && x.op.is_same(&y.op)
         };
         self.len() == other.len()
             && self.outputs == other.outputs
@@ -227,25 +228,29 @@ impl Graph {
         Graph::default()
     }
 
-    /// An empty graph with room for as many nodes and edges as another has.
+    /// An empty graph with room for as many nodes as another has.
     pub fn with_room_of(other: &Graph) -> Graph {
-        let nodes = DiGraph::with_capacity(other.nodes.node_count(), other.nodes.edge_count());
-        Graph { nodes, ..Graph::default() }
+        Graph { nodes: Vec::with_capacity(other.nodes.len()), ..Graph::default() }
     }
 
     /// Adds a node whose type was already inferred; `builder.rs` has the checked constructors.
     pub fn push(&mut self, node: Node) -> NodeId {
-        let n_operands = node.operands.len();
-        let index = self.nodes.add_node(node);
-        for i in 0..n_operands {
-            let operand = self.nodes[index].operands[i];
-            self.nodes.add_edge(NodeIndex::new(operand.index()), index, ());
-        }
-        NodeId(index.index() as u32)
+        self.push_shared(Arc::new(node))
+    }
+
+    /// The same for a node that another graph may have, too.
+    pub fn push_shared(&mut self, node: Arc<Node>) -> NodeId {
+        self.nodes.push(node);
+        NodeId(self.nodes.len() as u32 - 1)
     }
 
     pub fn node(&self, id: NodeId) -> &Node {
-        &self.nodes[NodeIndex::new(id.index())]
+        &self.nodes[id.index()]
+    }
+
+    /// A node for another graph to have, too.
+    pub fn shared(&self, id: NodeId) -> &Arc<Node> {
+        &self.nodes[id.index()]
     }
 
     pub fn ty(&self, id: NodeId) -> &TensorType {
@@ -257,7 +262,7 @@ impl Graph {
     }
 
     pub fn len(&self) -> usize {
-        self.nodes.node_count()
+        self.nodes.len()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -275,8 +280,15 @@ impl Graph {
         outputs.chain(self.updates.iter().flat_map(|(leaf, value)| [*leaf, *value]))
     }
 
-    /// The petgraph inside, for traversals and DOT.
-    pub fn petgraph(&self) -> &DiGraph<Node, ()> {
-        &self.nodes
+    /// The same nodes with an edge for each operand, for traversals and DOT.
+    pub fn petgraph(&self) -> DiGraph<NodeId, ()> {
+        let mut graph = DiGraph::with_capacity(self.len(), 2 * self.len());
+        for id in self.ids() {
+            let index = graph.add_node(id);
+            for operand in &self.node(id).operands {
+                graph.add_edge(NodeIndex::new(operand.index()), index, ());
+            }
+        }
+        graph
     }
 }

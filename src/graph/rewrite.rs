@@ -6,6 +6,7 @@
 
 use super::{Graph, Node, NodeId, Op, Scan, View};
 use crate::base::{Dim, TensorType};
+use std::sync::Arc;
 
 /// A graph on its way into another. Old nodes are mapped in order; an old node without an image may only be one
 /// that nobody needs.
@@ -47,13 +48,17 @@ impl<'a> Rewriter<'a> {
 
     /// Starts on an old node: what is built next carries its origin.
     pub fn enter(&mut self, old: NodeId) {
-        self.new.origin = self.old.node(old).origin.clone();
+        let origin = &self.old.node(old).origin;
+        // Neighbours mostly come from one place.
+        if self.new.origin != *origin {
+            self.new.origin = origin.clone();
+        }
     }
 
     /// Maps an old node to a copy of it on the images of its operands.
     pub fn copy(&mut self, old: NodeId) -> NodeId {
         let operands = self.operands(old);
-        let new = copy_node(&mut self.new, self.old.node(old), &operands);
+        let new = copy_node(&mut self.new, self.old.shared(old), &operands);
         self.set(old, new);
         new
     }
@@ -71,22 +76,25 @@ impl<'a> Rewriter<'a> {
     }
 }
 
-/// The same node on other operands, its type unchanged.
-pub fn copy_node(new: &mut Graph, node: &Node, operands: &[NodeId]) -> NodeId {
-    let Node { op, ty, origin, .. } = node;
+/// The same node on other operands, its type unchanged; on the same ones it is shared.
+pub fn copy_node(new: &mut Graph, node: &Arc<Node>, operands: &[NodeId]) -> NodeId {
+    if node.operands == operands {
+        return new.push_shared(node.clone());
+    }
+    let Node { op, ty, origin, .. } = &**node;
     new.push(Node { op: op.clone(), ty: ty.clone(), operands: operands.to_vec(), origin: origin.clone() })
 }
 
 /// A new graph from what `change` makes of each node, given the images of its operands. `copy_node` keeps one.
 /// The image must have the old node's type.
-pub fn rewrite(graph: &Graph, mut change: impl FnMut(&mut Graph, &Node, &[NodeId]) -> NodeId) -> Graph {
+pub fn rewrite(graph: &Graph, mut change: impl FnMut(&mut Graph, &Arc<Node>, &[NodeId]) -> NodeId) -> Graph {
     let mut rewriter = Rewriter::new(graph);
     let mut operands = Vec::new();
     for id in graph.ids() {
         rewriter.enter(id);
         operands.clear();
         operands.extend(rewriter.images(id));
-        let image = change(&mut rewriter.new, graph.node(id), &operands);
+        let image = change(&mut rewriter.new, graph.shared(id), &operands);
         debug_assert_eq!(rewriter.new.ty(image), graph.ty(id), "the rewriting of {id} changed its type");
         rewriter.set(id, image);
     }
@@ -99,7 +107,7 @@ pub fn substitute(graph: &Graph, replacement: impl Fn(NodeId) -> Option<NodeId>)
     let mut new = Graph::with_room_of(graph);
     let resolve = |id: &NodeId| replacement(*id).unwrap_or(*id);
     for id in graph.ids() {
-        let node = graph.node(id);
+        let node = graph.shared(id);
         let operands: Vec<NodeId> = node.operands.iter().map(resolve).collect();
         assert!(operands.iter().all(|operand| *operand < id), "a replacement in {id} comes too late");
         copy_node(&mut new, node, &operands);
@@ -143,9 +151,9 @@ pub fn specialize(graph: &Graph, symbol: &str, value: i64) -> Graph {
 /// How often each node is used: as an operand, an output or an update's value.
 pub fn use_counts(graph: &Graph) -> Vec<usize> {
     let mut counts = vec![0; graph.len()];
-    let operands = graph.ids().flat_map(|id| graph.node(id).operands.clone());
-    let outputs = graph.outputs.iter().map(|(_, id)| *id);
-    let updates = graph.updates.iter().map(|(_, value)| *value);
+    let operands = graph.ids().flat_map(|id| &graph.node(id).operands);
+    let outputs = graph.outputs.iter().map(|(_, id)| id);
+    let updates = graph.updates.iter().map(|(_, value)| value);
     for id in operands.chain(outputs).chain(updates) {
         counts[id.index()] += 1;
     }

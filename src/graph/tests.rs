@@ -139,27 +139,27 @@ fn what_has_no_value_says_why() {
 #[test]
 fn the_verifier_names_node_and_rule() {
     let cases = [
-        ("%0 = const 1.0 : f32[2]", "%0 = const 1.0 : f32[2]: rule 3: the shape rule gives f32[]"),
+        ("%0 = const 1.0 : f32[2]", "%0 = const 1.0 : f32[2]: rule 2: the shape rule gives f32[]"),
         (
             "%0 = input @a : f32[2]\n%1 = input @b : f32[3]\n%2 = map add %0, %1 : f32[2]",
-            "rule 3: axis 0 of operand 0 (2) and axis 0 of operand 1 (3) differ",
+            "rule 2: axis 0 of operand 0 (2) and axis 0 of operand 1 (3) differ",
         ),
         (
             "%0 = input @a : f32[2]\n%1 = input @b : i32[2]\n%2 = map add %0, %1 : f32[2]",
-            "rule 3: add does not take (f32, i32): operands of one type, f32 or i32, are expected",
+            "rule 2: add does not take (f32, i32): operands of one type, f32 or i32, are expected",
         ),
-        ("%0 = input @a : f32[2]\n%1 = reduce sum [2] %0 : f32[2]", "rule 3: axis 2 is outside of rank 1"),
+        ("%0 = input @a : f32[2]\n%1 = reduce sum [2] %0 : f32[2]", "rule 2: axis 2 is outside of rank 1"),
         (
             "%0 = input @a : f32[2, 2]\n%1 = reduce sum [1, 0] %0 : f32[]",
-            "rule 3: axes [1, 0] are not in increasing order",
+            "rule 2: axes [1, 0] are not in increasing order",
         ),
         (
             "%0 = input @a : u8[2]\n%1 = reduce sum [0] %0 : u8[]",
-            "rule 3: operand 0 has element type u8; expected f32, i32",
+            "rule 2: operand 0 has element type u8; expected f32, i32",
         ),
         (
             "%0 = input @a : f32[batch, 2]\n%1 = contract ab,bc->ac %0, %0 : f32[batch, 2]",
-            "rule 3: axis 1 of operand 0 (2) and axis 0 of operand 1 (batch) differ",
+            "rule 2: axis 1 of operand 0 (2) and axis 0 of operand 1 (batch) differ",
         ),
         ("%0 = input @a : f32[2]\n%1 = contract a,b->a %0, %0 : f32[2]", "label b is in one operand only"),
         (
@@ -167,16 +167,16 @@ fn the_verifier_names_node_and_rule() {
             "label b of the result is in no operand",
         ),
         ("%0 = input @a : f32[2, 2]\n%1 = contract aa,ab->b %0, %0 : f32[2]", "label a stands twice"),
-        ("%0 = input @a : f32[6]\n%1 = reshape %0 : f32[4]", "rule 3: 6 elements do not fill a shape of 4"),
+        ("%0 = input @a : f32[6]\n%1 = reshape %0 : f32[4]", "rule 2: 6 elements do not fill a shape of 4"),
         ("%0 = input @a : f32[6]\n%1 = broadcast [0] %0 : f32[4]", "axis 0 of the result (4) differ"),
         ("%0 = input @a : f32[2]\n%1 = permute [0, 0] %0 : f32[2, 2]", "operand 0 has rank 1; expected 2"),
         (
             "%0 = input @a : f32[4]\n%1 = slice [2] step [1] %0 : f32[3]",
-            "rule 3: axis 0: index 4 is outside of size 4",
+            "rule 2: axis 0: index 4 is outside of size 4",
         ),
         (
             "%0 = input @a : f32[n]\n%1 = slice [1] step [1] %0 : f32[n]",
-            "rule 3: axis 0: index n is outside of size n",
+            "rule 2: axis 0: index n is outside of size n",
         ),
         ("%0 = input @a : f32[4]\n%1 = slice [0] step [0] %0 : f32[4]", "the step of axis 0 is less than 1"),
         (
@@ -184,31 +184,31 @@ fn the_verifier_names_node_and_rule() {
             "operand 1 has i32",
         ),
         ("%0 = input @a : f32[4]\n%1 = gather 0 %0, %0 : f32[4]", "expected i32"),
-        ("%0 = input @a : f32[4]\n%1 = grad %0, %0 : f32[4]", "rule 3: operand 0 has rank 1; expected 0"),
-        ("%0 = input @a : f32[]\n%1 = map add %0 : f32[]", "rule 3: takes 2 operands, not 1"),
+        ("%0 = input @a : f32[4]\n%1 = grad %0, %0 : f32[4]", "rule 2: operand 0 has rank 1; expected 0"),
+        ("%0 = input @a : f32[]\n%1 = map add %0 : f32[]", "rule 2: takes 2 operands, not 1"),
         (
             "%0 = input @a : f32[]\n%1 = param @a : f32[]",
-            "%1 = param @a : f32[]: rule 4: %0 has the same name",
+            "%1 = param @a : f32[]: rule 3: %0 has the same name",
         ),
-        ("%0 = const 0.5 : i32[]", "rule 5: i32 does not hold 0.5"),
-        ("%0 = const 256.0 : u8[]", "rule 5: u8 does not hold 256"),
+        ("%0 = const 0.5 : i32[]", "rule 4: i32 does not hold 0.5"),
+        ("%0 = const 256.0 : u8[]", "rule 4: u8 does not hold 256"),
         (
             "%0 = random uniform 1 : f32[2]\n%1 = random normal 1 : f32[2]",
-            "%1 = random normal 1 : f32[2]: rule 6",
+            "%1 = random normal 1 : f32[2]: rule 5",
         ),
-        ("%0 = const 1.0 : f32[]\noutput a = %0\noutput a = %0", "output a: rule 7: the name stands twice"),
-        ("%0 = input @a : f32[]\nupdate %0 <- %0", "update %0 <- %0: rule 8: %0 is not a variable"),
+        ("%0 = const 1.0 : f32[]\noutput a = %0\noutput a = %0", "output a: rule 6: the name stands twice"),
+        ("%0 = input @a : f32[]\nupdate %0 <- %0", "update %0 <- %0: rule 7: %0 is not a variable"),
         (
             "%0 = param @a : f32[2]\n%1 = const 1.0 : f32[]\nupdate %0 <- %1",
-            "update %0 <- %1: rule 8: f32[] is not the variable's f32[2]",
+            "update %0 <- %1: rule 7: f32[] is not the variable's f32[2]",
         ),
         (
             "%0 = param @a : f32[]\n%1 = const 1.0 : f32[]\nupdate %0 <- %0\nupdate %0 <- %1",
-            "update %0 <- %1: rule 8: %0 is updated twice",
+            "update %0 <- %1: rule 7: %0 is updated twice",
         ),
-        ("%0 = const 1.0 : f32[]\n%1 = input @a : f32[]\n%2 = grad %0, %1 : f32[]", "rule 9"),
-        ("%0 = input @a : f32[t]", "rule 10: the size t is not known"),
-        ("%0 = param @a : f32[batch]", "rule 10: the size batch is not known"),
+        ("%0 = const 1.0 : f32[]\n%1 = input @a : f32[]\n%2 = grad %0, %1 : f32[]", "rule 8"),
+        ("%0 = input @a : f32[t]", "rule 9: the size t is not known"),
+        ("%0 = param @a : f32[batch]", "rule 9: the size batch is not known"),
     ];
     for (text, expected) in cases {
         let error = verify_compilable(&graph(text)).expect_err(text);
@@ -222,17 +222,14 @@ fn a_user_before_its_operand_is_refused() {
     let late = Node {
         op: Op::Detach,
         ty: TensorType::scalar(DType::F32),
-        operands: vec![NodeId(0)],
+        operands: vec![NodeId(2)],
         origin: Origin::default(),
     };
     graph.push(late);
-    graph.nodes[petgraph::graph::NodeIndex::new(2)].operands = vec![NodeId(2)];
     assert_eq!(
         verify(&graph),
         Err("%2 = detach %2 : f32[]: rule 1: operand %2 does not come before its user".into())
     );
-    graph.nodes[petgraph::graph::NodeIndex::new(2)].operands = vec![NodeId(1)];
-    assert_eq!(verify(&graph), Err("%2 = detach %1 : f32[]: rule 2: edges come from [%0]".into()));
 }
 
 #[test]

@@ -1,27 +1,25 @@
 //! What a graph must be; every later stage trusts it.
 //!
 //! 1. Operands come before their users.
-//! 2. The edges of the petgraph into a node are its operands, each as often as it is used.
-//! 3. A node's type is what its primitive's shape rule gives.
-//! 4. An input's or variable's name has one leaf, in a graph.
-//! 5. The number of a `Const` is one of its element type.
-//! 6. `Random` nodes of one site have one distribution and one shape.
-//! 7. Outputs are nodes of the graph, under different names.
-//! 8. An update's first node is a `Param` or `State`, updated once; its second has the variable's type.
+//! 2. A node's type is what its primitive's shape rule gives.
+//! 3. An input's or variable's name has one leaf, in a graph.
+//! 4. The number of a `Const` is one of its element type.
+//! 5. `Random` nodes of one site have one distribution and one shape.
+//! 6. Outputs are nodes of the graph, under different names.
+//! 7. An update's first node is a `Param` or `State`, updated once; its second has the variable's type.
 //!
 //! A graph that is to be compiled also satisfies (`verify_compilable`):
 //!
-//! 9. It has no `Grad`, nor has a scan's body.
-//! 10. Its only symbol is `batch`, also in the bodies of scans, and variables' shapes have none.
+//! 8. It has no `Grad`, nor has a scan's body.
+//! 9. Its only symbol is `batch`, also in the bodies of scans, and variables' shapes have none.
 
 use super::op::infer;
 use super::text::print_node;
-use super::{Graph, NodeId, Op};
+use super::{Graph, Op};
 use crate::base::{DType, Dim};
-use petgraph::graph::NodeIndex;
 use std::collections::{HashMap, HashSet};
 
-/// Rules 1 to 8. The error names the node and the rule.
+/// Rules 1 to 7. The error names the node and the rule.
 pub fn verify(graph: &Graph) -> Result<(), String> {
     let mut leaves = HashMap::new();
     let mut sites = HashMap::new();
@@ -31,29 +29,26 @@ pub fn verify(graph: &Graph) -> Result<(), String> {
         if let Some(late) = node.operands.iter().find(|operand| **operand >= id) {
             return fail(1, format!("operand {late} does not come before its user"));
         }
-        if edges_into(graph, id) != sorted(&node.operands) {
-            return fail(2, format!("edges come from {:?}", edges_into(graph, id)));
-        }
         let operands: Vec<_> = node.operands.iter().map(|operand| graph.ty(*operand)).collect();
         match infer(&node.op, &operands, &node.ty) {
-            Err(error) => return fail(3, error.to_string()),
-            Ok(ty) if ty != node.ty => return fail(3, format!("the shape rule gives {ty}")),
+            Err(error) => return fail(2, error.to_string()),
+            Ok(ty) if ty != node.ty => return fail(2, format!("the shape rule gives {ty}")),
             Ok(_) => {}
         }
         if let Some(name) = node.op.leaf_name()
             && let Some(other) = leaves.insert(name, id)
         {
-            return fail(4, format!("{other} has the same name"));
+            return fail(3, format!("{other} has the same name"));
         }
         if let Op::Const(value) = node.op
             && !holds(node.ty.dtype, value)
         {
-            return fail(5, format!("{} does not hold {value}", node.ty.dtype));
+            return fail(4, format!("{} does not hold {value}", node.ty.dtype));
         }
         if let Op::Random { distribution, site } = node.op {
             let known = sites.entry(site).or_insert((distribution, &node.ty.shape));
             if *known != (distribution, &node.ty.shape) {
-                return fail(6, "its site has another distribution or shape elsewhere".into());
+                return fail(5, "its site has another distribution or shape elsewhere".into());
             }
         }
     }
@@ -64,15 +59,15 @@ fn verify_roots(graph: &Graph) -> Result<(), String> {
     let mut names = HashSet::new();
     for (name, id) in &graph.outputs {
         if id.index() >= graph.len() {
-            return Err(format!("output {name}: rule 7: {id} is not in the graph"));
+            return Err(format!("output {name}: rule 6: {id} is not in the graph"));
         }
         if !names.insert(name) {
-            return Err(format!("output {name}: rule 7: the name stands twice"));
+            return Err(format!("output {name}: rule 6: the name stands twice"));
         }
     }
     let mut updated = HashSet::new();
     for (variable, value) in &graph.updates {
-        let fail = |text: String| Err(format!("update {variable} <- {value}: rule 8: {text}"));
+        let fail = |text: String| Err(format!("update {variable} <- {value}: rule 7: {text}"));
         if let Some(id) = [variable, value].into_iter().find(|id| id.index() >= graph.len()) {
             return fail(format!("{id} is not in the graph"));
         }
@@ -89,25 +84,25 @@ fn verify_roots(graph: &Graph) -> Result<(), String> {
     Ok(())
 }
 
-/// Rules 1 to 10.
+/// Rules 1 to 9.
 pub fn verify_compilable(graph: &Graph) -> Result<(), String> {
     verify(graph)?;
     verify_known(graph, true)
 }
 
-/// Rules 9 and 10; `outermost` says that variables are a model's, not what a scan carries.
+/// Rules 8 and 9; `outermost` says that variables are a model's, not what a scan carries.
 fn verify_known(graph: &Graph, outermost: bool) -> Result<(), String> {
     for id in graph.ids() {
         let node = graph.node(id);
         let fail = |rule: u32, text: String| Err(format!("{id} = {}: rule {rule}: {text}", print_node(node)));
         if matches!(node.op, Op::Grad | Op::Rule { .. } | Op::Hole | Op::Recompute) {
-            return fail(9, "a gradient that was not worked out".into());
+            return fail(8, "a gradient that was not worked out".into());
         }
         let is_variable = outermost && matches!(node.op, Op::Param(_) | Op::State(_));
         let dims = node.ty.shape.iter().chain(node.op.dims());
         for symbol in dims.flat_map(Dim::symbols) {
             if symbol != "batch" || is_variable {
-                return fail(10, format!("the size {symbol} is not known"));
+                return fail(9, format!("the size {symbol} is not known"));
             }
         }
         if let Op::Scan(scan) = &node.op {
@@ -115,17 +110,6 @@ fn verify_known(graph: &Graph, outermost: bool) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-fn edges_into(graph: &Graph, id: NodeId) -> Vec<NodeId> {
-    let sources = graph.petgraph().neighbors_directed(NodeIndex::new(id.index()), petgraph::Incoming);
-    sorted(&sources.map(|source| NodeId(source.index() as u32)).collect::<Vec<_>>())
-}
-
-fn sorted(ids: &[NodeId]) -> Vec<NodeId> {
-    let mut ids = ids.to_vec();
-    ids.sort_unstable();
-    ids
 }
 
 fn holds(dtype: DType, value: f64) -> bool {

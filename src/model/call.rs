@@ -4,7 +4,7 @@
 //! when all its arguments are bound without errors; the result is checked against its declared type. Which argument
 //! is which parameter's is found in `slots`, sizes by unification in `bind`.
 
-use super::elaborate::{Elaborator, Frame, MAX_CALLS, Mode};
+use super::elaborate::{Elaborator, MAX_CALLS, Mode};
 use super::value::{Given, Value};
 use gradc_dsl::ast::{Argument, ArgumentValue, Expr, ExprKind, Function, Type};
 use gradc_dsl::nearest::nearest;
@@ -161,7 +161,8 @@ impl<'a> Elaborator<'a> {
         }
         let outer = self.frame().path.clone();
         let path = if outer.is_empty() { segment } else { super::paths::longer(&outer, &segment) };
-        self.frames.push(Frame::new(Some(function), Some(span), path));
+        let frame = self.frame_of(function, span, path);
+        self.frames.push(frame);
         let first = self.graph.len();
         if is_optimizer(function) {
             self.frame().optimized = Some((function.parameters[0].name.text.clone(), None));

@@ -5,20 +5,21 @@
 
 use super::elaborate::{Elaborator, Frame, Mode, show};
 use super::load::Program;
-use super::settings::{Overrides, REPLACED};
+use super::settings::{Overrides, REPLACED, TrainSettings};
 use super::tests_blocks::TestBlock;
 use super::train::prune;
 use super::value::Value;
-use super::{Catalog, Model, Variable};
+use super::{Aggregate, Catalog, Model, Variable};
 use crate::base::{DType, Dim, TensorType};
 use crate::graph::rewrite::{copy_node, rewrite};
-use crate::graph::{Graph, Op};
+use crate::graph::{Graph, NodeId, Op};
 use gradc_dsl::ast::{DimItem, ExprKind, Function, Item, Pattern, Train, Type};
 use gradc_dsl::nearest::nearest;
 use gradc_dsl::{Diagnostic, Span};
 use indexmap::IndexMap;
 use smol_str::SmolStr;
 use std::collections::HashSet;
+use std::panic::resume_unwind;
 
 /// What a check found.
 #[derive(Clone, Default)]
@@ -53,7 +54,7 @@ pub(super) fn deep<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work);
         let thread = thread.expect("the system gives a thread");
-        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        thread.join().unwrap_or_else(|panic| resume_unwind(panic))
     })
 }
 
@@ -147,44 +148,68 @@ impl<'a> Parts<'a> {
                 .help("say what is to become small: `minimize cross_entropy(guess, data.label) with adam()`"),
             );
         }
-        let found = cx.train_block(train, &settings);
-        cx.finish(&found);
-        let diagnostics = std::mem::take(&mut cx.diagnostics);
+        // What training and evaluation are is found side by side: neither depends on the other.
+        let (diagnostics, eval) = std::thread::scope(|scope| {
+            let eval = || self.evaluation(train, &settings);
+            let eval = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, eval);
+            let found = cx.train_block(train, &settings);
+            cx.finish(&found);
+            let eval = eval.expect("the system gives a thread").join();
+            (std::mem::take(&mut cx.diagnostics), eval.unwrap_or_else(|panic| resume_unwind(panic)))
+        });
         if diagnostics.iter().any(Diagnostic::is_error) {
             return (None, diagnostics);
         }
-        let mut eval = self.elaborator(Mode::Eval);
-        let evaluated = eval.train_block(train, &settings);
-        eval.finish(&evaluated);
-        eval.graph.updates.clear();
-        let shadows: Vec<(SmolStr, SmolStr)> = cx.shadows.clone().into_iter().collect();
-        eval.graph = with_shadows(&eval.graph, &cx.shadows);
-        let aggregates =
-            evaluated.reports.into_iter().filter_map(|report| report.aggregate).map(|(all, _)| all).collect();
-        let mut predict = eval.graph.clone();
-        predict.outputs = evaluated.predictions.clone();
         if eval.diagnostics.iter().any(Diagnostic::is_error) {
             return (None, eval.diagnostics);
         }
         let Some(run) = settings.settings() else { return (None, diagnostics) };
-        if let Some(error) = too_large(&cx, run.batch).or_else(|| too_large(&eval, run.batch)) {
+        if let Some(error) = too_large(&cx, run.batch).or(eval.too_large) {
             return (None, vec![error]);
         }
+        let shadows: Vec<(SmolStr, SmolStr)> = cx.shadows.clone().into_iter().collect();
+        let evaluation = with_shadows(&eval.graph, &cx.shadows);
+        let mut predict = evaluation.clone();
+        predict.outputs = eval.predictions;
         let (parameters, states): (Vec<Variable>, Vec<Variable>) =
             cx.leaves.into_iter().map(|(_, leaf)| leaf.variable).partition(|v| v.trained);
         let model = Model {
             name: train.name.text.clone(),
             train: prune(&cx.graph),
-            eval: prune(&eval.graph),
+            eval: prune(&evaluation),
             predict: prune(&predict),
             variables: parameters.into_iter().chain(states).collect(),
             shadows,
-            aggregates,
+            aggregates: eval.aggregates,
             metrics: cx.graph.outputs.iter().map(|(name, _)| name.clone()).collect(),
             settings: run,
         };
         (Some(model), diagnostics)
     }
+
+    fn evaluation(&self, train: &'a Train, settings: &TrainSettings) -> Evaluation {
+        let mut cx = self.elaborator(Mode::Eval);
+        let found = cx.train_block(train, settings);
+        cx.finish(&found);
+        cx.graph.updates.clear();
+        let aggregates = found.reports.into_iter().filter_map(|report| report.aggregate);
+        Evaluation {
+            too_large: too_large(&cx, settings.batch),
+            graph: cx.graph,
+            predictions: found.predictions,
+            aggregates: aggregates.map(|(all, _)| all).collect(),
+            diagnostics: cx.diagnostics,
+        }
+    }
+}
+
+/// A train block with `training` false, before parameters' shadows take their places.
+struct Evaluation {
+    graph: Graph,
+    predictions: Vec<(SmolStr, NodeId)>,
+    aggregates: Vec<Aggregate>,
+    diagnostics: Vec<Diagnostic>,
+    too_large: Option<Diagnostic>,
 }
 
 /// The graph with each parameter that has a shadow replaced by it.

@@ -80,8 +80,18 @@ pub(super) struct Frame<'a> {
 }
 
 impl<'a> Frame<'a> {
+    /// The frame of a function that is called once at most.
     pub(super) fn new(function: Option<&'a Function>, call: Option<Span>, path: SmolStr) -> Frame<'a> {
         let segments = function.map(|f| Segments::of(&f.body)).unwrap_or_default();
+        Frame::with(function, call, path, Rc::new(segments))
+    }
+
+    fn with(
+        function: Option<&'a Function>,
+        call: Option<Span>,
+        path: SmolStr,
+        segments: Rc<Segments>,
+    ) -> Frame<'a> {
         Frame {
             function,
             call,
@@ -89,7 +99,7 @@ impl<'a> Frame<'a> {
             dims: IndexMap::new(),
             rest: None,
             path,
-            segments: Rc::new(segments),
+            segments,
             turn: None,
             states: HashMap::new(),
             given: None,
@@ -118,6 +128,8 @@ pub(super) struct Elaborator<'a> {
     pub mode: Mode,
     pub graph: Graph,
     pub frames: Vec<Frame<'a>>,
+    /// By function, those that were called so far.
+    segments: HashMap<*const Function, Rc<Segments>>,
     pub leaves: IndexMap<SmolStr, Leaf>,
     pub diagnostics: Vec<Diagnostic>,
     pub n_sites: u32,
@@ -160,6 +172,7 @@ impl<'a> Elaborator<'a> {
             mode,
             graph: Graph::new(),
             frames: vec![Frame::new(None, None, SmolStr::default())],
+            segments: HashMap::new(),
             leaves: IndexMap::new(),
             diagnostics: Vec::new(),
             n_sites: 0,
@@ -176,6 +189,13 @@ impl<'a> Elaborator<'a> {
             n_blocks: 0,
             library_calls: Vec::new(),
         }
+    }
+
+    /// The frame of a call; the segments of each function are worked out once.
+    pub(super) fn frame_of(&mut self, function: &'a Function, call: Span, path: SmolStr) -> Frame<'a> {
+        let known = self.segments.entry(std::ptr::from_ref(function));
+        let segments = known.or_insert_with(|| Rc::new(Segments::of(&function.body))).clone();
+        Frame::with(Some(function), Some(call), path, segments)
     }
 
     pub(super) fn frame(&mut self) -> &mut Frame<'a> {

@@ -4,7 +4,7 @@
 //! graph. Stages run one after another over all parameters: before the update a stage hands on a gradient; after it, p is
 //! the next value, which a stage may change again. What a stage asks of all parameters at once is answered in `over`.
 
-use super::elaborate::{Elaborator, Frame};
+use super::elaborate::Elaborator;
 use super::over::Over;
 use super::value::{Given, Value};
 use crate::graph::NodeId;
@@ -159,7 +159,7 @@ impl<'a> Elaborator<'a> {
         ];
         arguments.extend(given.iter().cloned());
         let path = format_smolstr!("{}/{}", function.name.text, parameter.path);
-        let mut frame = Frame::new(Some(function), Some(span), path);
+        let mut frame = self.frame_of(function, span, path);
         frame.optimized = Some((function.parameters[0].name.text.clone(), None));
         self.frames.push(frame);
         let value = self.call_stage(function, arguments, span);

@@ -13,6 +13,7 @@ use crate::graph::vectorize::{Lift, Operand};
 use crate::graph::{Graph, Node, NodeId, Op, ShapeError, View};
 use gradc_dsl::Span;
 use gradc_dsl::ast::Argument;
+use std::sync::Arc;
 
 impl<'a> Elaborator<'a> {
     /// `example_gradients(g)`: for each example, what g is the mean of.
@@ -88,7 +89,7 @@ impl<'a> Elaborator<'a> {
             } else {
                 let ids: Vec<NodeId> = operands.iter().map(|(operand, _)| *operand).collect();
                 let same = !of_batch && ids == graph.node(id).operands;
-                (if same { id } else { copy_node(graph, &node, &ids) }, false)
+                (if same { id } else { copy_node(graph, &Arc::new(node), &ids) }, false)
             });
         }
         let losses = lift.lifted(graph, image[loss.index()].unwrap_or((loss, false)))?;
@@ -126,9 +127,7 @@ fn of_one_example(node: &Node) -> Node {
 fn graph_of_one(graph: &Graph) -> Graph {
     let mut new = Graph::new();
     for id in graph.ids() {
-        let node = of_one_example(graph.node(id));
-        let operands = node.operands.clone();
-        copy_node(&mut new, &node, &operands);
+        new.push(of_one_example(graph.node(id)));
     }
     new.outputs = graph.outputs.clone();
     new.updates = graph.updates.clone();

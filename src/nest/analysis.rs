@@ -2,7 +2,7 @@
 //!
 //! What enters: a verified nest. What leaves: facts, or an equal nest. Not here: which loop order is good.
 
-use super::{Access, Inst, Nest, StoreKind};
+use super::{Access, BufferRef, Inst, Nest, StoreKind, TileOp};
 use crate::base::DType;
 
 pub fn accesses(nest: &Nest) -> Vec<&Access> {
@@ -11,6 +11,30 @@ pub fn accesses(nest: &Nest) -> Vec<&Access> {
         _ => None,
     });
     loads.chain(nest.stores.iter().map(|s| &s.access)).collect()
+}
+
+/// Shows each of the buffers that an op names, in a fixed order, as often as it names them.
+pub fn each_buffer(op: &mut TileOp, see: &mut dyn FnMut(&mut BufferRef)) {
+    match op {
+        TileOp::Nest(nest) => {
+            for inst in &mut nest.body {
+                if let Inst::Load { access } | Inst::LoadAt { access, .. } = inst {
+                    see(&mut access.buffer);
+                }
+            }
+            nest.stores.iter_mut().for_each(|store| see(&mut store.access.buffer));
+        }
+        TileOp::Gemm(gemm) => {
+            [&mut gemm.lhs, &mut gemm.rhs, &mut gemm.out]
+                .into_iter()
+                .for_each(|matrix| see(&mut matrix.buffer));
+        }
+        TileOp::Fill(fill) => see(&mut fill.buffer),
+        TileOp::Sort(sort) => {
+            [&mut sort.source.buffer, &mut sort.out.buffer, &mut sort.keys].into_iter().for_each(see);
+        }
+        TileOp::Loop(l) => l.ops.iter_mut().for_each(|op| each_buffer(op, see)),
+    }
 }
 
 /// The same nest with fewer axes, where two neighbours of one kind step evenly in every access.

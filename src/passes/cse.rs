@@ -9,8 +9,10 @@ use std::hash::{BuildHasher, Hash, Hasher};
 use std::mem::discriminant;
 
 pub fn run(graph: &Graph) -> Graph {
-    // Nodes with one hash: mostly one.
-    let mut seen: FastMap<u64, Vec<NodeId>> = FastMap::default();
+    // The last node with a hash, and of each node of the new graph one before it with the same, if there is one.
+    let mut seen: FastMap<u64, NodeId> = FastMap::default();
+    seen.reserve(graph.len());
+    let mut before: Vec<Option<NodeId>> = Vec::with_capacity(graph.len());
     rewrite(graph, |new, node, operands| {
         let either_order = matches!(node.op, Op::Map(Func::Add | Func::Mul));
         let hash = {
@@ -27,18 +29,19 @@ pub fn run(graph: &Graph) -> Graph {
             }
             hasher.finish()
         };
-        let alike = seen.entry(hash).or_default();
-        let is_same = |id: &&NodeId| {
-            let other = new.node(**id);
+        let last = seen.get(&hash).copied();
+        let is_same = |id: &NodeId| {
+            let other = new.node(*id);
             let same_operands =
                 other.operands == operands || either_order && other.operands.iter().eq(operands.iter().rev());
             same_operands && other.ty == node.ty && other.op.is_same(&node.op)
         };
-        if let Some(same) = alike.iter().find(is_same) {
-            return *same;
+        if let Some(same) = std::iter::successors(last, |id| before[id.index()]).find(is_same) {
+            return same;
         }
         let id = copy_node(new, node, operands);
-        alike.push(id);
+        before.push(last);
+        seen.insert(hash, id);
         id
     })
 }

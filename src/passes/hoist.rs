@@ -34,6 +34,10 @@ fn repeated(graph: &Graph, id: NodeId) -> (NodeId, Vec<usize>) {
 }
 
 fn through_broadcasts(graph: &mut Graph, node: &Node, operands: &[NodeId]) -> Option<NodeId> {
+    let repeats = |id: &NodeId| matches!(graph.node(*id).op, Op::View(View::Broadcast { .. }));
+    if !operands.iter().all(repeats) {
+        return None;
+    }
     let repeated: Vec<(NodeId, Vec<usize>)> = operands.iter().map(|id| repeated(graph, *id)).collect();
     let axes: Vec<usize> =
         (0..node.ty.rank()).filter(|axis| repeated.iter().any(|(_, axes)| axes.contains(axis))).collect();
@@ -63,11 +67,13 @@ fn elementwise(graph: &mut Graph, node: &Node, operands: &[NodeId]) -> NodeId {
 
 fn through_equal_views(graph: &mut Graph, node: &Node, operands: &[NodeId]) -> Option<NodeId> {
     // Known numbers have any shape.
-    let moving: Vec<NodeId> = operands.iter().copied().filter(|id| known(graph, *id).is_none()).collect();
-    let first = graph.node(*moving.first()?);
-    let Op::View(view @ (View::Reshape | View::Permute(_) | View::Flip { .. })) = first.op.clone() else {
+    let mut moving = operands.iter().copied().filter(|id| known(graph, *id).is_none());
+    let first = graph.node(moving.next()?);
+    let Op::View(view @ (View::Reshape | View::Permute(_) | View::Flip { .. })) = &first.op else {
         return None;
     };
+    let moving: Vec<NodeId> = moving.collect();
+    let view = view.clone();
     let shape = graph.ty(first.operands[0]).shape.clone();
     let alike = |id: &NodeId| {
         let node = graph.node(*id);

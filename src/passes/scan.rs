@@ -21,6 +21,9 @@ use smol_str::{SmolStr, format_smolstr};
 use std::collections::HashMap;
 
 pub fn run(graph: &Graph) -> Graph {
+    if !graph.ids().any(|id| matches!(graph.node(id).op, Op::Scan(_))) {
+        return graph.clone();
+    }
     let users = users(graph);
     let roots: Vec<NodeId> = graph.roots().collect();
     let mut rewriter = Rewriter::new(graph);
@@ -44,8 +47,8 @@ pub fn run(graph: &Graph) -> Graph {
                     }
                     None => {
                         let operands = rewriter.operands(id);
-                        let image = Node { op: Op::Scan(Box::new(scan)), ..node.clone() };
-                        let image = copy_node(&mut rewriter.new, &image, &operands);
+                        let image = Node { op: Op::Scan(Box::new(scan)), operands, ..node.clone() };
+                        let image = rewriter.new.push(image);
                         rewriter.set(id, image);
                     }
                 }
@@ -257,7 +260,7 @@ impl<'a> Motion<'a> {
             self.leaf(value, lifted, &node.ty)
         } else {
             let operands: Vec<NodeId> = node.operands.iter().map(|x| self.inside(*x, innermost)).collect();
-            copy_node(&mut self.body, node, &operands)
+            copy_node(&mut self.body, self.scan.body.shared(id), &operands)
         };
         self.image.insert(id, image);
         image
@@ -290,7 +293,7 @@ impl<'a> Motion<'a> {
                     (lift(self.graph, self.scan, id, &operands), true)
                 } else {
                     let operands: Vec<NodeId> = operands.iter().map(|x| x.0).collect();
-                    (copy_node(self.graph, node, &operands), false)
+                    (copy_node(self.graph, self.scan.body.shared(id), &operands), false)
                 }
             }
         };

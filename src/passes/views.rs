@@ -9,27 +9,32 @@ use crate::graph::{Graph, Node, NodeId, Op, View};
 pub fn run(graph: &Graph) -> Graph {
     rewrite(graph, |new, node, operands| match &node.op {
         Op::Detach => operands[0],
-        Op::View(view) => compose(new, node, view, operands[0]),
+        Op::View(view) => {
+            compose(new, node, view, operands[0]).unwrap_or_else(|| copy_node(new, node, operands))
+        }
         _ => copy_node(new, node, operands),
     })
 }
 
-fn compose(graph: &mut Graph, node: &Node, view: &View, operand: NodeId) -> NodeId {
-    let mut view = view.clone();
+/// What a view is instead, if it can be less.
+fn compose(graph: &mut Graph, node: &Node, view: &View, operand: NodeId) -> Option<NodeId> {
+    let mut composed: Option<View> = None;
     let mut operand = operand;
     loop {
-        if is_identity(graph, node, &view, operand) {
-            return operand;
+        let view = composed.as_ref().unwrap_or(view);
+        if is_identity(graph, node, view, operand) {
+            return Some(operand);
         }
-        if let Some(sunk) = below_window(graph, node, &view, operand) {
-            return sunk;
+        if let Some(sunk) = below_window(graph, node, view, operand) {
+            return Some(sunk);
         }
         let below = graph.node(operand);
         let Op::View(inner) = &below.op else { break };
-        let Some(one) = pair(graph, &view, inner, node, below) else { break };
-        (view, operand) = (one, below.operands[0]);
+        let Some(one) = pair(graph, view, inner, node, below) else { break };
+        (composed, operand) = (Some(one), below.operands[0]);
     }
-    graph.apply(Op::View(view), &[operand], &node.ty).expect("the composition of two views that fit")
+    let composed = graph.apply(Op::View(composed?), &[operand], &node.ty);
+    Some(composed.expect("the composition of two views that fit"))
 }
 
 fn is_identity(graph: &Graph, node: &Node, view: &View, operand: NodeId) -> bool {
@@ -48,9 +53,9 @@ fn is_identity(graph: &Graph, node: &Node, view: &View, operand: NodeId) -> bool
 
 /// A pad or slice of a window (the node `operand`) as a window of a pad or slice.
 fn below_window(graph: &mut Graph, node: &Node, view: &View, operand: NodeId) -> Option<NodeId> {
-    let window = graph.node(operand).clone();
-    let Op::View(View::Window(windowing)) = window.op else { return None };
     let (View::Pad { start, step } | View::Slice { start, step }) = view else { return None };
+    let Op::View(View::Window(windowing)) = graph.node(operand).op else { return None };
+    let window = graph.node(operand).clone();
     let (axis, shape) = (windowing.axis, &node.ty.shape);
     let is_whole = |i: usize| start[i].is_const(0) && step[i] == 1 && shape[i] == window.ty.shape[i];
     let source = graph.ty(window.operands[0]).shape.clone();

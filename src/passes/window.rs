@@ -12,6 +12,9 @@ use crate::graph::rewrite::{copy_node, rewrite, use_counts};
 use crate::graph::{Contraction, Graph, NodeId, Op, Windowing};
 
 pub fn run(graph: &Graph) -> Graph {
+    if !graph.ids().any(|id| matches!(graph.node(id).op, Op::Fold(_))) {
+        return graph.clone();
+    }
     let counts = use_counts(graph);
     rewrite(graph, |new, node, operands| {
         let Op::Fold(window) = node.op else { return copy_node(new, node, operands) };

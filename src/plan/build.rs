@@ -12,6 +12,7 @@ use super::strips::strips;
 use super::tile::{Sizes, flops, scratch_offsets};
 use super::{Buffer, BufferId, Launch, Options, Part, Place, Plan, Target};
 use crate::base::Dim;
+use crate::base::hash::{FastMap, Mixer};
 use crate::base::stopwatch::{count, timed};
 use crate::graph::{Graph, NodeId, Op, Origin};
 use crate::nest::{
@@ -19,6 +20,7 @@ use crate::nest::{
 };
 use smol_str::SmolStr;
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasher, BuildHasherDefault};
 
 /// See the module's documentation. The graph must satisfy `verify_compilable`.
 pub fn plan(graph: &Graph, options: &Options) -> Plan {
@@ -58,8 +60,8 @@ struct Planner<'a> {
     global: HashMap<NodeId, BufferId>,
     /// The variable that a node's value is written into at once.
     variable_of: HashMap<NodeId, NodeId>,
-    /// Kernels by structure: the name left out.
-    known: HashMap<Kernel, usize>,
+    /// Kernels by the hash of their structure: the name left out.
+    known: FastMap<u64, Vec<usize>>,
     /// Phases in which each buffer is used, first and last.
     live: Vec<Option<(usize, usize)>>,
 }
@@ -84,7 +86,7 @@ impl<'a> Planner<'a> {
             plan,
             global,
             variable_of,
-            known: HashMap::new(),
+            known: FastMap::default(),
             live: Vec::new(),
         }
     }
@@ -143,8 +145,7 @@ impl<'a> Planner<'a> {
             clusters =
                 strips(self.graph, self.reads, &kept, group.rows.is_some(), self.cache_bytes, clusters);
         }
-        let homes =
-            Homes { global: &self.global, variable_of: self.variable_of.clone(), placed: HashMap::new() };
+        let homes = Homes { global: &self.global, variable_of: &self.variable_of, placed: HashMap::new() };
         let lowered = lower(self.graph, self.reads, homes, group.rows.is_some(), &clusters);
         let rows = group.rows.clone().unwrap_or(Dim::from(1));
         let note = format!("{}; begun: {}", describe(self.graph, &clusters), group.reason);
@@ -185,10 +186,13 @@ impl<'a> Planner<'a> {
             *live = Some(live.map_or((phase, phase), |(first, last)| (first.min(phase), last.max(phase))));
         }
         let next = self.plan.kernels.len();
-        let index = *self.known.entry(kernel.clone()).or_insert(next);
-        if index == next {
+        let alike = self.known.entry(structure(&kernel)).or_default();
+        let same = |i: &usize| is_same(&self.plan.kernels[*i], &kernel);
+        let index = alike.iter().copied().find(same).unwrap_or_else(|| {
+            alike.push(next);
             self.plan.kernels.push(Kernel { name, ..kernel });
-        }
+            next
+        });
         if self.plan.phases.len() <= phase {
             self.plan.phases.resize(phase + 1, Vec::new());
         }
@@ -262,6 +266,16 @@ impl<'a> Planner<'a> {
         }
         self.plan.arena_bytes = bytes;
     }
+}
+
+/// A hash of a kernel but for its name.
+fn structure(Kernel { name: _, rows, tile, arguments, scratch, ops }: &Kernel) -> u64 {
+    BuildHasherDefault::<Mixer>::default().hash_one((rows, tile, arguments, scratch, ops))
+}
+
+/// Whether two kernels differ in their names at most.
+fn is_same(a: &Kernel, b: &Kernel) -> bool {
+    (&a.rows, a.tile, &a.arguments, &a.scratch, &a.ops) == (&b.rows, b.tile, &b.arguments, &b.scratch, &b.ops)
 }
 
 /// What people are told of a launch.

@@ -68,7 +68,7 @@ pub fn is_same_index(graph: &Graph, read: &Read) -> bool {
     read.indexed.is_none()
         && read.offset.is_const(0)
         && read.extents == base.shape
-        && read.strides == base.row_major_strides()
+        && base.is_row_major(&read.strides)
 }
 
 pub fn fuse(

@@ -11,6 +11,7 @@ use super::fuse::{Cluster, Loop, is_reduction, is_same_index};
 use super::space::{Read, Reads};
 use super::strips::Turn;
 use super::winograd::Winograd;
+use crate::base::hash::FastMap;
 use crate::base::{DType, Dim, TensorType};
 use crate::graph::{Graph, NodeId, Op, View};
 use crate::nest::{
@@ -25,7 +26,7 @@ pub struct Homes<'a> {
     /// Nodes with a buffer that other launches or the caller see.
     pub global: &'a HashMap<NodeId, BufferId>,
     /// Variables that each of the nodes is the next value of, if it is written there at once.
-    pub variable_of: HashMap<NodeId, NodeId>,
+    pub variable_of: &'a HashMap<NodeId, NodeId>,
     /// In the body of a scan: what lies in storage of the kernel around it.
     pub placed: HashMap<NodeId, Placed>,
 }
@@ -85,6 +86,8 @@ pub struct Lowerer<'a> {
     pub scratch_of: HashMap<NodeId, u32>,
     /// Nodes that are used by another cluster of this kernel.
     pub shared: HashSet<NodeId>,
+    /// New values that wait for the end of the kernel.
+    late: HashSet<NodeId>,
     /// How many loops over turns are around.
     pub depth: usize,
     /// Inside of strips: what a turn has of each axis.
@@ -137,27 +140,25 @@ fn late_updates(graph: &Graph, reads: &Reads, homes: &Homes, clusters: &[Cluster
 
 impl<'a> Lowerer<'a> {
     pub fn new(graph: &'a Graph, reads: &'a Reads, homes: Homes<'a>, tiled: bool) -> Lowerer<'a> {
-        let (out, scratch_of, shared) = (Lowered::default(), HashMap::new(), HashSet::new());
+        let (out, scratch_of) = (Lowered::default(), HashMap::new());
+        let (shared, late) = (HashSet::new(), HashSet::new());
         let (turn, in_turns) = (None, Vec::new());
-        Lowerer { graph, reads, homes, tiled, out, scratch_of, shared, depth: 0, turn, in_turns }
+        Lowerer { graph, reads, homes, tiled, out, scratch_of, shared, late, depth: 0, turn, in_turns }
     }
 
     pub fn lower_clusters(&mut self, clusters: &[Cluster]) {
         let late = late_updates(self.graph, self.reads, &self.homes, clusters);
         self.shared = shared(self.graph, self.reads, clusters);
         self.shared.extend(&late);
-        let late: Vec<(NodeId, NodeId)> = late
-            .into_iter()
-            .map(|value| (value, self.homes.variable_of.remove(&value).expect("late updates are updates")))
-            .collect();
+        self.late.extend(&late);
         for (i, cluster) in clusters.iter().enumerate() {
             self.lower_cluster(cluster);
             if self.depth == 0 {
                 self.out.clusters.resize(self.out.ops.len(), i);
             }
         }
-        for (value, variable) in late {
-            self.copy_to_variable(value, variable);
+        for value in late {
+            self.copy_to_variable(value, self.homes.variable_of[&value]);
         }
     }
 
@@ -209,9 +210,15 @@ impl<'a> Lowerer<'a> {
         BufferRef::Argument(i as u32)
     }
 
+    /// The variable that a node's value is written into at once.
+    fn written_into(&self, id: NodeId) -> Option<NodeId> {
+        let variable = self.homes.variable_of.get(&id).copied();
+        variable.filter(|_| !self.late.contains(&id))
+    }
+
     /// Where a base lies.
     pub fn place(&mut self, base: NodeId) -> Placed {
-        let base = self.homes.variable_of.get(&base).copied().unwrap_or(base);
+        let base = self.written_into(base).unwrap_or(base);
         if let Some(placed) = self.homes.placed.get(&base) {
             return placed.clone();
         }
@@ -315,7 +322,7 @@ impl<'a> Lowerer<'a> {
         let mut stores = Vec::new();
         for &id in &l.nodes {
             let seen_outside = self.homes.global.contains_key(&id)
-                || self.homes.variable_of.contains_key(&id)
+                || self.written_into(id).is_some()
                 || self.homes.placed.contains_key(&id);
             if !seen_outside && !self.shared.contains(&id) {
                 continue;
@@ -543,8 +550,8 @@ impl<'a> Lowerer<'a> {
 #[derive(Default)]
 pub struct Body {
     pub insts: Vec<Inst>,
-    known: HashMap<Inst, Value>,
-    of_node: HashMap<NodeId, Value>,
+    known: FastMap<Inst, Value>,
+    of_node: FastMap<NodeId, Value>,
 }
 
 impl Body {

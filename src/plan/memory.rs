@@ -6,9 +6,8 @@
 /// Places are multiples of this many bytes: a cache line.
 const ALIGNMENT: u64 = 64;
 
-/// The lowest place for `bytes` bytes that meets none of the places taken (from, to).
-fn first_fit(bytes: u64, mut taken: Vec<(u64, u64)>) -> u64 {
-    taken.sort_unstable();
+/// The lowest place for `bytes` bytes that meets none of the places taken (from, to), which come in order.
+fn first_fit(bytes: u64, taken: impl Iterator<Item = (u64, u64)>) -> u64 {
     let mut at = 0;
     for (from, to) in taken {
         if at + bytes <= from {
@@ -31,15 +30,17 @@ pub fn place(needs: &[Need]) -> (Vec<u64>, u64) {
     let mut order: Vec<usize> = (0..needs.len()).collect();
     order.sort_by_key(|i| std::cmp::Reverse(needs[*i].bytes));
     let mut offsets = vec![0; needs.len()];
-    let mut done: Vec<usize> = Vec::new();
+    // In the order of their offsets.
+    let mut done: Vec<usize> = Vec::with_capacity(needs.len());
     let mut end = 0;
     for i in order {
         let need = needs[i];
         let meets = |j: &&usize| needs[**j].live.0 <= need.live.1 && need.live.0 <= needs[**j].live.1;
-        let taken = done.iter().filter(meets).map(|j| (offsets[*j], offsets[*j] + needs[*j].bytes)).collect();
-        offsets[i] = first_fit(need.bytes, taken);
-        end = end.max(offsets[i] + need.bytes);
-        done.push(i);
+        let taken = done.iter().filter(meets).map(|j| (offsets[*j], offsets[*j] + needs[*j].bytes));
+        let offset = first_fit(need.bytes, taken);
+        offsets[i] = offset;
+        end = end.max(offset + need.bytes);
+        done.insert(done.partition_point(|j| offsets[*j] <= offset), i);
     }
     (offsets, end.next_multiple_of(ALIGNMENT))
 }

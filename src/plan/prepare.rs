@@ -28,18 +28,20 @@ pub fn prepare(graph: &Graph, max_batch: i64) -> Graph {
 /// (8)
 fn prepare_bodies(graph: Graph, max_batch: i64) -> Graph {
     rewrite(&graph, |new, node, operands| {
-        let (mut node, mut operands) = (node.clone(), operands.to_vec());
-        if let Op::Scan(scan) = &mut node.op {
-            **scan = pack(new, scan, &mut operands);
-            scan.body = prepare(&scan.body, max_batch);
-        }
-        copy_node(new, &node, &operands)
+        let Op::Scan(scan) = &node.op else { return copy_node(new, node, operands) };
+        let mut operands = operands.to_vec();
+        let mut scan = Box::new(pack(new, scan, &mut operands));
+        scan.body = prepare(&scan.body, max_batch);
+        new.push(Node { op: Op::Scan(scan), operands, ..(**node).clone() })
     })
 }
 
 /// (1)
 fn live(graph: &Graph) -> Graph {
     let needed = reachable(graph, graph.roots());
+    if needed.iter().all(|needed| *needed) {
+        return graph.clone();
+    }
     let mut rewriter = Rewriter::new(graph);
     for id in graph.ids().filter(|id| needed[id.index()]) {
         rewriter.enter(id);
@@ -163,7 +165,7 @@ fn copy_where_needed(graph: &Graph) -> Graph {
         if is_copy(graph, &old_layouts, id) {
             operands[0] = copy(&mut rewriter.new, operands[0]);
         }
-        let image = rewriter.new.push(Node { operands, ..node.clone() });
+        let image = copy_node(&mut rewriter.new, graph.shared(id), &operands);
         rewriter.set(id, image);
     }
     let mut new = rewriter.finish();

@@ -85,7 +85,8 @@ impl Lowerer<'_> {
             placed.insert(*value, shifted(&results, part.offset.clone() + of_turn));
         }
         let global = HashMap::new();
-        let homes = Homes { global: &global, variable_of: HashMap::new(), placed: HashMap::new() };
+        let variable_of = body.updates.iter().map(|(leaf, value)| (*value, *leaf)).collect();
+        let homes = Homes { global: &global, variable_of: &variable_of, placed: HashMap::new() };
         let mut inner = Lowerer::new(body, &reads, homes, self.tiled);
         inner.depth = self.depth + 1;
         inner.out = std::mem::take(&mut self.out);
@@ -104,7 +105,6 @@ impl Lowerer<'_> {
             })
             .collect();
         inner.homes.placed = placed;
-        inner.homes.variable_of = body.updates.iter().map(|(leaf, value)| (*value, *leaf)).collect();
         let (before, begun) = (std::mem::take(&mut inner.out.ops), inner.out.clock);
         inner.lower_clusters(&clusters);
         self.out = std::mem::take(&mut inner.out);

@@ -203,7 +203,7 @@ pub fn is_row_aligned(graph: &Graph, read: &Read) -> bool {
     }
     let rest_is_whole_row = read.offset.is_const(0)
         && read.extents[1..] == base.shape[1..]
-        && read.strides == base.row_major_strides()
+        && base.is_row_major(&read.strides)
         && read.indexed.is_none();
     if rest_is_whole_row {
         return true;

@@ -10,7 +10,7 @@ use super::pool::Pool;
 use super::record::{Recorder, listening};
 use super::schedule::Phase;
 use crate::codegen::cpu::ticks::{What, mark};
-use crate::codegen::cpu::{Program, StepEnv, TileFn};
+use crate::codegen::cpu::{self, Code, Program, StepEnv};
 use crate::plan::{BufferId, Launch, Place, Plan};
 
 /// Work (floating-point operations or thereabouts) below which a phase is not split over one more thread. Little in tests, whose
@@ -54,7 +54,7 @@ struct Schedule {
 
 #[derive(Clone, Copy)]
 struct Tile {
-    function: TileFn,
+    kernel: usize,
     first_argument: usize,
     /// Launches of all phases counted through.
     launch: u32,
@@ -156,8 +156,7 @@ impl Executor {
         let mut start = 0;
         while start < rows {
             let n = i64::from(kernel.tile).min(rows - start);
-            let function = self.code.function(launch.kernel);
-            let tile = Tile { function, first_argument, launch: number, start, rows: n };
+            let tile = Tile { kernel: launch.kernel, first_argument, launch: number, start, rows: n };
             tiles.push((crate::plan::tile_cost(kernel, batch, n), tile));
             start += n;
         }
@@ -189,7 +188,8 @@ impl Executor {
         let recorder = self.recorder.as_ref().filter(|recorder| !recorder.is_full());
         let recorded = recorder.is_some();
         let begin = recorder.map(Recorder::now);
-        let step = Step { table: Addresses(self.table.as_ptr()), scratch, batch, env, recorded };
+        let code = self.code.code();
+        let step = Step { code, table: Addresses(self.table.as_ptr()), scratch, batch, env, recorded };
         if schedule.n_threads == 1 {
             listening(recorder, 0, || {
                 let _flushed = Flushed::begin();
@@ -234,6 +234,7 @@ unsafe impl Sync for Addresses {}
 
 /// What all tiles of a step share.
 struct Step<'a> {
+    code: &'a Code,
     table: Addresses,
     scratch: &'a [Buffer],
     batch: i64,
@@ -250,9 +251,9 @@ impl Step<'_> {
         if self.recorded {
             mark(What::Begun { launch: tile.launch, start: tile.start as u32 });
         }
-        // SAFETY: the function was compiled from the launch's kernel, for arguments that `new` put into the table.
-        unsafe {
-            (tile.function)(arguments, scratch, self.batch, tile.start, tile.rows, &raw const self.env)
-        };
+        let Tile { start, rows, .. } = *tile;
+        let part = cpu::Tile { batch: self.batch, start, rows, env: &raw const self.env };
+        // SAFETY: the kernel is the launch's, and its arguments are those that `new` put into the table.
+        unsafe { self.code.run(tile.kernel, arguments, scratch, &part) };
     }
 }

@@ -8,6 +8,7 @@ mod buffer;
 pub mod cuda;
 mod denormal;
 mod executor;
+pub mod heap;
 pub mod interrupt;
 mod memory;
 pub mod peaks;

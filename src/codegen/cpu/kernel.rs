@@ -1,17 +1,18 @@
-//! A kernel's function: prologue, sizes, and its tile ops one after another.
+//! An op's function: prologue, sizes, and the op.
 //!
-//! What enters: a verified kernel. What leaves: CLIF in `cx.func`. Sizes are i64 arithmetic over the function's parameters,
+//! What enters: an op of a verified kernel, as `calls` numbers its buffers. What leaves: CLIF in `cx.func`. Sizes are i64 arithmetic over the function's parameters,
 //! written where they are used: Cranelift makes equal ones one and moves them out of loops. Nests are `nest.rs`'s.
 
-use super::Ticking;
 use super::body::scale;
+use super::calls::{self, Tile};
 use super::nest::emit_nest;
 use super::products::{Numbers, Product};
 use super::sort::Line;
 use super::wide::{self, Item, Kind, Wide};
 use crate::base::stopwatch::timed;
 use crate::base::{DType, Dim, Distribution};
-use crate::nest::{Access, BufferRef, Fill, Gemm, Kernel, Matrix, Sort, TileOp};
+use crate::nest::analysis::each_buffer;
+use crate::nest::{Access, BufferRef, Fill, Gemm, Matrix, Sort, TileOp};
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
@@ -23,25 +24,27 @@ use cranelift_jit::JITModule;
 use cranelift_module::{Linkage, Module};
 use smol_str::SmolStr;
 use std::collections::VecDeque;
+use std::mem::offset_of;
 
 pub const GEMM: &str = "gradc_gemm";
 pub const GEMM_BF16: &str = "gradc_gemm_bf16";
 pub const FILL: &str = "gradc_fill";
 pub const SORT: &str = "gradc_sort";
-pub const TICK: &str = "gradc_tick";
 
 /// Accesses are in bounds and may be unaligned.
 pub fn memory() -> MemFlags {
     MemFlags::new().with_notrap()
 }
 
-/// A function that is being written, and what its kernel's symbols are.
+/// A function that is being written, and what its op's symbols are.
 pub struct Emitter<'a, 'b> {
     pub b: FunctionBuilder<'b>,
-    pub kernel: &'a Kernel,
+    function: &'a calls::Function,
     pub pointer: Type,
-    arguments: Vec<Value>,
-    scratch: Value,
+    /// The call's slots, arguments' addresses, scratch.
+    places: [Value; 3],
+    /// By slot, once it is asked for.
+    buffers: Vec<Option<Value>>,
     batch: Value,
     start: Value,
     tile: Value,
@@ -57,67 +60,53 @@ pub fn build(
     module: &mut JITModule,
     cx: &mut Context,
     frontend: &mut FunctionBuilderContext,
-    kernel: &Kernel,
-    ticking: Ticking,
+    function: &calls::Function,
     vectors: Option<Kind>,
 ) {
     let pointer = module.target_config().pointer_type();
     let mut signature = module.make_signature();
-    let parameters = [pointer, pointer, types::I64, types::I64, types::I64, pointer];
-    signature.params.extend(parameters.map(AbiParam::new));
+    signature.params.extend([AbiParam::new(pointer); 4]);
     cx.func = Function::with_name_signature(Default::default(), signature);
     let mut callee: Signature = module.make_signature();
     callee.params.push(AbiParam::new(pointer));
+    let ops = std::slice::from_ref(&function.op);
     let mut wide = VecDeque::new();
     if let Some(kind) = vectors {
-        define_wide(module, &mut cx.func, &callee, &kernel.ops, kind, &mut wide);
+        define_wide(module, &mut cx.func, &callee, ops, kind, &mut wide);
     }
     let mut import = |name: &str, func: &mut Function| {
         let id = module.declare_function(name, Linkage::Import, &callee).expect("one signature a name");
         module.declare_func_in_func(id, func)
     };
     let callees = [GEMM, GEMM_BF16, FILL, SORT].map(|name| import(name, &mut cx.func));
-    let tick = (ticking == Ticking::EachOp).then(|| import(TICK, &mut cx.func));
     let mut b = FunctionBuilder::new(&mut cx.func, frontend);
     let entry = b.create_block();
     b.append_block_params_for_function_params(entry);
     b.switch_to_block(entry);
     let p = b.block_params(entry).to_vec();
-    // Argument addresses do not change while the function runs.
-    let table = MemFlags::trusted();
-    let arguments =
-        (0..kernel.arguments.len() as i32).map(|i| b.ins().load(pointer, table, p[0], 8 * i)).collect();
-    let [scratch, batch, start, tile, env] = [p[1], p[2], p[3], p[4], p[5]];
-    let mut e = Emitter {
-        b,
-        kernel,
-        pointer,
-        arguments,
-        scratch,
-        batch,
-        start,
-        tile,
-        env,
-        rows: None,
-        turns: Vec::new(),
-        wide,
-    };
-    if kernel.rows.as_const().is_none() {
-        e.rows = Some(e.dim(&kernel.rows));
+    let mut of_tile = |ty: Type, at: usize| b.ins().load(ty, fixed(), p[3], at as i32);
+    let batch = of_tile(types::I64, offset_of!(Tile, batch));
+    let start = of_tile(types::I64, offset_of!(Tile, start));
+    let tile = of_tile(types::I64, offset_of!(Tile, rows));
+    let env = of_tile(pointer, offset_of!(Tile, env));
+    let places = [p[0], p[1], p[2]];
+    let buffers = vec![None; function.n_slots];
+    let (rows, turns) = (None, Vec::new());
+    let mut e = Emitter { b, function, pointer, places, buffers, batch, start, tile, env, rows, turns, wide };
+    let mut of_op = function.op.clone();
+    each_buffer(&mut of_op, &mut |buffer| e.find(*buffer));
+    if function.rows.as_const().is_none() {
+        e.rows = Some(e.dim(&function.rows));
     }
-    match tick {
-        None => e.ops(&kernel.ops, &callees),
-        Some(tick) => {
-            for (i, op) in kernel.ops.iter().enumerate() {
-                e.ops(std::slice::from_ref(op), &callees);
-                let number = e.integer(i as i64);
-                e.b.ins().call(tick, &[number]);
-            }
-        }
-    }
+    e.ops(ops, &callees);
     e.b.ins().return_(&[]);
     e.b.seal_all_blocks();
     e.b.finalize(module.target_config());
+}
+
+/// What does not change while the function runs.
+fn fixed() -> MemFlags {
+    MemFlags::trusted().with_readonly()
 }
 
 /// Defines the functions of the nests that `wide` has code for, in the ops' order.
@@ -206,7 +195,7 @@ impl Emitter<'_, '_> {
             "tile" => self.tile,
             "rows" => match self.rows {
                 Some(rows) => rows,
-                None => self.dim(&self.kernel.rows.clone()),
+                None => self.dim(&self.function.rows),
             },
             other => {
                 let turn = self.turns.iter().find(|(turn, _)| turn == other);
@@ -217,13 +206,26 @@ impl Emitter<'_, '_> {
 
     /// The address of a buffer's first element.
     pub fn buffer(&mut self, buffer: BufferRef) -> Value {
-        match buffer {
-            BufferRef::Argument(i) => self.arguments[i as usize],
-            BufferRef::Scratch(i) => {
-                let offset = self.kernel.scratch[i as usize].offset;
-                self.b.ins().iadd_imm_s(self.scratch, offset as i64)
-            }
+        let (BufferRef::Argument(slot) | BufferRef::Scratch(slot)) = buffer;
+        self.buffers[slot as usize].expect("all of the op's buffers were found when it began")
+    }
+
+    /// Takes a buffer's address from the call's slot.
+    fn find(&mut self, buffer: BufferRef) {
+        let (BufferRef::Argument(slot) | BufferRef::Scratch(slot)) = buffer;
+        if self.buffers[slot as usize].is_some() {
+            return;
         }
+        let [slots, arguments, scratch] = self.places;
+        let place = self.b.ins().load(self.pointer, fixed(), slots, 8 * slot as i32);
+        let address = match buffer {
+            BufferRef::Argument(_) => {
+                let at = self.b.ins().iadd(arguments, place);
+                self.b.ins().load(self.pointer, fixed(), at, 0)
+            }
+            BufferRef::Scratch(_) => self.b.ins().iadd(scratch, place),
+        };
+        self.buffers[slot as usize] = Some(address);
     }
 
     /// `for i in from..to, step`: runs `body` for each; `i` is i64.

@@ -1,13 +1,14 @@
-//! The CPU backend: each kernel becomes one function of machine code, made by Cranelift.
+//! The CPU backend: each op of a kernel becomes a function of machine code, made by Cranelift, and equal ops become one.
 //!
-//! What enters: a plan. What leaves: a `Program` that owns the code. A kernel's function has the signature
-//! `TileFn`: it runs the tile of `tile` rows from row `start`, for a step of `batch` examples. Vectors have 128 bits
+//! What enters: a plan. What leaves: a `Program` that owns the code, and for each kernel the list of its calls (`calls.rs`), which
+//! a tile goes through. A function's signature is `OpFn`. Vectors have 128 bits
 //! (F32X4), the most that Cranelift knows; where a CPU has AVX-512 or AVX2, most nests are functions that `wide` wrote. Matrix products call
 //! `products`, which uses the widest vectors there are. Invariant: the code is a function of the kernels and of the CPU's
 //! features alone.
 
 mod address;
 mod body;
+mod calls;
 mod kernel;
 mod nest;
 #[cfg(test)]
@@ -19,16 +20,18 @@ mod tests;
 pub mod ticks;
 mod wide;
 
+pub use calls::Tile;
 pub use wide::Kind;
 
-use crate::base::stopwatch::timed;
+use crate::base::stopwatch::{count, timed};
 use crate::nest::{Kernel, Nest, TileOp};
+use calls::{Calls, OpFn, share};
 use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::settings::{self, Configurable};
 use cranelift_codegen::{Context, control::ControlPlane};
 use cranelift_frontend::FunctionBuilderContext;
 use cranelift_jit::{JITBuilder, JITModule};
-use cranelift_module::{Linkage, Module};
+use cranelift_module::Module;
 
 /// What varies from step to step; random numbers depend on it.
 #[repr(C)]
@@ -38,27 +41,48 @@ pub struct StepEnv {
     pub step: u64,
 }
 
-/// Arguments' addresses, scratch, batch, start, tile, environment.
-pub type TileFn = unsafe extern "C" fn(*const *mut u8, *mut u8, i64, i64, i64, *const StepEnv);
-
 /// Machine code for a plan's kernels, in their order.
 pub struct Program {
-    functions: Vec<TileFn>,
+    code: Code,
     /// Owns the code; `None` only while it is dropped.
     module: Option<JITModule>,
 }
 
+/// What threads see of a program.
+pub struct Code {
+    functions: Vec<OpFn>,
+    kernels: Vec<Calls>,
+    ticking: Ticking,
+}
+
 impl Program {
-    pub fn function(&self, kernel: usize) -> TileFn {
-        self.functions[kernel]
+    pub fn code(&self) -> &Code {
+        &self.code
+    }
+
+    /// How many functions all kernels have together: equal ops have one.
+    pub fn n_functions(&self) -> usize {
+        self.code.functions.len()
+    }
+}
+
+impl Code {
+    /// Runs a kernel over a tile.
+    ///
+    /// # Safety
+    /// `arguments` are addresses of what the kernel's arguments say, for a batch of the tile's; `scratch` has the kernel's bytes;
+    /// what the tile writes nobody else uses meanwhile.
+    pub unsafe fn run(&self, kernel: usize, arguments: *const *mut u8, scratch: *mut u8, tile: &Tile) {
+        let ticks = self.ticking == Ticking::EachOp;
+        // SAFETY: the functions were compiled along with the calls; the rest is the caller's promise.
+        unsafe { self.kernels[kernel].run(&self.functions, arguments, scratch, tile, ticks) };
     }
 }
 
 impl Drop for Program {
     fn drop(&mut self) {
         if let Some(module) = self.module.take() {
-            // SAFETY: the functions' addresses live in `self.functions` and are only lent by `function`, whose callers (the
-            // executor) hold the program for as long as they call.
+            // SAFETY: the functions' addresses live in `self.code` alone, and are called by `run`, which borrows it.
             unsafe { module.free_memory() };
         }
     }
@@ -83,7 +107,6 @@ fn module() -> JITModule {
     builder.symbol(kernel::GEMM_BF16, products::bf16_product_function() as *const u8);
     builder.symbol(kernel::FILL, products::gradc_fill as *const u8);
     builder.symbol(kernel::SORT, sort::gradc_sort as *const u8);
-    builder.symbol(kernel::TICK, ticks::gradc_tick as *const u8);
     JITModule::new(builder)
 }
 
@@ -102,31 +125,30 @@ pub fn compile(kernels: &[Kernel], ticking: Ticking) -> Program {
 
 /// Nests as `wide` writes them for that kind of vectors, where it has code for them, or all as Cranelift does.
 fn compile_with(kernels: &[Kernel], ticking: Ticking, vectors: Option<Kind>) -> Program {
+    let (functions, kernels) = timed("share", || share(kernels));
     let mut module = module();
     let mut frontend = FunctionBuilderContext::new();
     let mut cx = Context::new();
-    let mut ids = Vec::with_capacity(kernels.len());
-    for (i, kernel) in kernels.iter().enumerate() {
-        timed("clif", || kernel::build(&mut module, &mut cx, &mut frontend, kernel, ticking, vectors));
-        let name = format!("kernel_{i}");
-        let id = module
-            .declare_function(&name, Linkage::Local, &cx.func.signature)
-            .expect("kernels have names of their own");
+    let mut ids = Vec::with_capacity(functions.len());
+    for function in &functions {
+        timed("clif", || kernel::build(&mut module, &mut cx, &mut frontend, function, vectors));
+        let id = module.declare_anonymous_function(&cx.func.signature).expect("a function without a name");
         timed("cranelift", || {
             module
                 .define_function_with_control_plane(id, &mut cx, &mut ControlPlane::default())
-                .unwrap_or_else(|e| panic!("kernel {} does not compile: {e}", kernel.name));
+                .unwrap_or_else(|e| panic!("{:?} does not compile: {e}", function.op));
         });
         module.clear_context(&mut cx);
         ids.push(id);
     }
     module.finalize_definitions().expect("memory for machine code");
-    let address = |id| module.get_finalized_function(id);
+    count("functions", ids.len());
     let functions = ids.into_iter().map(|id| {
-        // SAFETY: `kernel::build` gave the function exactly the signature of `TileFn`.
-        unsafe { std::mem::transmute::<*const u8, TileFn>(address(id)) }
+        // SAFETY: `kernel::build` gave the function exactly the signature of `OpFn`.
+        unsafe { std::mem::transmute::<*const u8, OpFn>(module.get_finalized_function(id)) }
     });
-    Program { functions: functions.collect(), module: Some(module) }
+    let code = Code { functions: functions.collect(), kernels, ticking };
+    Program { code, module: Some(module) }
 }
 
 /// The assembly of a kernel's nests for a kind of vectors, whatever CPU this one is. Other ops, and nests that have none, are Cranelift's.
@@ -153,12 +175,20 @@ fn nest_comment(nest: &Nest) -> String {
     nest.to_string().lines().map(|line| format!("; {line}\n")).collect()
 }
 
-/// A kernel's CLIF as it is on a CPU without wide vectors, before Cranelift's own optimizations, for dumps and snapshots.
+/// The CLIF of a kernel's functions as it is on a CPU without wide vectors, before Cranelift's own optimizations, for dumps and
+/// snapshots.
 pub fn clif(kernel: &Kernel) -> String {
     let mut module = module();
     let mut cx = Context::new();
-    kernel::build(&mut module, &mut cx, &mut FunctionBuilderContext::new(), kernel, Ticking::Off, None);
-    let text = cx.func.display().to_string();
+    let (functions, calls) = share(std::slice::from_ref(kernel));
+    let mut text = String::new();
+    for (number, function) in functions.iter().enumerate() {
+        kernel::build(&mut module, &mut cx, &mut FunctionBuilderContext::new(), function, None);
+        let ops = calls[0].functions().enumerate().filter(|(_, called)| *called == number);
+        let ops: Vec<String> = ops.map(|(op, _)| op.to_string()).collect();
+        text.push_str(&format!("; op {}\n{}", ops.join(", "), cx.func.display()));
+        module.clear_context(&mut cx);
+    }
     // SAFETY: nothing of this module was ever called or handed out.
     unsafe { module.free_memory() };
     text

@@ -3,7 +3,7 @@
 //! What enters: a program, a kernel of it, arguments. What leaves: what the interpreter makes of them, if the machine code does the
 //! same and touches nothing else. Not here: how far they may differ (`codegen/oracle.rs`), which kernels.
 
-use super::{Program, StepEnv, clif};
+use super::{Program, StepEnv, Tile, clif};
 use crate::base::{DType, bf16};
 use crate::codegen::oracle;
 use crate::nest::Kernel;
@@ -88,17 +88,15 @@ pub fn run_compiled(
     let starts: Vec<i64> = (0..rows).step_by(kernel.tile as usize).collect();
     for start in starts.into_iter().rev() {
         let mut scratch = Memory::reserve(DType::F32, scratch_bytes as usize, 0xff);
-        let tile = i64::from(kernel.tile).min(rows - start);
+        let rows = i64::from(kernel.tile).min(rows - start);
         // SAFETY: the function was compiled from this kernel; each argument has the elements that the interpreter, which checks
         // addresses, was given, and scratch has the kernel's bytes.
         unsafe {
-            program.function(index)(
+            program.code().run(
+                index,
                 addresses.as_ptr(),
                 scratch.address(),
-                at.batch,
-                start,
-                tile,
-                &raw const env,
+                &Tile { batch: at.batch, start, rows, env: &raw const env },
             );
         }
         assert!(scratch.is_fenced(), "written outside of scratch:\n{kernel}");

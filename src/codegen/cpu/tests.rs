@@ -4,7 +4,7 @@
 //! compared stands in `oracle.rs`.
 
 use super::oracle::check;
-use super::{Kind, StepEnv, Ticking, clif, compile, compile_with};
+use super::{Kind, StepEnv, Ticking, Tile, clif, compile, compile_with};
 use crate::base::{DType, ReduceOp, bf16};
 use crate::codegen::suite::{self, Case, Planned};
 use crate::nest::samples::*;
@@ -83,8 +83,9 @@ fn kernels_of_training_steps() {
 fn run_raw(kernel: &Kernel, from: *const u8, to: *mut u8) {
     let program = compile(std::slice::from_ref(kernel), Ticking::Off);
     let (addresses, env) = ([from.cast_mut(), to], StepEnv::default());
+    let tile = Tile { batch: 1, start: 0, rows: 1, env: &raw const env };
     // SAFETY: the callers' buffers have the elements that the kernel reads and writes.
-    unsafe { program.function(0)(addresses.as_ptr(), std::ptr::null_mut(), 1, 0, 1, &raw const env) };
+    unsafe { program.code().run(0, addresses.as_ptr(), std::ptr::null_mut(), &tile) };
 }
 
 /// Bit for bit, NaN and numbers too small to be normal included, in vectors and one at a time.

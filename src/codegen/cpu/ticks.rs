@@ -1,8 +1,8 @@
 //! When each op of a kernel was done, for profiles.
 //!
-//! What enters: a thread's list of marks, while the thread runs tiles; a call after each op of a kernel that was compiled
-//! to tick. What leaves: marks, in the order in which they happened. Invariant: a mark allocates nothing, a list that
-//! is full takes no more, and a kernel that was not compiled to tick holds no call. Not here: what the marks mean.
+//! What enters: a thread's list of marks, while the thread runs tiles; a mark after each op of a program that ticks. What leaves:
+//! marks, in the order in which they happened. Invariant: a mark allocates nothing, and a list that is full takes no more. Not
+//! here: what the marks mean.
 
 use std::cell::Cell;
 use std::time::Instant;
@@ -73,11 +73,6 @@ pub fn mark(what: What) {
     }
 }
 
-/// Called from compiled code.
-pub extern "C" fn gradc_tick(op: i64) {
-    mark(What::Done { op: op as u32 });
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,14 +80,14 @@ mod tests {
     #[test]
     fn marks_go_to_who_listens_and_stop_when_the_list_is_full() {
         let mut marks = Marks::new(Instant::now(), 2);
-        gradc_tick(7);
+        mark(What::Done { op: 7 });
         {
             let _listening = Listening::begin(&mut marks);
             mark(What::Begun { launch: 3, start: 8 });
-            gradc_tick(0);
-            gradc_tick(1);
+            mark(What::Done { op: 0 });
+            mark(What::Done { op: 1 });
         }
-        gradc_tick(9);
+        mark(What::Done { op: 9 });
         let found: Vec<What> = marks.all().iter().map(|mark| mark.what).collect();
         assert_eq!(found, [What::Begun { launch: 3, start: 8 }, What::Done { op: 0 }]);
         assert!(marks.all()[0].at <= marks.all()[1].at);

@@ -9,7 +9,7 @@
 
 use super::{Sweep, sweep};
 use crate::graph::rewrite::{Rewriter, copy_node};
-use crate::graph::{Graph, NodeId, Op, Scan};
+use crate::graph::{Graph, Node, NodeId, Op, Scan};
 use std::collections::HashMap;
 
 const VALID: &str = "the reverse rule of a well-typed mark is well-typed";
@@ -28,7 +28,7 @@ fn transplant(graph: &mut Graph, roots: &[NodeId], mut images: HashMap<NodeId, N
     }
     for index in (0..=last).filter(|i| needed[*i]) {
         let id = NodeId(index as u32);
-        let node = graph.shared(id).clone();
+        let node = graph.node(id).clone();
         if !images.contains_key(&id) && node.operands.iter().any(|operand| images.contains_key(operand)) {
             let image = |operand: &NodeId| images.get(operand).copied().unwrap_or(*operand);
             let operands: Vec<NodeId> = node.operands.iter().map(image).collect();
@@ -84,9 +84,8 @@ pub fn settle(graph: &Graph) -> Graph {
                     Op::Scan(scan) => {
                         let scan = Scan { body: settle(&scan.body), ..(**scan).clone() };
                         let operands = rewriter.operands(id);
-                        let node =
-                            crate::graph::Node { op: Op::Scan(Box::new(scan)), operands, ..node.clone() };
-                        let new = rewriter.new.push(node);
+                        let (op, ty) = (Op::Scan(Box::new(scan)), node.ty.clone());
+                        let new = rewriter.new.push(Node::new(op, ty, operands, node.origin.clone()));
                         rewriter.set(id, new);
                     }
                     _ => {

@@ -66,7 +66,7 @@ fn map(cx: &mut Sweep, id: NodeId, node: &Node, func: Func, g: NodeId) {
         if !cx.needs(*operand) || !cx.graph.dtype(*operand).is_float() {
             continue;
         }
-        let mut variables = node.operands.clone();
+        let mut variables = node.operands.to_vec();
         variables.resize(Expr::RESULT as usize, id);
         variables.push(id);
         if let Some(product) = times(cx.graph, g, func.derivative(i), &variables) {

@@ -114,7 +114,7 @@ pub fn scan(cx: &mut Sweep, id: NodeId, node: &Node, scan: &Scan, g: NodeId) {
             slice(&mut body, trace, scan.body.ty(old).clone())
         });
         if image[old.index()].is_none() {
-            let node = scan.body.shared(old);
+            let node = scan.body.node(old);
             let operands: Vec<NodeId> =
                 node.operands.iter().map(|x| image[x.index()].expect("operands come first")).collect();
             body.origin = node.origin.clone();
@@ -258,7 +258,8 @@ impl Stack {
 
 impl Total {
     fn of(body: &mut Graph, value: NodeId) -> Total {
-        let Node { op, ty, operands, .. } = body.node(value).clone();
+        let node = body.node(value).clone();
+        let (op, ty, operands) = (node.op.clone(), node.ty.clone(), &node.operands);
         match op {
             Op::Map(Func::Add) => {
                 Total::Add(Box::new(Total::of(body, operands[0])), Box::new(Total::of(body, operands[1])))

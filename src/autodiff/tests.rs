@@ -323,7 +323,7 @@ fn random_marks_change_no_gradient() {
                 }
                 let first = id.index() + 1 - n;
                 let region = (first..=id.index()).map(|i| NodeId(i as u32)).filter(|i| !is_leaf(*i));
-                let read = region.flat_map(|i| graph.node(i).operands.clone());
+                let read = region.flat_map(|i| graph.node(i).operands.to_vec());
                 let outside = read.filter(|x| is_leaf(*x) || x.index() < first);
                 let made_of: BTreeSet<NodeId> =
                     outside.map(|x| rewriter.image(x).expect("operands come first")).collect();

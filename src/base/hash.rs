@@ -4,11 +4,13 @@
 //! bits are as good as random (Fowler's multiplicative hashing; the constant is 2^64 divided by the golden ratio, made odd:
 //! Knuth, The Art of Computer Programming 3, section 6.4). Invariant: equal keys have equal hashes in every run.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 
 /// A `HashMap` with that hash.
 pub type FastMap<K, V> = HashMap<K, V, BuildHasherDefault<Mixer>>;
+/// A `HashSet` with that hash.
+pub type FastSet<K> = HashSet<K, BuildHasherDefault<Mixer>>;
 
 #[derive(Default)]
 pub struct Mixer(u64);
@@ -55,7 +57,6 @@ impl Hasher for Mixer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::HashSet;
     use std::hash::{BuildHasher, Hash};
 
     #[test]

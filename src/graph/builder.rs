@@ -19,7 +19,7 @@ impl Graph {
     pub fn apply(&mut self, op: Op, operands: &[NodeId], requested: &TensorType) -> Built {
         let types: Vec<&TensorType> = operands.iter().map(|id| self.ty(*id)).collect();
         let ty = infer(&op, &types, requested)?;
-        Ok(self.push(Node { op, ty, operands: operands.to_vec(), origin: self.origin.clone() }))
+        Ok(self.push(Node::new(op, ty, operands, self.origin.clone())))
     }
 
     /// For primitives whose operands determine their type.
@@ -29,7 +29,7 @@ impl Graph {
 
     /// For primitives that cannot be refused.
     fn leaf(&mut self, op: Op, ty: TensorType) -> NodeId {
-        self.push(Node { op, ty, operands: Vec::new(), origin: self.origin.clone() })
+        self.push(Node::new(op, ty, Vec::new(), self.origin.clone()))
     }
 
     pub fn input(&mut self, name: impl Into<SmolStr>, ty: TensorType) -> NodeId {

@@ -237,7 +237,7 @@ impl Copy<'_> {
                 node.operands.iter().copied().filter(|x| !self.image.contains_key(x)).collect();
             if missing.is_empty() {
                 let operands: Vec<NodeId> = node.operands.iter().map(|x| self.image[x]).collect();
-                self.image.insert(id, copy_node(self.body, self.graph.shared(id), &operands));
+                self.image.insert(id, copy_node(self.body, self.graph.node(id), &operands));
             }
             todo.extend(missing);
         }

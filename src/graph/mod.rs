@@ -10,8 +10,8 @@
 //! examples in this step.
 //!
 //! Invariant (see `verify.rs` for all of them): operands come before their users, so node order is a
-//! topological order; the type of every node is what its primitive's shape rule gives. A node never changes, so graphs
-//! share it: a pass that keeps a node under its number keeps it where it lies.
+//! topological order; the type of every node is what its primitive's shape rule gives. What a node is
+//! never changes, so graphs share it: a copy of a node, on the same operands or others, costs no more than its operands.
 //!
 //! The graph does not know about fusion, memory, devices, or the model's text (beyond an `Origin` kept for
 //! messages).
@@ -26,6 +26,7 @@ mod dot;
 pub mod incremental;
 pub mod interpret;
 pub mod op;
+mod operands;
 pub mod rewrite;
 mod tensor;
 pub mod text;
@@ -36,6 +37,7 @@ pub use builder::{Built, common_shape};
 pub use dot::dot;
 pub use op::scan::Scan;
 pub use op::{AxisSize, ShapeError};
+pub use operands::Operands;
 
 #[cfg(test)]
 mod tests;
@@ -45,6 +47,7 @@ use crate::scalar::Func;
 use petgraph::graph::{DiGraph, NodeIndex};
 use smol_str::SmolStr;
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
 /// A node; prints as in the text form, `%12`.
@@ -77,12 +80,42 @@ pub struct Origin {
     pub scope: SmolStr,
 }
 
+/// A primitive applied to operands; its fields are those of its `Body`.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Node {
+    body: Arc<Body>,
+    pub operands: Operands,
+}
+
+/// What a node is but for its operands, which alone differ where a graph is like another: so graphs share it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Body {
     pub op: Op,
     pub ty: TensorType,
-    pub operands: Vec<NodeId>,
     pub origin: Origin,
+}
+
+impl Deref for Node {
+    type Target = Body;
+    fn deref(&self) -> &Body {
+        &self.body
+    }
+}
+
+impl Node {
+    pub fn new(op: Op, ty: TensorType, operands: impl Into<Operands>, origin: Origin) -> Node {
+        Node { body: Arc::new(Body { op, ty, origin }), operands: operands.into() }
+    }
+
+    /// The same on other operands.
+    pub fn on(&self, operands: impl Into<Operands>) -> Node {
+        Node { body: self.body.clone(), operands: operands.into() }
+    }
+
+    /// The same primitive and type; origins do not count.
+    pub fn is_alike(&self, other: &Node) -> bool {
+        Arc::ptr_eq(&self.body, &other.body) || self.ty == other.ty && self.op.is_same(&other.op)
+    }
 }
 
 /// The structural primitives.
@@ -190,7 +223,7 @@ pub struct Windowing {
 /// See the module's documentation.
 #[derive(Clone, Default)]
 pub struct Graph {
-    nodes: Vec<Arc<Node>>,
+    nodes: Vec<Node>,
     /// What the caller reads after a step, by name.
     pub outputs: Vec<(SmolStr, NodeId)>,
     /// (variable's leaf, its next value); at most one a variable.
@@ -202,14 +235,11 @@ pub struct Graph {
 /// The same nodes under the same numbers, and the same roots; origins do not count.
 impl PartialEq for Graph {
     fn eq(&self, other: &Graph) -> bool {
-        let same = |id: NodeId| {
-            let (x, y) = (self.shared(id), other.shared(id));
-            Arc::ptr_eq(x, y) || x.operands == y.operands && x.ty == y.ty && x.op.is_same(&y.op)
-        };
+        let same = |(x, y): (&Node, &Node)| x.operands == y.operands && x.is_alike(y);
         self.len() == other.len()
             && self.outputs == other.outputs
             && self.updates == other.updates
-            && self.ids().all(same)
+            && self.nodes.iter().zip(&other.nodes).all(same)
     }
 }
 
@@ -235,21 +265,11 @@ impl Graph {
 
     /// Adds a node whose type was already inferred; `builder.rs` has the checked constructors.
     pub fn push(&mut self, node: Node) -> NodeId {
-        self.push_shared(Arc::new(node))
-    }
-
-    /// The same for a node that another graph may have, too.
-    pub fn push_shared(&mut self, node: Arc<Node>) -> NodeId {
         self.nodes.push(node);
         NodeId(self.nodes.len() as u32 - 1)
     }
 
     pub fn node(&self, id: NodeId) -> &Node {
-        &self.nodes[id.index()]
-    }
-
-    /// A node for another graph to have, too.
-    pub fn shared(&self, id: NodeId) -> &Arc<Node> {
         &self.nodes[id.index()]
     }
 

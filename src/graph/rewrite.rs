@@ -4,9 +4,8 @@
 //! an old one; outputs and updates follow. Old graphs are never changed. New nodes made while an old node is
 //! rewritten carry that node's origin. Not here: what to rewrite.
 
-use super::{Graph, Node, NodeId, Op, Scan, View};
+use super::{Graph, Node, NodeId, Op, Operands, Scan, View};
 use crate::base::{Dim, TensorType};
-use std::sync::Arc;
 
 /// A graph on its way into another. Old nodes are mapped in order; an old node without an image may only be one
 /// that nobody needs.
@@ -57,8 +56,8 @@ impl<'a> Rewriter<'a> {
 
     /// Maps an old node to a copy of it on the images of its operands.
     pub fn copy(&mut self, old: NodeId) -> NodeId {
-        let operands = self.operands(old);
-        let new = copy_node(&mut self.new, self.old.shared(old), &operands);
+        let operands: Operands = self.images(old).collect();
+        let new = self.new.push(self.old.node(old).on(operands));
         self.set(old, new);
         new
     }
@@ -76,25 +75,21 @@ impl<'a> Rewriter<'a> {
     }
 }
 
-/// The same node on other operands, its type unchanged; on the same ones it is shared.
-pub fn copy_node(new: &mut Graph, node: &Arc<Node>, operands: &[NodeId]) -> NodeId {
-    if node.operands == operands {
-        return new.push_shared(node.clone());
-    }
-    let Node { op, ty, origin, .. } = &**node;
-    new.push(Node { op: op.clone(), ty: ty.clone(), operands: operands.to_vec(), origin: origin.clone() })
+/// The same node on other operands, its type unchanged.
+pub fn copy_node(new: &mut Graph, node: &Node, operands: &[NodeId]) -> NodeId {
+    new.push(node.on(operands))
 }
 
 /// A new graph from what `change` makes of each node, given the images of its operands. `copy_node` keeps one.
 /// The image must have the old node's type.
-pub fn rewrite(graph: &Graph, mut change: impl FnMut(&mut Graph, &Arc<Node>, &[NodeId]) -> NodeId) -> Graph {
+pub fn rewrite(graph: &Graph, mut change: impl FnMut(&mut Graph, &Node, &[NodeId]) -> NodeId) -> Graph {
     let mut rewriter = Rewriter::new(graph);
     let mut operands = Vec::new();
     for id in graph.ids() {
         rewriter.enter(id);
         operands.clear();
         operands.extend(rewriter.images(id));
-        let image = change(&mut rewriter.new, graph.shared(id), &operands);
+        let image = change(&mut rewriter.new, graph.node(id), &operands);
         debug_assert_eq!(rewriter.new.ty(image), graph.ty(id), "the rewriting of {id} changed its type");
         rewriter.set(id, image);
     }
@@ -107,7 +102,7 @@ pub fn substitute(graph: &Graph, replacement: impl Fn(NodeId) -> Option<NodeId>)
     let mut new = Graph::with_room_of(graph);
     let resolve = |id: &NodeId| replacement(*id).unwrap_or(*id);
     for id in graph.ids() {
-        let node = graph.shared(id);
+        let node = graph.node(id);
         let operands: Vec<NodeId> = node.operands.iter().map(resolve).collect();
         assert!(operands.iter().all(|operand| *operand < id), "a replacement in {id} comes too late");
         copy_node(&mut new, node, &operands);
@@ -140,7 +135,7 @@ pub fn specialize(graph: &Graph, symbol: &str, value: i64) -> Graph {
             op => op.clone(),
         };
         let ty = TensorType::new(node.ty.dtype, sizes(&node.ty.shape));
-        new.push(Node { op, ty, ..node.clone() });
+        new.push(Node::new(op, ty, node.operands.clone(), node.origin.clone()));
     }
     new.outputs = graph.outputs.clone();
     new.updates = graph.updates.clone();

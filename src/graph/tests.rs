@@ -219,13 +219,8 @@ fn the_verifier_names_node_and_rule() {
 #[test]
 fn a_user_before_its_operand_is_refused() {
     let mut graph = graph("%0 = const 1.0 : f32[]\n%1 = const 2.0 : f32[]");
-    let late = Node {
-        op: Op::Detach,
-        ty: TensorType::scalar(DType::F32),
-        operands: vec![NodeId(2)],
-        origin: Origin::default(),
-    };
-    graph.push(late);
+    let ty = TensorType::scalar(DType::F32);
+    graph.push(Node::new(Op::Detach, ty, vec![NodeId(2)], Origin::default()));
     assert_eq!(
         verify(&graph),
         Err("%2 = detach %2 : f32[]: rule 1: operand %2 does not come before its user".into())

@@ -160,7 +160,7 @@ impl<'a> Reader<'a> {
             operands.push(self.reference(cursor)?);
         }
         let ty = cursor.tensor_type()?;
-        let id = self.graph.push(Node { op, ty, operands, origin: Origin::default() });
+        let id = self.graph.push(Node::new(op, ty, operands, Origin::default()));
         self.labels.insert(label, id);
         Ok(())
     }

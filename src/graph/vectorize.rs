@@ -194,13 +194,13 @@ impl Lift<'_> {
                     let shape = if is_lifted { self.shape(&node.ty.shape) } else { node.ty.shape.clone() };
                     let op = node.op.clone();
                     let ty = TensorType::new(node.ty.dtype, shape);
-                    let leaf = Node { op, ty, operands: Vec::new(), origin: node.origin.clone() };
+                    let leaf = Node::new(op, ty, Vec::new(), node.origin.clone());
                     (body.push(leaf), is_lifted)
                 }
                 None if of.iter().any(|x| x.1) => (self.node(&mut body, node, &of)?, true),
                 None => {
-                    let operands = of.iter().map(|x| x.0).collect();
-                    (body.push(Node { operands, ..node.clone() }), false)
+                    let operands: Vec<NodeId> = of.iter().map(|x| x.0).collect();
+                    (body.push(node.on(operands)), false)
                 }
             });
         }
@@ -275,8 +275,8 @@ mod tests {
                         true,
                     )
                 } else {
-                    let operands = operands.iter().map(|x| x.0).collect();
-                    (new.push(Node { operands, ..node.clone() }), false)
+                    let operands: Vec<NodeId> = operands.iter().map(|x| x.0).collect();
+                    (new.push(node.on(operands)), false)
                 });
             }
             verify(&new).unwrap_or_else(|e| panic!("seed {seed}: {e}\n{new}"));

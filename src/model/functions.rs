@@ -155,7 +155,7 @@ impl<'a> Elaborator<'a> {
             |id: NodeId| matches!(self.graph.node(id).op, Op::Input(_) | Op::Param(_) | Op::State(_));
         let is_number = |id: NodeId| matches!(self.graph.node(id).op, Op::Const(_) | Op::Size(_));
         let inside = self.graph.ids().skip(first).filter(|id| !is_leaf(*id));
-        let read = inside.flat_map(|id| self.graph.node(id).operands.clone());
+        let read = inside.flat_map(|id| &self.graph.node(id).operands).copied();
         let mut found: Vec<NodeId> =
             read.filter(|id| is_leaf(*id) || id.index() < first && !is_number(*id)).collect();
         found.sort_unstable();

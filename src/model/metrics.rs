@@ -162,7 +162,7 @@ impl<'a> Elaborator<'a> {
             image[index] = Some(match part {
                 Some(i) => graph.input(format_smolstr!("{name}/{i}"), self.graph.ty(id).clone()),
                 None => {
-                    let node = self.graph.shared(id);
+                    let node = self.graph.node(id);
                     let operands: Vec<NodeId> =
                         node.operands.iter().filter_map(|o| image[o.index()]).collect();
                     copy_node(&mut graph, node, &operands)

@@ -212,7 +212,7 @@ impl<'a> Elaborator<'a> {
         }
         let ids: Vec<NodeId> = self.graph.ids().take(loss.index() + 1).collect();
         for id in ids {
-            let node = self.graph.shared(id).clone();
+            let node = self.graph.node(id).clone();
             let moves = node.operands.iter().any(|operand| image[operand.index()].is_some());
             if needed[id.index()] && image[id.index()].is_none() && moves {
                 let operands: Vec<NodeId> =

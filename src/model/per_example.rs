@@ -13,7 +13,6 @@ use crate::graph::vectorize::{Lift, Operand};
 use crate::graph::{Graph, Node, NodeId, Op, ShapeError, View};
 use gradc_dsl::Span;
 use gradc_dsl::ast::Argument;
-use std::sync::Arc;
 
 impl<'a> Elaborator<'a> {
     /// `example_gradients(g)`: for each example, what g is the mean of.
@@ -82,14 +81,15 @@ impl<'a> Elaborator<'a> {
             let own = matches!(node.op, Op::Random { .. } | Op::Hole);
             image[id.index()] = Some(if matches!(node.op, Op::Input(_)) && of_batch {
                 // Rows of examples are batches of one.
-                let shape: Vec<Dim> = std::iter::once(lift.n.clone()).chain(node.ty.shape).collect();
+                let shape: Vec<Dim> =
+                    std::iter::once(lift.n.clone()).chain(node.ty.shape.iter().cloned()).collect();
                 (graph.reshape(id, shape)?, true)
             } else if own || operands.iter().any(|(_, lifted)| *lifted) {
                 (lift.node(graph, &node, &operands)?, true)
             } else {
                 let ids: Vec<NodeId> = operands.iter().map(|(operand, _)| *operand).collect();
-                let same = !of_batch && ids == graph.node(id).operands;
-                (if same { id } else { copy_node(graph, &Arc::new(node), &ids) }, false)
+                let same = !of_batch && ids[..] == *graph.node(id).operands;
+                (if same { id } else { copy_node(graph, &node, &ids) }, false)
             });
         }
         let losses = lift.lifted(graph, image[loss.index()].unwrap_or((loss, false)))?;
@@ -121,7 +121,8 @@ fn of_one_example(node: &Node) -> Node {
         }
         other => other.clone(),
     };
-    Node { op, ty: TensorType::new(node.ty.dtype, all(&node.ty.shape)), ..node.clone() }
+    let ty = TensorType::new(node.ty.dtype, all(&node.ty.shape));
+    Node::new(op, ty, node.operands.clone(), node.origin.clone())
 }
 
 fn graph_of_one(graph: &Graph) -> Graph {

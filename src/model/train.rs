@@ -339,7 +339,7 @@ pub(super) fn prune(graph: &Graph) -> Graph {
     let mut new = Graph::new();
     let mut image: Vec<Option<NodeId>> = vec![None; graph.len()];
     for id in graph.ids().filter(|id| live[id.index()]) {
-        let node = graph.shared(id);
+        let node = graph.node(id);
         let operands: Vec<NodeId> = node.operands.iter().filter_map(|o| image[o.index()]).collect();
         image[id.index()] = Some(copy_node(&mut new, node, &operands));
     }

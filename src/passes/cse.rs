@@ -32,9 +32,9 @@ pub fn run(graph: &Graph) -> Graph {
         let last = seen.get(&hash).copied();
         let is_same = |id: &NodeId| {
             let other = new.node(*id);
-            let same_operands =
-                other.operands == operands || either_order && other.operands.iter().eq(operands.iter().rev());
-            same_operands && other.ty == node.ty && other.op.is_same(&node.op)
+            let same_operands = *other.operands == *operands
+                || either_order && other.operands.iter().eq(operands.iter().rev());
+            same_operands && other.is_alike(node)
         };
         if let Some(same) = std::iter::successors(last, |id| before[id.index()]).find(is_same) {
             return same;

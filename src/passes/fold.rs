@@ -25,5 +25,5 @@ fn fold(graph: &mut Graph, node: &Node, operands: &[NodeId]) -> Option<NodeId> {
         Op::View(_) | Op::Detach => values[0],
         _ => return None,
     };
-    Some(filled(graph, value, node))
+    Some(filled(graph, value, &node.ty))
 }

@@ -7,7 +7,7 @@
 //!   once more, and is infinite for divisors below 2^-128.
 
 use super::{filled, known, map};
-use crate::base::Dim;
+use crate::base::{Dim, TensorType};
 use crate::graph::rewrite::{copy_node, rewrite};
 use crate::graph::{Graph, Node, NodeId, Op, View};
 use crate::scalar::Func;
@@ -86,8 +86,7 @@ fn through_equal_views(graph: &mut Graph, node: &Node, operands: &[NodeId]) -> O
         .iter()
         .map(|id| match known(graph, *id) {
             Some(value) => {
-                let mut like = graph.node(*id).clone();
-                like.ty.shape = shape.clone();
+                let like = TensorType::new(graph.dtype(*id), shape.clone());
                 filled(graph, value, &like)
             }
             None => graph.node(*id).operands[0],
@@ -105,7 +104,7 @@ fn reciprocal(graph: &mut Graph, node: &Node, operands: &[NodeId]) -> Option<Nod
     if axes.len() == node.ty.rank() {
         return None;
     }
-    let like = graph.node(divisor).clone();
+    let like = graph.ty(divisor).clone();
     let one = filled(graph, 1.0, &like);
     let inverse = map(graph, Func::Div, &[one, divisor]);
     let inverse =

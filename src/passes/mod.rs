@@ -24,9 +24,9 @@ mod window;
 #[cfg(test)]
 mod tests;
 
-use crate::base::Precision;
 use crate::base::stopwatch::timed;
-use crate::graph::{Graph, Node, NodeId, Op, View};
+use crate::base::{Precision, TensorType};
+use crate::graph::{Graph, NodeId, Op, View};
 use crate::scalar::Func;
 
 /// What a pass is.
@@ -95,9 +95,9 @@ fn known(graph: &Graph, id: NodeId) -> Option<f64> {
 }
 
 /// That number everywhere, in the type of `like`.
-fn filled(graph: &mut Graph, value: f64, like: &Node) -> NodeId {
-    let constant = graph.constant(value, like.ty.dtype);
-    graph.broadcast(constant, &[], like.ty.shape.clone()).expect("a scalar stretches to any shape")
+fn filled(graph: &mut Graph, value: f64, like: &TensorType) -> NodeId {
+    let constant = graph.constant(value, like.dtype);
+    graph.broadcast(constant, &[], like.shape.clone()).expect("a scalar stretches to any shape")
 }
 
 fn map(graph: &mut Graph, func: Func, operands: &[NodeId]) -> NodeId {

@@ -78,8 +78,7 @@ impl Narrowing<'_> {
         let old = self.rewriter.old;
         let node = old.node(id);
         let mut operands = self.rewriter.operands(id);
-        let mut node = node.clone();
-        match &mut node.op {
+        match &node.op {
             Op::Contract(contraction) if is_over_examples(old, id) => {
                 let [left, right] = [self.narrowed(operands[0]), self.narrowed(operands[1])];
                 return self.rewriter.new.contract(left, right, contraction.clone()).expect("the old sizes");
@@ -87,7 +86,9 @@ impl Narrowing<'_> {
             Op::Scan(scan) => {
                 // All that a body makes may be carried: nothing of it is only the backward pass's.
                 let forward = vec![true; scan.body.len()];
-                **scan = Scan { body: narrow(&scan.body, &forward), ..(**scan).clone() };
+                let scan = Scan { body: narrow(&scan.body, &forward), ..(**scan).clone() };
+                let (op, ty) = (Op::Scan(Box::new(scan)), node.ty.clone());
+                return self.rewriter.new.push(Node::new(op, ty, operands, node.origin.clone()));
             }
             op if !self.forward[id.index()] && reads_elements(op) => {
                 let is_sum = is_sum_over_examples(old, id);
@@ -100,7 +101,7 @@ impl Narrowing<'_> {
             }
             _ => {}
         }
-        self.rewriter.new.push(Node { operands, ..node })
+        self.rewriter.new.push(node.on(operands))
     }
 
     /// The bf16 of a new node, made below the views that it is seen through.
@@ -110,10 +111,10 @@ impl Narrowing<'_> {
         }
         let node = self.rewriter.new.node(id).clone();
         let narrow = if is_seen_through(&node.op) {
-            let mut operands = node.operands.clone();
+            let mut operands = node.operands.to_vec();
             operands[0] = self.narrowed(operands[0]);
-            let ty = TensorType { dtype: DType::BF16, ..node.ty };
-            self.rewriter.new.push(Node { ty, operands, ..node })
+            let ty = TensorType::new(DType::BF16, node.ty.shape.clone());
+            self.rewriter.new.push(Node::new(node.op.clone(), ty, operands, node.origin.clone()))
         } else {
             self.rewriter.new.cast(id, DType::BF16).expect("any type casts to any other")
         };

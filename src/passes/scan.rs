@@ -47,7 +47,12 @@ pub fn run(graph: &Graph) -> Graph {
                     }
                     None => {
                         let operands = rewriter.operands(id);
-                        let image = Node { op: Op::Scan(Box::new(scan)), operands, ..node.clone() };
+                        let image = Node::new(
+                            Op::Scan(Box::new(scan)),
+                            node.ty.clone(),
+                            operands,
+                            node.origin.clone(),
+                        );
                         let image = rewriter.new.push(image);
                         rewriter.set(id, image);
                     }
@@ -92,8 +97,8 @@ fn rebuild(graph: &mut Graph, scan: Scan, operands: &[NodeId], read: &[usize]) -
             read.contains(&(n_carried + i)).then(|| match sunk.contains(value) {
                 _ if free => Place::Outside(cx.outside(*value)),
                 true => {
-                    let of = scan.body.node(*value).operands.clone();
-                    let of = of.into_iter().map(|x| cx.factor(x, innermost)).collect();
+                    let of = &scan.body.node(*value).operands;
+                    let of = of.into_iter().map(|x| cx.factor(*x, innermost)).collect();
                     Place::Sunk(*value, of)
                 }
                 false => Place::Yield(cx.yielded(*value, Some(name.clone()), innermost)),
@@ -260,7 +265,7 @@ impl<'a> Motion<'a> {
             self.leaf(value, lifted, &node.ty)
         } else {
             let operands: Vec<NodeId> = node.operands.iter().map(|x| self.inside(*x, innermost)).collect();
-            copy_node(&mut self.body, self.scan.body.shared(id), &operands)
+            copy_node(&mut self.body, self.scan.body.node(id), &operands)
         };
         self.image.insert(id, image);
         image
@@ -293,7 +298,7 @@ impl<'a> Motion<'a> {
                     (lift(self.graph, self.scan, id, &operands), true)
                 } else {
                     let operands: Vec<NodeId> = operands.iter().map(|x| x.0).collect();
-                    (copy_node(self.graph, self.scan.body.shared(id), &operands), false)
+                    (copy_node(self.graph, self.scan.body.node(id), &operands), false)
                 }
             }
         };

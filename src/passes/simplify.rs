@@ -53,7 +53,7 @@ fn build(graph: &mut Graph, expr: &Expr, variables: &Variables, node: &Node) -> 
         Expr::Const(value) => {
             let of_numbers =
                 variables.iter().flatten().map(|id| graph.ty(*id)).find(|ty| ty.dtype != DType::Bool);
-            let like = Node { ty: of_numbers.unwrap_or(&node.ty).clone(), ..node.clone() };
+            let like = of_numbers.unwrap_or(&node.ty).clone();
             filled(graph, *value, &like)
         }
         Expr::Call(func, arguments) => {

@@ -19,7 +19,7 @@ use crate::nest::{
     Access, Argument, ArgumentAccess, Axis, BufferRef, Inst, Kernel, Nest, Store, StoreKind, TileOp,
 };
 use smol_str::SmolStr;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, BuildHasherDefault};
 
 /// See the module's documentation. The graph must satisfy `verify_compilable`.
@@ -57,9 +57,9 @@ struct Planner<'a> {
     cache_bytes: i64,
     plan: Plan,
     /// Buffers by the node that is stored there: leaves, and values seen by several launches or the caller.
-    global: HashMap<NodeId, BufferId>,
+    global: FastMap<NodeId, BufferId>,
     /// The variable that a node's value is written into at once.
-    variable_of: HashMap<NodeId, NodeId>,
+    variable_of: FastMap<NodeId, NodeId>,
     /// Kernels by the hash of their structure: the name left out.
     known: FastMap<u64, Vec<usize>>,
     /// Phases in which each buffer is used, first and last.
@@ -75,7 +75,7 @@ impl<'a> Planner<'a> {
         options: &Options,
     ) -> Self {
         let plan = Plan { max_batch: options.max_batch, ..Plan::default() };
-        let (global, variable_of) = (HashMap::new(), HashMap::new());
+        let (global, variable_of) = (FastMap::default(), FastMap::default());
         Planner {
             graph,
             layouts,
@@ -145,7 +145,8 @@ impl<'a> Planner<'a> {
             clusters =
                 strips(self.graph, self.reads, &kept, group.rows.is_some(), self.cache_bytes, clusters);
         }
-        let homes = Homes { global: &self.global, variable_of: &self.variable_of, placed: HashMap::new() };
+        let homes =
+            Homes { global: &self.global, variable_of: &self.variable_of, placed: FastMap::default() };
         let lowered = lower(self.graph, self.reads, homes, group.rows.is_some(), &clusters);
         let rows = group.rows.clone().unwrap_or(Dim::from(1));
         let note = format!("{}; begun: {}", describe(self.graph, &clusters), group.reason);

@@ -13,8 +13,8 @@ use super::layout::Layout;
 use super::space::{Read, Reads};
 use super::strips::Strips;
 use crate::base::Dim;
+use crate::base::hash::FastMap;
 use crate::graph::{Graph, NodeId, Op};
-use std::collections::HashMap;
 
 #[derive(Clone, Debug)]
 pub enum Cluster {
@@ -79,7 +79,7 @@ pub fn fuse(
     nodes: &[NodeId],
 ) -> Vec<Cluster> {
     let mut clusters: Vec<Cluster> = Vec::new();
-    let mut place: HashMap<NodeId, usize> = HashMap::new();
+    let mut place: FastMap<NodeId, usize> = FastMap::default();
     for scalar in scalars_of(graph, layouts, grouping, nodes) {
         place.insert(scalar, 0);
         match clusters.first_mut() {

@@ -11,7 +11,7 @@ use super::fuse::{Cluster, Loop, is_reduction, is_same_index};
 use super::space::{Read, Reads};
 use super::strips::Turn;
 use super::winograd::Winograd;
-use crate::base::hash::FastMap;
+use crate::base::hash::{FastMap, FastSet};
 use crate::base::{DType, Dim, TensorType};
 use crate::graph::{Graph, NodeId, Op, View};
 use crate::nest::{
@@ -19,16 +19,15 @@ use crate::nest::{
     TileOp, Value,
 };
 use crate::scalar::Func;
-use std::collections::{HashMap, HashSet};
 
 /// Where values live, seen from one group.
 pub struct Homes<'a> {
     /// Nodes with a buffer that other launches or the caller see.
-    pub global: &'a HashMap<NodeId, BufferId>,
+    pub global: &'a FastMap<NodeId, BufferId>,
     /// Variables that each of the nodes is the next value of, if it is written there at once.
-    pub variable_of: &'a HashMap<NodeId, NodeId>,
+    pub variable_of: &'a FastMap<NodeId, NodeId>,
     /// In the body of a scan: what lies in storage of the kernel around it.
-    pub placed: HashMap<NodeId, Placed>,
+    pub placed: FastMap<NodeId, Placed>,
 }
 
 /// Storage of a kernel.
@@ -83,11 +82,11 @@ pub struct Lowerer<'a> {
     pub homes: Homes<'a>,
     pub tiled: bool,
     pub out: Lowered,
-    pub scratch_of: HashMap<NodeId, u32>,
+    pub scratch_of: FastMap<NodeId, u32>,
     /// Nodes that are used by another cluster of this kernel.
-    pub shared: HashSet<NodeId>,
+    pub shared: FastSet<NodeId>,
     /// New values that wait for the end of the kernel.
-    late: HashSet<NodeId>,
+    late: FastSet<NodeId>,
     /// How many loops over turns are around.
     pub depth: usize,
     /// Inside of strips: what a turn has of each axis.
@@ -104,8 +103,8 @@ pub fn lower(graph: &Graph, reads: &Reads, homes: Homes, tiled: bool, clusters: 
 }
 
 /// Nodes that a later cluster reads, or that their own reads at another index.
-fn shared(graph: &Graph, reads: &Reads, clusters: &[Cluster]) -> HashSet<NodeId> {
-    let mut shared = HashSet::new();
+fn shared(graph: &Graph, reads: &Reads, clusters: &[Cluster]) -> FastSet<NodeId> {
+    let mut shared = FastSet::default();
     for cluster in clusters.iter().flat_map(Cluster::leaves) {
         for id in cluster.nodes() {
             for read in reads.of(*id) {
@@ -124,7 +123,7 @@ fn shared(graph: &Graph, reads: &Reads, clusters: &[Cluster]) -> HashSet<NodeId>
 fn late_updates(graph: &Graph, reads: &Reads, homes: &Homes, clusters: &[Cluster]) -> Vec<NodeId> {
     let clusters: Vec<&Cluster> = clusters.iter().flat_map(Cluster::leaves).collect();
     let placed = clusters.iter().enumerate().flat_map(|(at, c)| c.nodes().iter().map(move |id| (*id, at)));
-    let cluster_of: HashMap<NodeId, usize> = placed.collect();
+    let cluster_of: FastMap<NodeId, usize> = placed.collect();
     let is_late = |value: &NodeId| {
         let Some(variable) = homes.variable_of.get(value) else { return false };
         let at = cluster_of[value];
@@ -140,8 +139,8 @@ fn late_updates(graph: &Graph, reads: &Reads, homes: &Homes, clusters: &[Cluster
 
 impl<'a> Lowerer<'a> {
     pub fn new(graph: &'a Graph, reads: &'a Reads, homes: Homes<'a>, tiled: bool) -> Lowerer<'a> {
-        let (out, scratch_of) = (Lowered::default(), HashMap::new());
-        let (shared, late) = (HashSet::new(), HashSet::new());
+        let (out, scratch_of) = (Lowered::default(), FastMap::default());
+        let (shared, late) = (FastSet::default(), FastSet::default());
         let (turn, in_turns) = (None, Vec::new());
         Lowerer { graph, reads, homes, tiled, out, scratch_of, shared, late, depth: 0, turn, in_turns }
     }
@@ -175,7 +174,7 @@ impl<'a> Lowerer<'a> {
         &mut self,
         clusters: &[Cluster],
         is_inner: impl Fn(NodeId) -> bool,
-    ) -> HashSet<NodeId> {
+    ) -> FastSet<NodeId> {
         let inside = shared(self.graph, self.reads, clusters).into_iter().filter(|id| is_inner(*id));
         let outside = self.shared.iter().copied().filter(|id| !is_inner(*id));
         let both = inside.chain(outside).collect();

@@ -9,7 +9,7 @@
 use super::recompute::n_steps;
 use crate::base::TensorType;
 use crate::graph::rewrite::Rewriter;
-use crate::graph::{Graph, Node, NodeId, Op, View};
+use crate::graph::{Graph, Node, NodeId, Op, Operands, View};
 
 const MOST_STEPS: usize = 8;
 
@@ -32,8 +32,8 @@ pub fn make_where_read(graph: &Graph) -> Graph {
             true => sink(graph, rewriter, *operand, &mut Vec::new()),
             false => rewriter.image(*operand).expect("an operand comes before its user"),
         };
-        let operands = node.operands.iter().map(|operand| made(operand, &mut rewriter)).collect();
-        let image = rewriter.new.push(Node { operands, ..node.clone() });
+        let operands: Operands = node.operands.iter().map(|operand| made(operand, &mut rewriter)).collect();
+        let image = rewriter.new.push(node.on(operands));
         rewriter.set(id, image);
     }
     rewriter.finish()
@@ -68,17 +68,17 @@ fn sink(graph: &Graph, rewriter: &mut Rewriter, id: NodeId, views: &mut Vec<Node
             image
         }
         Op::Map(_) | Op::Cast => {
-            let operands = node.operands.iter().map(|x| sink(graph, rewriter, *x, views)).collect();
+            let operands: Operands = node.operands.iter().map(|x| sink(graph, rewriter, *x, views)).collect();
             let shape = views.first().map_or(&node.ty.shape, |view| &graph.ty(*view).shape);
             let ty = TensorType::new(node.ty.dtype, shape.clone());
-            rewriter.new.push(Node { ty, operands, ..node.clone() })
+            rewriter.new.push(Node::new(node.op.clone(), ty, operands, node.origin.clone()))
         }
         _ => {
             let image = rewriter.image(id).expect("an operand comes before its user");
             views.iter().rev().fold(image, |image, view| {
                 let view = graph.node(*view);
                 let ty = TensorType::new(node.ty.dtype, view.ty.shape.clone());
-                rewriter.new.push(Node { ty, operands: vec![image], ..view.clone() })
+                rewriter.new.push(Node::new(view.op.clone(), ty, vec![image], view.origin.clone()))
             })
         }
     }

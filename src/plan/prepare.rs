@@ -32,7 +32,7 @@ fn prepare_bodies(graph: Graph, max_batch: i64) -> Graph {
         let mut operands = operands.to_vec();
         let mut scan = Box::new(pack(new, scan, &mut operands));
         scan.body = prepare(&scan.body, max_batch);
-        new.push(Node { op: Op::Scan(scan), operands, ..(**node).clone() })
+        new.push(Node::new(Op::Scan(scan), node.ty.clone(), operands, node.origin.clone()))
     })
 }
 
@@ -99,7 +99,7 @@ fn is_virtual(graph: &Graph, id: NodeId) -> bool {
 fn copy(graph: &mut Graph, x: NodeId) -> NodeId {
     let ty = graph.ty(x).clone();
     let origin = graph.node(x).origin.clone();
-    graph.push(Node { op: Op::Cast, ty, operands: vec![x], origin })
+    graph.push(Node::new(Op::Cast, ty, vec![x], origin))
 }
 
 /// A small right side whose last axis is summed, in a product with loops around it, is laid out anew with its columns last:
@@ -144,7 +144,7 @@ fn copy_where_needed(graph: &Graph) -> Graph {
             let rhs = rewriter.new.permute(operands[1], &permutation).expect("each axis once");
             operands[1] = copy(&mut rewriter.new, rhs);
             let op = Op::Contract(contraction);
-            let image = rewriter.new.push(Node { op, operands, ..node.clone() });
+            let image = rewriter.new.push(Node::new(op, node.ty.clone(), operands, node.origin.clone()));
             rewriter.set(id, image);
             continue;
         }
@@ -165,7 +165,7 @@ fn copy_where_needed(graph: &Graph) -> Graph {
         if is_copy(graph, &old_layouts, id) {
             operands[0] = copy(&mut rewriter.new, operands[0]);
         }
-        let image = copy_node(&mut rewriter.new, graph.shared(id), &operands);
+        let image = copy_node(&mut rewriter.new, graph.node(id), &operands);
         rewriter.set(id, image);
     }
     let mut new = rewriter.finish();

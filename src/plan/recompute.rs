@@ -14,16 +14,17 @@
 
 use super::fuse::{Cluster, is_same_index};
 use super::space::{Read, Reads};
+use crate::base::hash::{FastMap, FastSet};
 use crate::graph::{Graph, NodeId, Op};
 use crate::scalar::Steps;
 use crate::scalar::machine::Step;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 
 const STEPS_PER_BYTE: usize = 2;
 
 /// `kept`: nodes that are stored whoever reads them.
 pub fn recompute(graph: &Graph, reads: &Reads, kept: &dyn Fn(NodeId) -> bool, clusters: &mut [Cluster]) {
-    let mut cx = Recompute { graph, reads, home: HashMap::new(), clusters };
+    let mut cx = Recompute { graph, reads, home: FastMap::default(), clusters };
     for (at, cluster) in cx.clusters.iter().enumerate() {
         cluster.nodes().iter().for_each(|id| {
             cx.home.insert(*id, at);
@@ -57,7 +58,7 @@ struct Recompute<'a> {
     graph: &'a Graph,
     reads: &'a Reads,
     /// The cluster that makes a node first.
-    home: HashMap<NodeId, usize>,
+    home: FastMap<NodeId, usize>,
     clusters: &'a mut [Cluster],
 }
 
@@ -99,7 +100,7 @@ impl Recompute<'_> {
     /// What must be made again for the values, in order, if that costs less.
     fn worth(&self, values: &[NodeId], readers: &[usize]) -> Option<Vec<NodeId>> {
         let mut made: Vec<NodeId> = Vec::new();
-        let mut loaded: HashMap<NodeId, &Read> = HashMap::new();
+        let mut loaded: FastMap<NodeId, &Read> = FastMap::default();
         let mut todo = values.to_vec();
         while let Some(id) = todo.pop() {
             if made.contains(&id) {
@@ -151,7 +152,7 @@ impl Recompute<'_> {
     fn make_again(&mut self, made: &[NodeId], readers: &[usize]) {
         for reader in readers {
             let Cluster::Loop(l) = &mut self.clusters[*reader] else { unreachable!("readers are loops") };
-            let known: HashSet<NodeId> = l.nodes.iter().copied().collect();
+            let known: FastSet<NodeId> = l.nodes.iter().copied().collect();
             l.nodes.extend(made.iter().filter(|id| !known.contains(id)));
             l.nodes.sort_unstable();
         }

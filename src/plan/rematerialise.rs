@@ -299,7 +299,7 @@ fn copy_again(rewriter: &mut Rewriter, lives: &Lives, again: &Again, gates: &[No
             };
             operands.push(image);
         }
-        let copy = copy_node(&mut rewriter.new, graph.shared(id), &operands);
+        let copy = copy_node(&mut rewriter.new, graph.node(id), &operands);
         copies.insert(id, copy);
     }
     for at in &again.nodes {

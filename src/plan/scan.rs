@@ -15,10 +15,10 @@ use super::layout::{Layout, layouts};
 use super::lower::{Homes, Lowerer, Placed, Storage};
 use super::space::{Reads, has_storage, is_row_aligned, rows as rows_of};
 use crate::base::Dim;
+use crate::base::hash::FastMap;
 use crate::graph::op::scan::Role;
 use crate::graph::{Graph, NodeId, Op, Scan};
 use crate::nest::{Loop, TileOp, turn_symbol};
-use std::collections::HashMap;
 
 /// The rows that a scan can be dealt out in; `None` if a row needs other rows of its turn.
 pub fn rows(scan: &Scan) -> Option<Dim> {
@@ -67,7 +67,7 @@ impl Lowerer<'_> {
             let read = &cx.reads.of(id)[scan.operand(role)];
             shifted(&cx.place(read.base), read.offset.clone())
         };
-        let mut placed = HashMap::new();
+        let mut placed = FastMap::default();
         for (leaf, role) in scan.leaves() {
             let by = match role {
                 Role::Slice(_) => at.clone() * body.ty(leaf).n_elements(),
@@ -84,9 +84,9 @@ impl Lowerer<'_> {
             let of_turn = at.clone() * body.ty(*value).n_elements();
             placed.insert(*value, shifted(&results, part.offset.clone() + of_turn));
         }
-        let global = HashMap::new();
+        let global = FastMap::default();
         let variable_of = body.updates.iter().map(|(leaf, value)| (*value, *leaf)).collect();
-        let homes = Homes { global: &global, variable_of: &variable_of, placed: HashMap::new() };
+        let homes = Homes { global: &global, variable_of: &variable_of, placed: FastMap::default() };
         let mut inner = Lowerer::new(body, &reads, homes, self.tiled);
         inner.depth = self.depth + 1;
         inner.out = std::mem::take(&mut self.out);

@@ -5,8 +5,8 @@ use super::super::{Options, Plan, Target, plan};
 use crate::base::{DType, Precision};
 use crate::graph::interpret::{Env, Tensor};
 use crate::graph::{Graph, Op};
+use crate::model::{Catalog, DataCall, DataInfo, DataValue};
 use crate::passes::optimize_in;
-use crate::train::data::Data;
 
 /// A model of sequences `x` (37 places of 8 numbers), keys and values `y` (41), and how often its training step goes through
 /// strips: the forward pass, the backward pass; whether masked columns are left out.
@@ -66,6 +66,19 @@ const CASES: &[Case] = &[
     },
 ];
 
+/// Fields as the model declares them.
+struct Declared;
+
+impl Catalog for Declared {
+    fn info(&self, call: &DataCall) -> Result<DataInfo, String> {
+        let typed = call.arguments.iter().filter_map(|(name, value, _)| match (name, value) {
+            (Some(name), DataValue::Type(ty)) => Some((name.clone(), ty.clone())),
+            _ => None,
+        });
+        Ok(DataInfo { fields: typed.collect(), sizes: Vec::new(), n_examples: 8 })
+    }
+}
+
 fn graph(body: &str) -> Graph {
     let text = format!(
         "fn heads_of(x: f32[b, t, 8]) -> f32[b, 2, t, 4] {{\n    permute(reshape(dense(x, 8), [b, t, 2, 4]), [0, 2, 1, 3])\n}}\n\
@@ -74,11 +87,11 @@ fn graph(body: &str) -> Graph {
          let p = softmax(where(reshape(causal_mask(t, t), [1, 1, t, t]) and full([b, 1, t, t], 1) > 0, q @ transpose(k), -1e9))\n    \
          dropout(p, 0.3) @ k\n}}\n\
          fn net(x: f32[b, 37, 8], y: f32[b, 41, 8], lengths: i32[b]) {{\n    {body}\n}}\n\
-         train t {{\n    data = synthetic(rows = 8, x: f32[37, 8], y: f32[41, 8], lengths: i32, classes = 30)\n    \
+         train t {{\n    data = memory(x: f32[37, 8], y: f32[41, 8], lengths: i32)\n    \
          let z = net(data.x, data.y, data.lengths + 1)\n    minimize mean(z * z * z) with sgd(lr = 0.1)\n    batch = 2   epochs = 1\n}}\n"
     );
     let program = crate::load("strips.model", &text);
-    let model = crate::check(&program, &Data::default(), &[]);
+    let model = crate::check(&program, &Declared, &[]);
     let model = model
         .unwrap_or_else(|e| panic!("{}", e.iter().map(|d| d.message.clone()).collect::<Vec<_>>().join("\n")));
     crate::autodiff::differentiate(&model.train)

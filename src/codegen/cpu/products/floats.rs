@@ -14,6 +14,10 @@
 //! time; about 165 as it is now. Blocks of 12 x 32 are slower there (131), perhaps because twice as many panels have their lines
 //! read apart and twice as many left rows compete for a set. Left rows are not laid out with vectors of 512 bits: reading them where they lie
 //! takes the same time in a block.
+//!
+//! With vectors of 256 bits a panel is a quarter as wide, and to lay left rows out is soon most of what is lost: rows are read where
+//! they lie if there are few columns, or if they lie close together. Parts of 384 terms come to the result less often than ones
+//! of 256, and the panel may then come from the second-level cache.
 
 use super::Product;
 use super::blocks::{Blocks, LINE, Left, Part, Right, WIDTH, blocks_of_rows, deal, steps};

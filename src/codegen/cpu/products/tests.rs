@@ -99,6 +99,7 @@ fn check_all<F: Copy>(
         (17, 1, 64),
         (64, 16, 2),
         (20, 208, 400),
+        (22, 200, 40),
         (300, 70, 20),
     ];
     for function in functions {

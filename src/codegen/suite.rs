@@ -143,6 +143,15 @@ pub fn wide() -> Vec<Case> {
             1,
         );
     }
+    // Rows wider than running values have registers, whole vectors of them, two, and less.
+    for (i, n) in [130, 152, 293].into_iter().enumerate() {
+        for op in ops {
+            let dtype = if i == 1 { I32 } else { F32 };
+            let x = numbers(dtype, 70 * n, 11);
+            let kernel = columns_reduced(op, dtype, 70, n);
+            add(format!("{n} columns of 70"), kernel, &[x, vec![0.0; n as usize]], 1);
+        }
+    }
     // Rows added to rows, one of them out of range.
     for (dtype, width) in [(F32, 4), (F32, 19), (I32, 32)] {
         let to = [3, 0, 3, 7, 3, -1, 5].map(f64::from).to_vec();

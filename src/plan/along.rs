@@ -9,10 +9,13 @@
 //! way moves three; but columns are read at a distance, which costs more than rows in a row. So arrays read by columns must not become
 //! more: reductions are taken that are made of the same arrays, at most `MOST_LOADED` and not more than there are reductions. The arrays
 //! lie in memory whatever is done here: inputs, parameters, and what something else reads over all rows. Operands that are broadcast are
-//! small. Both ways do the map's steps, but where others do them too these are additional: at most `MOST_STEPS`. A map that is
+//! small. A long reduction, which is taken in parts (`parts.rs`), reads rows in a row: there, `MOST_BY_ROWS` arrays are less than the
+//! three. Both ways do the map's steps, but where others do them too these are additional: at most `MOST_STEPS`. A map that is
 //! stored in any case, for a product say, stays where it is.
 
+use super::parts::is_long;
 use super::recompute::n_steps;
+use super::{Options, Target};
 use crate::base::hash::FastMap;
 use crate::base::{Dim, ReduceOp, TensorType};
 use crate::graph::rewrite::Rewriter;
@@ -20,26 +23,27 @@ use crate::graph::{Graph, Node, NodeId, Op, View};
 
 /// With two the gradients of batch norm took 80 ms where storing maps took 62.
 const MOST_LOADED: usize = 1;
+const MOST_BY_ROWS: usize = 2;
 const MOST_STEPS: usize = 24;
 
-pub fn take_along(graph: &Graph) -> Graph {
+pub fn take_along(graph: &Graph, options: &Options) -> Graph {
     let mut users = vec![Vec::new(); graph.len()];
     for id in graph.ids() {
         graph.node(id).operands.iter().for_each(|operand| users[operand.index()].push(id));
     }
     let mut is_root = vec![false; graph.len()];
     graph.roots().for_each(|id| is_root[id.index()] = true);
-    let cx = Along { graph, users, is_root };
+    let cx = Along { graph, users, is_root, options };
     // By what it is made of, how many reductions take a map along.
     let loaded: Vec<Option<Vec<NodeId>>> = graph.ids().map(|id| cx.loaded(id)).collect();
     let mut n_made_of: FastMap<&[NodeId], usize> = FastMap::default();
     loaded.iter().flatten().for_each(|arrays| *n_made_of.entry(arrays).or_default() += 1);
-    let pays = |arrays: &Vec<NodeId>| arrays.len() <= n_made_of[&arrays[..]];
+    let pays = |id: NodeId, arrays: &Vec<NodeId>| cx.is_by_rows(id) || arrays.len() <= n_made_of[&arrays[..]];
     let mut rewriter = Rewriter::new(graph);
     let mut turned = FastMap::default();
     for id in graph.ids() {
         rewriter.enter(id);
-        let takes = loaded[id.index()].as_ref().is_some_and(pays);
+        let takes = loaded[id.index()].as_ref().is_some_and(|arrays| pays(id, arrays));
         let Some(op) = cx.over_rows(id).filter(|_| takes) else {
             rewriter.copy(id);
             continue;
@@ -58,6 +62,7 @@ struct Along<'a> {
     /// By node.
     users: Vec<Vec<NodeId>>,
     is_root: Vec<bool>,
+    options: &'a Options,
 }
 
 impl Along<'_> {
@@ -97,15 +102,26 @@ impl Along<'_> {
         }
         let steps: usize = made.iter().map(|id| n_steps(self.graph, *id)).sum();
         loaded.sort_unstable();
-        (loaded.len() <= MOST_LOADED && steps <= MOST_STEPS).then_some(loaded)
+        let most = if self.is_by_rows(id) { MOST_BY_ROWS } else { MOST_LOADED };
+        (loaded.len() <= most && steps <= MOST_STEPS).then_some(loaded)
     }
 
-    /// A map that is read by maps and by reductions over rows, and by nobody else.
+    /// Whether a reduction reads its rows one after another.
+    fn is_by_rows(&self, id: NodeId) -> bool {
+        let map = self.graph.node(id).operands[0];
+        self.options.target == Target::Cpu && is_long(&self.graph.ty(map).shape, self.options.max_batch)
+    }
+
+    /// A map that is read by maps and by reductions, over rows where these are not by rows, and by nobody else.
     fn is_taken(&self, id: NodeId) -> bool {
+        let of_cpu = self.options.target == Target::Cpu;
+        let is_reduction = |user: NodeId| matches!(self.graph.node(user).op, Op::Reduce { .. });
         let mut users = self.users[id.index()].iter();
         self.is_map(id)
             && !self.is_root[id.index()]
-            && users.all(|user| self.is_map(*user) || self.over_rows(*user).is_some())
+            && users.all(|user| {
+                self.is_map(*user) || self.over_rows(*user).is_some() || of_cpu && is_reduction(*user)
+            })
     }
 
     /// Repeated, or written into bodies.

@@ -5,15 +5,16 @@ use super::group::{Grouping, group};
 use super::layout::{Layout, layouts};
 use super::lower::{Homes, Lowered, lower};
 use super::memory::{Need, place};
+use super::parts::{MOST_ROWS, Parts, Segment, is_long_reduction, n_phases, segments};
 use super::prepare::prepare;
 use super::recompute::recompute;
 use super::space::Reads;
 use super::strips::strips;
 use super::tile::{Sizes, flops, scratch_offsets};
 use super::{Buffer, BufferId, Launch, Options, Part, Place, Plan, Target};
-use crate::base::Dim;
 use crate::base::hash::{FastMap, Mixer};
 use crate::base::stopwatch::{count, timed};
+use crate::base::{DType, Dim};
 use crate::graph::{Graph, NodeId, Op, Origin};
 use crate::nest::{
     Access, Argument, ArgumentAccess, Axis, BufferRef, Inst, Kernel, Nest, Store, StoreKind, TileOp,
@@ -24,23 +25,28 @@ use std::hash::{BuildHasher, BuildHasherDefault};
 
 /// See the module's documentation. The graph must satisfy `verify_compilable`.
 pub fn plan(graph: &Graph, options: &Options) -> Plan {
-    let graph = timed("prepare", || prepare(graph, options.max_batch));
+    let graph = timed("prepare", || prepare(graph, options));
     let layouts = timed("layouts", || layouts(&graph));
     let reads = timed("reads", || Reads::new(&graph, &layouts));
     let alone = |id: NodeId| {
         options.target == Target::Cuda && super::gpu::stands_alone(&graph, id, options.max_batch)
     };
-    let grouping = timed("group", || group(&graph, &layouts, &reads, &alone));
-    let phases = grouping.phases();
+    let long = |id: NodeId| {
+        options.target == Target::Cpu && is_long_reduction(&graph, &reads, id, options.max_batch)
+    };
+    let grouping = timed("group", || group(&graph, &layouts, &reads, &alone, &long));
     let mut cx = Planner::new(&graph, &layouts, &reads, &grouping, options);
-    cx.give_buffers();
+    let segments: Vec<Vec<Segment>> =
+        timed("fuse", || (0..grouping.groups.len()).map(|g| cx.segments(g)).collect());
+    let phases = grouping.phases(&segments.iter().map(|of| n_phases(of)).collect::<Vec<_>>());
+    cx.give_buffers(&segments);
+    let end = phases.iter().zip(&segments).map(|(phase, of)| phase + n_phases(of)).max().unwrap_or(0);
     timed("lower", || {
-        for (g, phase) in phases.iter().enumerate() {
-            cx.launch_group(g, *phase);
+        for (g, (segments, phase)) in segments.into_iter().zip(&phases).enumerate() {
+            cx.launch_group(g, segments, *phase);
         }
     });
-    let n_phases = phases.iter().map(|p| p + 1).max().unwrap_or(0);
-    cx.launch_deferred(n_phases);
+    cx.launch_deferred(end);
     timed("place", || cx.place_buffers());
     count("nodes", graph.len());
     count("launches", cx.plan.phases.iter().map(Vec::len).sum());
@@ -98,8 +104,20 @@ impl<'a> Planner<'a> {
         self.plan.buffers.push(buffer);
     }
 
-    /// Buffers for leaves, for what crosses from group to group, and for what the caller reads.
-    fn give_buffers(&mut self) {
+    /// What a group's nodes are launched in.
+    fn segments(&self, g: usize) -> Vec<Segment> {
+        let group = &self.grouping.groups[g];
+        let clusters = fuse(self.graph, self.layouts, self.reads, self.grouping, &group.nodes);
+        if self.target != Target::Cpu || group.rows.is_none() {
+            return vec![Segment { clusters, is_long: false }];
+        }
+        // The new value of a variable is written when the old one has been read.
+        let is_update = |id: NodeId| self.graph.updates.iter().any(|(_, value)| *value == id);
+        segments(self.graph, self.reads, clusters, self.plan.max_batch, &is_update)
+    }
+
+    /// Buffers for leaves, for what crosses from launch to launch, and for what the caller reads.
+    fn give_buffers(&mut self, segments: &[Vec<Segment>]) {
         let graph = self.graph;
         for id in graph.ids() {
             match &graph.node(id).op {
@@ -131,25 +149,53 @@ impl<'a> Planner<'a> {
                 }
             }
         }
+        for segments in segments.iter().filter(|segments| segments.len() > 1) {
+            let nodes = |segment: &Segment| -> Vec<NodeId> {
+                segment.clusters.iter().flat_map(|cluster| cluster.nodes()).copied().collect()
+            };
+            let made: Vec<Vec<NodeId>> = segments.iter().map(nodes).collect();
+            for (at, of_segment) in made.iter().enumerate() {
+                for read in of_segment.iter().flat_map(|id| self.reads.of(*id)) {
+                    let crosses = !of_segment.contains(&read.base)
+                        && made[..at].iter().any(|others| others.contains(&read.base));
+                    if crosses && !self.global.contains_key(&read.base) {
+                        self.add_buffer(read.base, &read.base.to_string(), Place::Arena { offset: 0 });
+                    }
+                }
+            }
+        }
     }
 
-    fn launch_group(&mut self, g: usize, phase: usize) {
+    fn launch_group(&mut self, g: usize, segments: Vec<Segment>, phase: usize) {
         let group = &self.grouping.groups[g];
-        let mut clusters = fuse(self.graph, self.layouts, self.reads, self.grouping, &group.nodes);
-        let kept = |id: NodeId| {
-            let is_inline = self.grouping.inline[id.index()];
-            is_inline || self.global.contains_key(&id) || self.variable_of.contains_key(&id)
-        };
-        recompute(self.graph, self.reads, &kept, &mut clusters);
-        if self.target == Target::Cpu {
-            clusters =
-                strips(self.graph, self.reads, &kept, group.rows.is_some(), self.cache_bytes, clusters);
+        let mut phase = phase;
+        for Segment { mut clusters, is_long } in segments {
+            let kept = |id: NodeId| {
+                let is_inline = self.grouping.inline[id.index()];
+                is_inline || self.global.contains_key(&id) || self.variable_of.contains_key(&id)
+            };
+            recompute(self.graph, self.reads, &kept, &mut clusters);
+            if self.target == Target::Cpu && !is_long {
+                clusters =
+                    strips(self.graph, self.reads, &kept, group.rows.is_some(), self.cache_bytes, clusters);
+            }
+            let homes =
+                Homes { global: &self.global, variable_of: &self.variable_of, placed: FastMap::default() };
+            let lowered = lower(self.graph, self.reads, homes, group.rows.is_some(), &clusters);
+            let rows = group.rows.clone().unwrap_or(Dim::from(1));
+            let about = self.about(&clusters, &lowered, &group.reason);
+            if is_long {
+                self.launch_parts(Parts::new(lowered, rows), about, phase);
+                phase += 2;
+            } else {
+                let tile = self.choose(&rows, &lowered);
+                self.launch(rows, tile, lowered, about, phase);
+                phase += 1;
+            }
         }
-        let homes =
-            Homes { global: &self.global, variable_of: &self.variable_of, placed: FastMap::default() };
-        let lowered = lower(self.graph, self.reads, homes, group.rows.is_some(), &clusters);
-        let rows = group.rows.clone().unwrap_or(Dim::from(1));
-        let note = format!("{}; begun: {}", describe(self.graph, &clusters), group.reason);
+    }
+
+    fn about(&self, clusters: &[Cluster], lowered: &Lowered, reason: &str) -> About {
         let part = |cluster: &Cluster| Part {
             what: describe(self.graph, std::slice::from_ref(cluster)).into(),
             origin: origin(self.graph, cluster.leaves().iter().flat_map(Cluster::nodes)),
@@ -157,24 +203,57 @@ impl<'a> Planner<'a> {
         let parts: Vec<Part> = clusters.iter().map(part).collect();
         let late = Part { what: "[late updates]".into(), origin: Origin::default() };
         let of_op = |op: usize| lowered.clusters.get(op).map_or(&late, |cluster| &parts[*cluster]).clone();
-        let about = About {
-            note,
-            origin: origin(self.graph, &group.nodes),
+        let leaves = clusters.iter().flat_map(Cluster::leaves);
+        About {
+            note: format!("{}; begun: {reason}", describe(self.graph, clusters)),
+            origin: origin(self.graph, leaves.flat_map(Cluster::nodes)),
             parts: (0..lowered.ops.len()).map(of_op).collect(),
-        };
-        self.launch(rows, lowered, about, phase);
+        }
     }
 
-    fn launch(&mut self, rows: Dim, lowered: Lowered, about: About, phase: usize) {
-        let About { note, origin, parts } = about;
-        let name = if origin.scope.is_empty() { "kernel".to_string() } else { origin.scope.to_string() };
+    /// A long reduction, in this phase and the next.
+    fn launch_parts(&mut self, parts: Parts, about: About, phase: usize) {
+        let id = BufferId(self.plan.buffers.len() as u32);
+        let rows = parts.rows().clone();
+        let n_rows = Sizes::new(self.plan.max_batch, 1).of(&rows);
+        // Where the parts lie has no part in how long they are.
+        let tile = self.choose(&rows, &parts.first(id, n_rows as i64, 1)).min(MOST_ROWS);
+        let n_parts = n_rows.div_ceil(tile.into()) as i64;
+        let shape = vec![Dim::from(parts.n_elements(tile.into(), n_parts))];
+        let place = Place::Arena { offset: 0 };
+        let name = format!("parts{}", id.0).into();
+        self.plan.buffers.push(Buffer { name, dtype: DType::F32, shape, place });
+        let [first, second] = [parts.first(id, tile.into(), n_parts), parts.second(id, tile.into(), n_parts)];
+        let of_op = about.parts.last().expect("it reduces").clone();
+        let of_ops = |n: usize, note: &str| About {
+            note: format!("{}; {note}", about.note),
+            origin: about.origin.clone(),
+            parts: vec![of_op.clone(); n],
+        };
+        let columns = parts.columns().clone();
+        let of_rows = of_ops(first.ops.len(), "of each tile's rows");
+        self.launch(rows, tile, first, of_rows, phase);
+        let tile = self.choose(&columns, &second);
+        let of_parts = of_ops(second.ops.len(), "of all tiles together");
+        self.launch(columns, tile, second, of_parts, phase + 1);
+    }
+
+    /// Rows in a tile.
+    fn choose(&self, rows: &Dim, lowered: &Lowered) -> u32 {
         let batch = self.plan.max_batch;
-        let n_rows = Sizes::new(batch, 1).of(&rows);
+        let n_rows = Sizes::new(batch, 1).of(rows);
         let choose = match self.target {
             Target::Cpu => super::tile::choose,
             Target::Cuda => super::gpu::choose,
         };
-        let tile = choose(&lowered.ops, &lowered.scratch, n_rows, batch);
+        choose(&lowered.ops, &lowered.scratch, n_rows, batch)
+    }
+
+    fn launch(&mut self, rows: Dim, tile: u32, lowered: Lowered, about: About, phase: usize) {
+        let About { note, origin, parts } = about;
+        let name = if origin.scope.is_empty() { "kernel".to_string() } else { origin.scope.to_string() };
+        let batch = self.plan.max_batch;
+        let n_rows = Sizes::new(batch, 1).of(&rows);
         let (scratch, _) = scratch_offsets(&lowered.scratch, &Sizes::new(batch, tile.into()));
         let (arguments, types): (Vec<BufferId>, Vec<Argument>) = lowered.arguments.into_iter().unzip();
         let all = Sizes::new(batch, n_rows as i64);
@@ -242,7 +321,8 @@ impl<'a> Planner<'a> {
             let note = format!("{name} takes its new value; begun: the old one was needed to the end");
             let origin = Origin { scope: name.clone(), ..self.graph.node(value).origin.clone() };
             let parts = vec![Part { what: "[copy]".into(), origin: origin.clone() }];
-            self.launch(rows, lowered, About { note, origin, parts }, phase);
+            let tile = self.choose(&rows, &lowered);
+            self.launch(rows, tile, lowered, About { note, origin, parts }, phase);
         }
     }
 

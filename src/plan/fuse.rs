@@ -6,7 +6,8 @@
 //! index of its own.
 //!
 //! A node goes into the last loop that it fits, so that chains stay together and independent nodes over the same axes share
-//! loads. Reductions of one loop run over the same axes.
+//! loads. A reduction, and what is made for reductions alone, goes into the first one that makes or loads what it is made of, so that
+//! what waits for it need not wait for later ones. Reductions of one loop run over the same axes.
 
 use super::group::Grouping;
 use super::layout::Layout;
@@ -74,7 +75,7 @@ pub fn is_same_index(graph: &Graph, read: &Read) -> bool {
 pub fn fuse(
     graph: &Graph,
     layouts: &[Layout],
-    reads: &Reads,
+    reads_of_all: &Reads,
     grouping: &Grouping,
     nodes: &[NodeId],
 ) -> Vec<Cluster> {
@@ -93,7 +94,7 @@ pub fn fuse(
     }
     for &id in nodes {
         let op = &graph.node(id).op;
-        let reads = reads.of(id);
+        let reads = reads_of_all.of(id);
         let mut least = 0;
         for read in reads {
             if let Some(at) = place.get(&read.base) {
@@ -108,17 +109,25 @@ pub fn fuse(
             Some(read) if is_reduction(op) => (read.extents.clone(), Some(read.n_parallel)),
             _ => (graph.ty(id).shape.clone(), None),
         });
-        let at = match &extents_and_parallel {
-            None => None,
-            Some((extents, n_parallel)) => (least..clusters.len()).rev().find(|at| match &clusters[*at] {
-                Cluster::Single(_) | Cluster::Strips(_) => false,
-                Cluster::Loop(l) => {
-                    let same_axes =
-                        n_parallel.is_none() || l.n_parallel.is_none() || l.n_parallel == *n_parallel;
-                    l.extents == *extents && same_axes
-                }
-            }),
+        let fits = |at: &usize| match (&clusters[*at], &extents_and_parallel) {
+            (Cluster::Loop(l), Some((extents, n_parallel))) => {
+                let same_axes = n_parallel.is_none() || l.n_parallel.is_none() || l.n_parallel == *n_parallel;
+                l.extents == *extents && same_axes
+            }
+            _ => false,
         };
+        let mut users = reads_of_all.by_users(id).peekable();
+        let reduces = is_reduction(op)
+            || users.peek().is_some() && users.all(|(user, _)| is_reduction(&graph.node(user).op));
+        let has_operand = |at: &usize| {
+            let of_loop = clusters[*at].nodes();
+            let loads = |base: NodeId| {
+                of_loop.iter().any(|other| reads_of_all.of(*other).iter().any(|read| read.base == base))
+            };
+            reads.iter().any(|read| of_loop.contains(&read.base) || loads(read.base))
+        };
+        let first = (least..clusters.len()).find(|at| reduces && fits(at) && has_operand(at));
+        let at = first.or_else(|| (least..clusters.len()).rev().find(fits));
         match (at, extents_and_parallel) {
             (Some(at), Some((_, n_parallel))) => {
                 let Cluster::Loop(l) = &mut clusters[at] else { unreachable!("only loops were looked for") };

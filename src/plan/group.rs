@@ -41,8 +41,14 @@ pub struct Grouping {
     pub deferred: Vec<usize>,
 }
 
-/// `alone`: contractions that are worth a kernel of their own.
-pub fn group(graph: &Graph, layouts: &[Layout], reads: &Reads, alone: &dyn Fn(NodeId) -> bool) -> Grouping {
+/// `alone`: contractions that are worth a kernel of their own. `long`: reductions that are worth a visit of all that they read.
+pub fn group(
+    graph: &Graph,
+    layouts: &[Layout],
+    reads: &Reads,
+    alone: &dyn Fn(NodeId) -> bool,
+    long: &dyn Fn(NodeId) -> bool,
+) -> Grouping {
     let inline = inline_scalars(graph, layouts);
     let mut cx = Grouping {
         groups: Vec::new(),
@@ -56,6 +62,7 @@ pub fn group(graph: &Graph, layouts: &[Layout], reads: &Reads, alone: &dyn Fn(No
             cx.place(graph, reads, id, alone(id));
         }
     }
+    cx.visit_once(graph, reads, long);
     cx.order_updates(graph, reads);
     cx.drop_empty();
     cx
@@ -145,6 +152,40 @@ impl Grouping {
                 && reads.by_users(*id).all(|(user, r)| !in_many(user) || is_row_aligned(graph, r))
         };
         self.groups[few].nodes.iter().all(aligned) && !between(a, b) && !between(b, a)
+    }
+
+    /// Groups with long reductions of one kind that read the same are one, if they may be.
+    fn visit_once(&mut self, graph: &Graph, reads: &Reads, long: &dyn Fn(NodeId) -> bool) {
+        let long_of = |cx: &Grouping, g: usize| -> Vec<NodeId> {
+            cx.groups[g].nodes.iter().copied().filter(|id| long(*id)).collect()
+        };
+        let reduces: Vec<usize> = (0..self.groups.len())
+            .filter(|g| self.groups[*g].rows.is_some() && !long_of(self, *g).is_empty())
+            .collect();
+        let is_alike = |a: NodeId, b: NodeId| match (&graph.node(a).op, &graph.node(b).op) {
+            (Op::Reduce { op: a, .. }, Op::Reduce { op: b, .. }) => a == b,
+            _ => false,
+        };
+        let loaded = |cx: &Grouping, g: usize| -> Vec<NodeId> {
+            let nodes = &cx.groups[g].nodes;
+            let bases = nodes.iter().flat_map(|id| reads.of(*id)).map(|read| read.base);
+            bases.filter(|base| !nodes.contains(base) && graph.ty(*base).rank() > 1).collect()
+        };
+        for (i, a) in reduces.iter().enumerate() {
+            for b in &reduces[i + 1..] {
+                let of_a = loaded(self, *a);
+                let first = long_of(self, *a)[0];
+                let same_rows = self.groups[*a].rows == self.groups[*b].rows
+                    && [*a, *b].iter().all(|g| long_of(self, *g).iter().all(|id| is_alike(first, *id)));
+                if same_rows
+                    && loaded(self, *b).iter().any(|base| of_a.contains(base))
+                    && self.can_merge(graph, reads, *a, *b)
+                {
+                    self.merge(*a, *b);
+                    break;
+                }
+            }
+        }
     }
 
     /// Moves everything of `from` into `to`.
@@ -243,8 +284,8 @@ impl Grouping {
         }
     }
 
-    /// The phase of each group: one more than the last of those it comes after.
-    pub fn phases(&self) -> Vec<usize> {
+    /// The first phase of each group, which takes so many: the one after the last of those it comes after.
+    pub fn phases(&self, n_phases: &[usize]) -> Vec<usize> {
         let n = self.groups.len();
         let mut phase = vec![0; n];
         let mut n_before: Vec<usize> = self.after.iter().map(Vec::len).collect();
@@ -257,7 +298,7 @@ impl Grouping {
         while let Some(g) = ready.pop() {
             n_placed += 1;
             for &next in &later[g] {
-                phase[next] = phase[next].max(phase[g] + 1);
+                phase[next] = phase[next].max(phase[g] + n_phases[g]);
                 n_before[next] -= 1;
                 if n_before[next] == 0 {
                     ready.push(next);

@@ -19,6 +19,7 @@ mod layout;
 mod lower;
 mod memory;
 mod pack;
+mod parts;
 mod places;
 mod prepare;
 mod recompute;

@@ -10,6 +10,7 @@
 //! places are worked out where they are read (`places.rs`).
 //! A copy is a `Cast` to the type that its operand has already.
 
+use super::Options;
 use super::along::take_along;
 use super::layout::{is_copy, is_widening, layouts};
 use super::pack::pack;
@@ -19,19 +20,19 @@ use crate::base::Dim;
 use crate::graph::rewrite::{Rewriter, copy_node, reachable, rewrite};
 use crate::graph::{Contraction, Graph, Node, NodeId, Op, View};
 
-pub fn prepare(graph: &Graph, max_batch: i64) -> Graph {
-    let graph = live(&take_along(&split_reductions(&live(&make_where_read(graph)))));
-    let graph = split_sums(&sort_last(&graph), max_batch);
-    copy_where_needed(&prepare_bodies(graph, max_batch))
+pub fn prepare(graph: &Graph, options: &Options) -> Graph {
+    let graph = live(&take_along(&split_reductions(&live(&make_where_read(graph))), options));
+    let graph = split_sums(&sort_last(&graph), options.max_batch);
+    copy_where_needed(&prepare_bodies(graph, options))
 }
 
 /// (8)
-fn prepare_bodies(graph: Graph, max_batch: i64) -> Graph {
+fn prepare_bodies(graph: Graph, options: &Options) -> Graph {
     rewrite(&graph, |new, node, operands| {
         let Op::Scan(scan) = &node.op else { return copy_node(new, node, operands) };
         let mut operands = operands.to_vec();
         let mut scan = Box::new(pack(new, scan, &mut operands));
-        scan.body = prepare(&scan.body, max_batch);
+        scan.body = prepare(&scan.body, options);
         new.push(Node::new(Op::Scan(scan), node.ty.clone(), operands, node.origin.clone()))
     })
 }

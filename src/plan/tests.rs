@@ -32,23 +32,25 @@ pub fn check(graph: &Graph, env: &Env) {
     ];
     for (planned, options) in graphs {
         verify(&planned).unwrap_or_else(|e| panic!("{e} in\n{planned}\nmade of\n{graph}"));
-        let plan = plan(&planned, &options);
-        no_overlaps(&plan);
-        let (outputs, updates) = interpret_step(graph, env).unwrap_or_else(|e| panic!("{e} in\n{graph}"));
-        let leaves: Values = env.leaves.iter().map(|(name, t)| (name.clone(), t.data.clone())).collect();
-        let at = Run { batch, seed: env.seed, step: env.step };
-        let (found, variables) =
-            interpret(&plan, &leaves, at).unwrap_or_else(|e| panic!("{e} in\n{graph}\n{}", report(&plan)));
-        let expected = outputs
-            .iter()
-            .map(|(n, t)| (n, t, &found))
-            .chain(updates.iter().map(|(n, t)| (n, t, &variables)));
-        for (name, tensor, values) in expected {
-            let value = &values[name];
-            let same = value.len() == tensor.data.len()
-                && value.iter().zip(&tensor.data).all(|(a, b)| close(*a, *b));
-            assert!(same, "{name}: {value:?}, not {:?} in\n{graph}\n{}", tensor.data, report(&plan));
-        }
+        check_plan(graph, &plan(&planned, &options), env);
+    }
+}
+
+fn check_plan(graph: &Graph, plan: &Plan, env: &Env) {
+    let batch = env.symbols.get("batch").copied().unwrap_or(1);
+    no_overlaps(plan);
+    let (outputs, updates) = interpret_step(graph, env).unwrap_or_else(|e| panic!("{e} in\n{graph}"));
+    let leaves: Values = env.leaves.iter().map(|(name, t)| (name.clone(), t.data.clone())).collect();
+    let at = Run { batch, seed: env.seed, step: env.step };
+    let (found, variables) =
+        interpret(plan, &leaves, at).unwrap_or_else(|e| panic!("{e} in\n{graph}\n{}", report(plan)));
+    let expected =
+        outputs.iter().map(|(n, t)| (n, t, &found)).chain(updates.iter().map(|(n, t)| (n, t, &variables)));
+    for (name, tensor, values) in expected {
+        let value = &values[name];
+        let same =
+            value.len() == tensor.data.len() && value.iter().zip(&tensor.data).all(|(a, b)| close(*a, *b));
+        assert!(same, "{name}: {value:?}, not {:?} in\n{graph}\n{}", tensor.data, report(plan));
     }
 }
 
@@ -155,6 +157,38 @@ fn reductions_over_rows_take_maps_along() {
     let whole = plan.buffers.iter().filter(|b| b.shape.len() == 2 && matches!(b.place, Place::Arena { .. }));
     let names: Vec<&str> = whole.map(|b| b.name.as_str()).collect();
     assert_eq!(names, ["y"], "{}", report(&plan));
+}
+
+/// Many parts and few, the last one short, and those that a small batch leaves over; sums of products, and the greatest.
+#[test]
+fn long_reductions_are_taken_in_parts() {
+    let text = "graph {
+        %x = input @x : f32[batch, 2, 3]
+        %s = reduce sum [0] %x : f32[2, 3]
+        %m = broadcast [1, 2] %s : f32[batch, 2, 3]
+        %c = map sub %x, %m : f32[batch, 2, 3]
+        %q = map mul %c, %x : f32[batch, 2, 3]
+        %v = reduce sum [0] %q : f32[2, 3]
+        %g = reduce max [0] %x : f32[2, 3]
+        output s = %s
+        output v = %v
+        output g = %g
+    }";
+    let graph = parse(text).unwrap();
+    verify(&graph).unwrap();
+    for batch in [1, 4, 40] {
+        let mut env = Env::default();
+        env.symbols.insert("batch".into(), batch as i64);
+        let x: Vec<f64> = (0..6 * batch).map(|i| (i * i % 7) as f64 - 3.0).collect();
+        env.leaves.insert("x".into(), Tensor::new(vec![batch, 2, 3], x));
+        check(&graph, &env);
+        for max_batch in [40, 4000] {
+            let plan = plan(&graph, &Options::new(max_batch, Target::Cpu));
+            let parts = plan.buffers.iter().filter(|b| b.name.starts_with("parts")).count();
+            assert_eq!(parts, 3, "{}", report(&plan));
+            check_plan(&graph, &plan, &env);
+        }
+    }
 }
 
 const UPDATES: &[(&str, &str)] = &[

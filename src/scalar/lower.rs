@@ -10,18 +10,28 @@ use super::machine::{Compare, Step, StepId, Steps};
 /// Polynomial of `(exp(r) - 1 - r) / r²` on `|r| <= ln(2) / 2`.
 const EXP: [f32; 6] = [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.0e-1];
 
-/// `exp(r) - 1` for `|r| <= ln(2) / 2`.
+/// `exp(r) - 1` for `|r| <= ln(2) / 2`. The polynomial's terms are added in pairs, for these do not wait for each other.
 fn expm1_reduced(s: &mut Steps, r: StepId) -> StepId {
-    let p = s.polynomial(r, &EXP);
     let r2 = s.mul(r, r);
+    let [first, second, third] = [0, 2, 4].map(|i| s.polynomial(r, &EXP[i..i + 2]));
+    let p = s.fma(first, r2, second);
+    let p = s.fma(p, r2, third);
     s.fma(p, r2, r)
 }
 
-/// `exp(a) = 2^n * exp(r)`, `n` the nearest integer to `a / ln 2`.
+/// `exp(a) = 2^n * exp(r)`, `n` the nearest integer to `a / ln 2`. What is beyond the range is brought to where `2^n` is infinite or 0
+/// by itself, so that nothing is chosen at the end: chains of steps are what a CPU waits for.
 pub fn exp(s: &mut Steps, a: StepId) -> StepId {
-    let log2_e = s.f(std::f32::consts::LOG2_E);
-    let scaled = s.mul(a, log2_e);
-    let n = s.push(Step::NearestF(scaled));
+    // Written so that NaN stays, and as the lesser and the greater of two.
+    let (most, least) = (s.f(89.5), s.f(-87.5));
+    let is_over = s.compare(Compare::Lt, most, a);
+    let a = s.select(is_over, most, a);
+    let is_under = s.compare(Compare::Gt, least, a);
+    let a = s.select(is_under, least, a);
+    // In numbers of this size the last bit counts 1, so the sum is rounded to a whole number, whose low bits are `n + 126`.
+    let (log2_e, large) = (s.f(std::f32::consts::LOG2_E), s.f(12_582_912.0 + 126.0));
+    let rounded = s.fma(a, log2_e, large);
+    let n = s.sub(rounded, large);
     // ln 2 in two parts, the first with few bits, so that n * high is exact.
     let (high, low) = (s.f(-0.693_359_4), s.f(2.121_944_4e-4));
     let r = s.fma(n, high, a);
@@ -30,18 +40,10 @@ pub fn exp(s: &mut Steps, a: StepId) -> StepId {
     // 2^n in two factors: 2^(n - 1) has an exponent even for the greatest n, 128.
     let two = s.f(2.0);
     let y = s.fma(m, two, two);
-    let n = s.push(Step::TruncateF(n));
-    let bias = s.i(126);
-    let exponent = s.push(Step::AddI(n, bias));
-    let bits = s.push(Step::ShlI(exponent, 23));
+    let bits = s.push(Step::BitsOfF(rounded));
+    let bits = s.push(Step::ShlI(bits, 23));
     let scale = s.push(Step::FOfBits(bits));
-    let y = s.mul(y, scale);
-    let (most, least) = (s.f(88.722_84), s.f(-87.0));
-    let (infinity, zero) = (s.f(f32::INFINITY), s.f(0.0));
-    let over = s.compare(Compare::Gt, a, most);
-    let under = s.compare(Compare::Lt, a, least);
-    let y = s.select(over, infinity, y);
-    s.select(under, zero, y)
+    s.mul(y, scale)
 }
 
 pub fn expm1(s: &mut Steps, a: StepId) -> StepId {

@@ -3,23 +3,32 @@
 //! What enters: a verified nest, its neighbouring axes merged. What leaves: a `Form`, or nothing if the nest has no vector axis or
 //! does what `lower` has no ops for. The choice depends on the nest alone, so that results do.
 //!
-//! Transposes with AVX-512: where a map stores neighbours along one axis and loads them along another, lanes lie along the first, and the second
-//! is innermost, sixteen indices at a time: the sixteen rows are loaded whole and turned in registers. So each line of memory is
-//! read once and written once, and nothing hinges on how many lines at distances of a power of two a cache can hold. Results too
+//! A reduction over rows of something wide goes along the rows, one after another, with the running values in the memory of the result: the
+//! registers hold them for a few neighbouring columns alone, and to visit each row's few columns again and again is to read memory
+//! in another order than it lies in.
+//!
+//! Transposes: where a map stores neighbours along one axis and loads them along another, lanes lie along the first, and the second
+//! is innermost, a vector's lanes of indices at a time: as many rows are loaded whole and turned in registers. So each line of memory
+//! is read once and written once, and nothing hinges on how many lines at distances of a power of two a cache can hold. Results too
 //! large for a core's caches are written past them (`turn.rs`), for a line that is written whole need not be read first.
 
-use super::{Kind, avx512};
+use super::Kind;
+use super::turn::LINE;
 use crate::base::DType;
 use crate::codegen::cpu::nest::vector_axis;
 use crate::nest::analysis::{accesses, types_of};
-use crate::nest::{Access, Inst, Nest, StoreKind};
+use crate::nest::{Access, BufferRef, Inst, Nest, Store, StoreKind};
 use crate::scalar::machine::{Step, Steps};
 
 /// Vectors side by side.
 const MOST_BESIDE: i64 = 4;
+/// Vectors side by side where running values lie in memory, for the sake of the loop around them.
+const BESIDE_IN_MEMORY: i64 = 2;
+/// Indices of a reduction below which its columns may as well be visited one after another.
+const LONG: i64 = 64;
 /// Vectors side by side where each lane reduces an index of its own, so that more neighbouring lines are read together.
 const MOST_COLUMNS: i64 = 8;
-/// Arrays that are turned at once, each in sixteen registers.
+/// Arrays that are turned at once, each in as many registers as a line has elements.
 const MOST_TURNED: usize = 2;
 /// The greatest distance of neighbouring lanes, in elements, for which sixteen of them are an i32.
 const FARTHEST: i64 = 1 << 26;
@@ -33,6 +42,8 @@ pub struct Form {
     pub vector: usize,
     /// How many vectors a reduction takes at once.
     pub beside: i64,
+    /// Whether running values lie in memory, and the reduced axes are around the vector axis.
+    pub along_rows: bool,
     /// The innermost axis, if along it lie neighbours of what is strided along the vector axis.
     pub turn: Option<usize>,
 }
@@ -40,7 +51,7 @@ pub struct Form {
 impl Form {
     pub fn of(nest: &Nest, kind: Kind) -> Option<Form> {
         let n_parallel = nest.axes.iter().filter(|axis| !axis.reduce).count();
-        let (vector, turn) = match transpose(nest).filter(|_| kind == Kind::Avx512) {
+        let (vector, turn) = match transpose(nest) {
             Some((vector, turn)) => (vector, Some(turn)),
             None => (vector_axis(nest, n_parallel)?, None),
         };
@@ -56,8 +67,17 @@ impl Form {
             order.retain(|axis| *axis != turn);
             order.push(turn);
         }
-        let beside = beside(nest, vector, kind);
-        Some(Form { kind, order, n_parallel, vector, beside, turn })
+        let along_rows = turn.is_none() && goes_along_rows(nest, vector, kind);
+        if along_rows {
+            order.retain(|axis| *axis != vector);
+            order.push(vector);
+        }
+        let beside = match turn {
+            Some(_) => LINE / kind.lanes(),
+            None if along_rows => BESIDE_IN_MEMORY,
+            None => beside(nest, vector, kind),
+        };
+        Some(Form { kind, order, n_parallel, vector, beside, along_rows, turn })
     }
 
     /// Whether an access is to be turned: its neighbours lie along the innermost axis, and lanes along another.
@@ -75,12 +95,12 @@ fn is_turned(access: &Access, vector: usize, turn: usize) -> bool {
     let stride = access.strides[vector].as_const();
     access.dtype.bytes() == 4
         && access.strides[turn].is_const(1)
-        && stride.is_some_and(|stride| !matches!(stride, 0 | 1) && stride.abs() < FARTHEST / avx512::LANES)
+        && stride.is_some_and(|stride| !matches!(stride, 0 | 1) && stride.abs() < FARTHEST / LINE)
 }
 
 /// The axis along which all stores of a map are neighbours, and one along which loads are that are strided along the first.
 fn transpose(nest: &Nest) -> Option<(usize, usize)> {
-    let long_enough = |axis: &usize| nest.axes[*axis].extent.as_const().is_none_or(|n| n >= avx512::LANES);
+    let long_enough = |axis: &usize| nest.axes[*axis].extent.as_const().is_none_or(|n| n >= LINE);
     if nest.axes.iter().any(|axis| axis.reduce) || nest.stores.iter().any(|s| s.kind != StoreKind::Set) {
         return None;
     }
@@ -123,6 +143,31 @@ fn reachable(nest: &Nest, vector: usize, kind: Kind) -> bool {
                 }
                 StoreKind::ArgMax | StoreKind::AddAt { .. } => false,
             }
+        })
+}
+
+/// Whether a reduction walks a long way over rows that are wider than registers are many, in memory that is not scratch.
+fn goes_along_rows(nest: &Nest, vector: usize, kind: Kind) -> bool {
+    let is_long = |axis: usize, least: i64| nest.axes[axis].extent.as_const().is_none_or(|n| n >= least);
+    let Some(last) = nest.axes.iter().rposition(|axis| axis.reduce) else { return false };
+    let loads = || {
+        nest.body.iter().filter_map(|inst| match inst {
+            Inst::Load { access } => Some(access),
+            _ => None,
+        })
+    };
+    let is_far = |access: &Access| {
+        matches!(access.buffer, BufferRef::Argument(_))
+            && access.strides[vector].is_const(1)
+            && !matches!(access.strides[last].as_const(), Some(0 | 1))
+    };
+    let is_apart = |store: &Store| loads().all(|access| access.buffer != store.access.buffer);
+    !nest.axes[vector].reduce
+        && is_long(vector, MOST_COLUMNS * kind.lanes() + 1)
+        && is_long(last, LONG)
+        && loads().any(is_far)
+        && nest.stores.iter().all(|s| {
+            matches!(s.kind, StoreKind::Reduce(_)) && s.access.strides[vector].is_const(1) && is_apart(s)
         })
 }
 

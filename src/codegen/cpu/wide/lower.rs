@@ -39,8 +39,11 @@ pub(super) struct Lowering<'n> {
     sums: Vec<Vec<V>>,
     pub(super) beside: i64,
     pub(super) masked: bool,
-    /// By instruction, of a load that is turned: the vectors at sixteen indices of the innermost axis; and which of them is next.
-    pub(super) turned: Vec<Vec<V>>,
+    /// Whether what is written are the running values' first ones, in memory.
+    begins: bool,
+    /// By instruction, of a load that is turned, by vector beside: the vectors at a few indices of the innermost axis; and which of
+    /// them is next.
+    pub(super) turned: Vec<Vec<Vec<V>>>,
     pub(super) next_turned: Option<usize>,
     /// Whether whole vectors are written past the caches.
     pub(super) streams: bool,
@@ -74,6 +77,7 @@ impl<'n> Lowering<'n> {
             sums,
             beside: 1,
             masked: false,
+            begins: false,
             turned: vec![Vec::new(); n],
             next_turned: None,
             streams: false,
@@ -122,12 +126,21 @@ impl<'n> Lowering<'n> {
 
     /// Everything inside of the first `depth` loops.
     pub(super) fn run(&mut self, depth: usize) {
+        if self.begins {
+            return self.innermost();
+        }
         self.make(depth);
-        if depth == self.form.order.len() {
+        let n_loops = self.form.order.len();
+        if depth == n_loops {
             return self.innermost();
         }
         let reduces = self.nest.stores.iter().any(|s| s.kind != StoreKind::Set);
-        if depth == self.form.n_parallel && reduces {
+        if self.form.along_rows && depth + 1 == self.form.n_parallel {
+            self.begins = true;
+            self.vectors(n_loops - 1);
+            self.begins = false;
+            self.over(depth);
+        } else if depth == self.form.n_parallel && reduces && !self.form.along_rows {
             self.reduction(depth);
         } else {
             self.over(depth);
@@ -163,7 +176,7 @@ impl<'n> Lowering<'n> {
         let nest = self.nest;
         match &nest.body[i] {
             Inst::Load { access } => match self.next_turned.filter(|_| self.form.turns(access)) {
-                Some(next) => self.turned[i][next],
+                Some(next) => self.turned[i][beside as usize][next],
                 None => self.load(access, beside),
             },
             Inst::LoadAt { .. } => unreachable!("the form has none of these"),
@@ -243,6 +256,10 @@ impl<'n> Lowering<'n> {
         for beside in 0..self.n_beside(self.form.order.len()) {
             let mut n_sums = 0;
             for store in &nest.stores {
+                if self.form.along_rows {
+                    self.take_in_memory(store, beside);
+                    continue;
+                }
                 let value = self.value(store.value, beside);
                 match store.kind {
                     StoreKind::Reduce(op) => {
@@ -259,6 +276,21 @@ impl<'n> Lowering<'n> {
                 }
             }
         }
+    }
+
+    /// Puts a running value's first one into memory, or takes the value at this index into what is there.
+    fn take_in_memory(&mut self, store: &Store, beside: i64) {
+        let StoreKind::Reduce(op) = store.kind else { unreachable!("the form has no others") };
+        let dtype = self.types[store.value as usize];
+        let value = if self.begins {
+            self.identity(op, dtype)
+        } else {
+            let (at, masked) = (self.place(&store.access, beside), self.masked);
+            let before = self.values.make(Class::Lanes, |to| Op::Load { to, at, dtype, masked });
+            let value = self.value(store.value, beside);
+            self.values.binary(combination(op, dtype), before, value)
+        };
+        self.store(store, value, beside);
     }
 
     fn store(&mut self, store: &Store, value: V, beside: i64) {
@@ -300,7 +332,12 @@ impl<'n> Lowering<'n> {
 
     fn begin(&mut self, store: &Store) -> V {
         let StoreKind::Reduce(op) = store.kind else { unreachable!("the form has no others") };
-        let identity = match (op, self.types[store.value as usize]) {
+        let identity = self.identity(op, self.types[store.value as usize]);
+        self.values.make(Class::Lanes, |to| Op::Copy { to, a: identity })
+    }
+
+    fn identity(&mut self, op: ReduceOp, dtype: DType) -> V {
+        match (op, dtype) {
             (ReduceOp::Sum, DType::F32) => self.values.float(0.0),
             (ReduceOp::Prod, DType::F32) => self.values.float(1.0),
             (ReduceOp::Max, DType::F32) => self.values.float(f32::NEG_INFINITY),
@@ -309,8 +346,7 @@ impl<'n> Lowering<'n> {
             (ReduceOp::Prod, _) => self.values.integer(1),
             (ReduceOp::Max, _) => self.values.integer(i32::MIN),
             (ReduceOp::Min, _) => self.values.integer(i32::MAX),
-        };
-        self.values.make(Class::Lanes, |to| Op::Copy { to, a: identity })
+        }
     }
 
     /// Vectors side by side into the first, and its lanes into its first lane: by halves.

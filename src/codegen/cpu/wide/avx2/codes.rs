@@ -21,11 +21,19 @@ pub fn binary_code(op: Binary) -> Code {
         Binary::Xor => Code::VEX_Vpxor_ymm_ymm_ymmm256,
         Binary::ShlBy => Code::VEX_Vpsllvd_ymm_ymm_ymmm256,
         Binary::ShrBy => Code::VEX_Vpsravd_ymm_ymm_ymmm256,
-        Binary::LowerLanes
-        | Binary::UpperLanes
-        | Binary::LowerPairs
-        | Binary::UpperPairs
-        | Binary::EvenQuarters
-        | Binary::OddQuarters => unreachable!("only sixteen lanes are turned"),
+        Binary::LowerLanes => Code::VEX_Vunpcklps_ymm_ymm_ymmm256,
+        Binary::UpperLanes => Code::VEX_Vunpckhps_ymm_ymm_ymmm256,
+        Binary::LowerPairs => Code::VEX_Vunpcklpd_ymm_ymm_ymmm256,
+        Binary::UpperPairs => Code::VEX_Vunpckhpd_ymm_ymm_ymmm256,
+        Binary::EvenQuarters | Binary::OddQuarters => Code::VEX_Vperm2f128_ymm_ymm_ymmm256_imm8,
+    }
+}
+
+/// The number behind the operands, where the code has one: which quarters, of four that are counted through both.
+pub fn binary_number(op: Binary) -> Option<u32> {
+    match op {
+        Binary::EvenQuarters => Some(0x20),
+        Binary::OddQuarters => Some(0x31),
+        _ => None,
     }
 }

@@ -139,6 +139,13 @@ impl Writer<'_> {
         }
     }
 
+    /// A whole vector of four-byte lanes past the caches.
+    pub fn stream(&mut self, value: V, at: &Place) {
+        let from = self.lanes(value, SPARE[1]);
+        let memory = self.control.address(at, DType::F32);
+        self.push(Instruction::with2(Code::VEX_Vmovntps_m256_ymm, memory, from));
+    }
+
     fn store_one_by_one(&mut self, from: Register, at: &Place, dtype: DType) {
         self.store_lanes(stack(self.elements), from);
         self.each_left(|writer, lane, element| {

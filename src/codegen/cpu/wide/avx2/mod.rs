@@ -13,7 +13,7 @@ use super::control::{Control, frame, low, stack};
 use super::operands::Operands;
 use super::program::{Amount, Binary, Counter, Logic, Op, Program, Unary, V};
 use crate::scalar::machine::Compare;
-use codes::binary_code;
+use codes::{binary_code, binary_number};
 use iced_x86::{Code, Instruction, MemoryOperand, Register};
 
 pub const LANES: i64 = 8;
@@ -164,6 +164,7 @@ impl Writer<'_> {
             Op::Splat { to, at, dtype } => self.splat(to, &at, dtype),
             Op::Gather { to, at, steps, masked } => self.gather(to, &at, steps, masked),
             Op::Scatter { .. } => unreachable!("the form has none of these"),
+            Op::Store { value, at, streams: true, .. } => self.stream(value, &at),
             Op::Store { value, at, dtype, masked, .. } => self.store(value, &at, dtype, masked),
             Op::StoreFirst { value, at } => {
                 let value = self.lanes(value, SPARE[1]);
@@ -199,7 +200,12 @@ impl Writer<'_> {
                 let (a, b) = if swapped { (b, a) } else { (a, b) };
                 let a = self.lanes(a, SPARE[0]);
                 let (register, b) = (self.target(to), self.operand(b));
-                self.control.code.three(binary_code(op), register, a, b);
+                match binary_number(op) {
+                    None => self.control.code.three(binary_code(op), register, a, b),
+                    Some(number) => {
+                        self.control.code.three_and_number(binary_code(op), register, a, b, number);
+                    }
+                }
                 self.keep(to);
             }
             Op::Logic { op, to, a, b } => {

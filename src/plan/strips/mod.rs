@@ -5,7 +5,7 @@
 //! the scores, of which each row is made of its own row alone. So a turn takes a few rows of one head through all of it, in scratch
 //! that stays in a core's cache, and only what others read is written to memory. The backward pass makes the scores of its strip
 //! again, from queries, keys and the row's own maximum and sum, and adds up what is summed over rows (gradients of keys and values).
-//! Nothing here knows of attention: a section is grown from a contraction whose result is larger than its factors.
+//! Nothing here knows of attention: a section is grown from a contraction of two values of an example whose result is larger than both.
 //!
 //! Words: a *section* is what stands in one loop. Its *dimensions* are gone through in blocks: one example, one head, some
 //! *rows*; its *columns* (keys) are the axis by which the large product is larger. A value with rows and columns is *wide*.

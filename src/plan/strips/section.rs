@@ -98,16 +98,20 @@ impl<'a> Sections<'a> {
         let Cluster::Single(id) = &self.clusters[seed] else { return Vec::new() };
         let Op::Contract(contraction) = &self.graph.node(*id).op else { return Vec::new() };
         let shape = &self.graph.ty(*id).shape;
-        let n_elements = |id: NodeId| self.elements_of_row(id);
         let operands = &self.graph.node(*id).operands;
+        let sides = [&contraction.lhs, &contraction.rhs];
+        // What all rows share, a weight, each strip would have to read whole.
+        let is_of_row = |side: &&Vec<u8>| !self.tiled || side.contains(&contraction.out[0]);
+        let n_elements = |id: NodeId| self.elements_of_row(id);
         let is_larger = match (n_elements(*id), n_elements(operands[0]), n_elements(operands[1])) {
-            (Some(out), Some(lhs), Some(rhs)) => out > lhs && out > rhs && out * 16 >= self.cache_bytes,
+            (Some(out), Some(lhs), Some(rhs)) => {
+                out > lhs && out > rhs && out * 16 >= self.cache_bytes && sides.iter().all(is_of_row)
+            }
             _ => false,
         };
         if !is_larger || (self.kept)(*id) {
             return Vec::new();
         }
-        let sides = [&contraction.lhs, &contraction.rhs];
         let axes = |left: bool, right: bool| -> Vec<usize> {
             let is_of = |axis: &usize| {
                 sides.map(|side| side.contains(&contraction.out[*axis])) == [left, right]

@@ -9,7 +9,7 @@ use crate::model::{Catalog, DataCall, DataInfo, DataValue};
 use crate::passes::optimize_in;
 
 /// A model of sequences `x` (37 places of 8 numbers), keys and values `y` (41), and how often its training step goes through
-/// strips: the forward pass, the backward pass; whether masked columns are left out.
+/// strips: in the forward pass, and in the backward pass if that has products of all rows and columns; whether masked columns are left out.
 struct Case {
     name: &'static str,
     body: &'static str,
@@ -61,7 +61,7 @@ const CASES: &[Case] = &[
     Case {
         name: "a product that stays",
         body: "mean(heads_of(x) @ transpose(heads_of(x)), axes = [-1]) |> reshape([b, 2, 37])",
-        n_strips: 2,
+        n_strips: 1,
         masked: false,
     },
 ];

@@ -18,8 +18,12 @@ pub enum DeviceError {
     /// What is missing, and how to get it.
     #[error("{0}")]
     Missing(String),
-    #[error("a step needs {} of memory, and {device} has {} to give; a smaller `batch` needs less", bytes(*.needed), bytes(*.available))]
-    OutOfMemory { device: String, needed: u64, available: u64 },
+    /// What is asked for, all together and by what it is for.
+    #[error(
+        "a step needs {} of memory ({}), and {device} has {} to give; a smaller `batch` needs less",
+        bytes(*.needed), parts(of), bytes(*.available)
+    )]
+    OutOfMemory { device: String, needed: u64, available: u64, of: Vec<(&'static str, u64)> },
     #[error("{0} does not fit into 64 bits")]
     TooLarge(String),
     #[error("{device}: {what}: {why}")]
@@ -27,6 +31,12 @@ pub enum DeviceError {
     /// A variable is not what another program, or a new value, says.
     #[error(transparent)]
     Variable(#[from] super::super::RuntimeError),
+}
+
+/// `5.0 MiB of variables, 300 B of batches`
+fn parts(of: &[(&'static str, u64)]) -> String {
+    let some = of.iter().filter(|(_, n)| *n > 0);
+    some.map(|(what, n)| format!("{} of {what}", bytes(*n))).collect::<Vec<_>>().join(", ")
 }
 
 /// A place in the device's memory.
@@ -145,6 +155,9 @@ pub trait Device {
     /// Before a step is taken down that has this launch: a device may find out what it makes of its call.
     /// Nothing that the launch writes is read before it is written again.
     fn rehearse(&self, _launch: &Launch) {}
+    /// The regions of one allocation belong to users of their own, and whoever touches bytes touches those of one
+    /// of them: for devices that check their callers.
+    fn divide(&self, _regions: &[Region]) {}
     /// Nothing will be read that is there now: for devices that check their callers.
     fn forget(&self, _region: Region) {}
 

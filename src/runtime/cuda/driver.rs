@@ -187,6 +187,7 @@ impl Driver {
                 device: self.name.clone(),
                 needed: 2 * bytes,
                 available: self.free_bytes(),
+                of: vec![("copies", 2 * bytes)],
             }),
         };
         from.into_iter().chain(to).for_each(|address| self.free(address));

@@ -2,8 +2,8 @@
 //! slowest order of work that the caller has allowed for.
 //!
 //! What enters: what any device gets. What leaves: the same results; and faults: memory that is used after it
-//! was freed, before it was written or past its end, arguments of one launch that overlap, scratch that is
-//! too small, memory left behind. A stream that is late does nothing until somebody waits for it, one that is
+//! was freed, before it was written, after something else was written over it, or past its end (of the allocation, or
+//! of the part of it that its user has), arguments of one launch that overlap, scratch that is too small, memory left behind. A stream that is late does nothing until somebody waits for it, one that is
 //! not does all at once, so that a missing wait shows as a wrong number in one of the two. Invariant: what
 //! the mock accepts does not depend on luck.
 
@@ -84,7 +84,21 @@ struct State {
 
 struct Allocation {
     bytes: Vec<u8>,
-    defined: Vec<bool>,
+    /// Of each byte, which buffer was written there last.
+    of: Vec<Owner>,
+    /// Begins and bytes of what belongs to different users, from the allocation's begin; none where it is one user's.
+    parts: BTreeMap<usize, usize>,
+}
+
+/// Whose value a byte is part of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Owner {
+    /// Nothing was written.
+    Nobody,
+    /// The host wrote it, and may have written several buffers at once.
+    Host,
+    /// A kernel wrote the buffer that begins there, from the allocation's begin.
+    Buffer(u32),
 }
 
 /// Memory of the host.
@@ -217,7 +231,7 @@ impl State {
             }
             Work::Forget(region) => {
                 let (allocation, at) = self.find(region)?;
-                allocation.defined[at..at + region.bytes as usize].fill(false);
+                allocation.of[at..at + region.bytes as usize].fill(Owner::Nobody);
                 allocation.bytes[at..at + region.bytes as usize].fill(POISON);
                 Ok(())
             }
@@ -239,7 +253,15 @@ impl State {
         let found = self.memory.range_mut(..=begin).next_back();
         match found {
             Some((start, allocation)) if end <= start + allocation.bytes.len() as u64 => {
-                Ok((allocation, (begin - start) as usize))
+                let at = (begin - start) as usize;
+                let part = allocation.parts.range(..=at).next_back();
+                let ends = |(begin, bytes): (&usize, &usize)| begin + bytes;
+                let is_of_one =
+                    allocation.parts.is_empty() || part.map_or(0, ends) >= at + region.bytes as usize;
+                if region.bytes > 0 && !is_of_one {
+                    return Err(format!("{region:?} is not inside of one part of its allocation"));
+                }
+                Ok((allocation, at))
             }
             _ => Err(format!("{region:?} is not inside of an allocation")),
         }
@@ -248,8 +270,16 @@ impl State {
     fn read(&mut self, region: Region) -> Result<Vec<u8>, String> {
         let (allocation, at) = self.find(region)?;
         let range = at..at + region.bytes as usize;
-        if let Some(first) = allocation.defined[range.clone()].iter().position(|defined| !defined) {
-            return Err(format!("byte {first} of {region:?} is read before it was written"));
+        for (i, owner) in allocation.of[range.clone()].iter().enumerate() {
+            match owner {
+                Owner::Nobody => return Err(format!("byte {i} of {region:?} is read before it was written")),
+                Owner::Buffer(begin) if *begin as usize != at => {
+                    return Err(format!(
+                        "byte {i} of {region:?} is read after another buffer was written over it"
+                    ));
+                }
+                Owner::Host | Owner::Buffer(_) => {}
+            }
         }
         Ok(allocation.bytes[range].to_vec())
     }
@@ -258,7 +288,7 @@ impl State {
         let (allocation, at) = self.find(region)?;
         let range = at..at + region.bytes as usize;
         allocation.bytes[range.clone()].copy_from_slice(bytes);
-        allocation.defined[range].fill(true);
+        allocation.of[range].fill(Owner::Host);
         Ok(())
     }
 
@@ -304,8 +334,13 @@ impl State {
                     let (allocation, at) = self.find(*region)?;
                     let range = at..at + region.bytes as usize;
                     let mut values = argument.dtype.decode(&allocation.bytes[range.clone()]);
-                    for (value, defined) in values.iter_mut().zip(allocation.defined[range].chunks(size)) {
-                        if defined.contains(&false) {
+                    let is_its_own = |owner: &Owner| match owner {
+                        Owner::Nobody => false,
+                        Owner::Host => true,
+                        Owner::Buffer(begin) => *begin as usize == at,
+                    };
+                    for (value, owners) in values.iter_mut().zip(allocation.of[range].chunks(size)) {
+                        if !owners.iter().all(is_its_own) {
                             *value = UNDEFINED;
                         }
                     }
@@ -329,7 +364,7 @@ impl State {
                 if value.to_bits() != UNDEFINED.to_bits() {
                     let to = at + i * size..at + (i + 1) * size;
                     allocation.bytes[to.clone()].copy_from_slice(&encoded[i * size..(i + 1) * size]);
-                    allocation.defined[to].fill(true);
+                    allocation.of[to].fill(Owner::Buffer(at as u32));
                 }
             }
         }
@@ -362,7 +397,8 @@ impl Device for Mock {
         let freed = state.freed.iter().map(|region| region.address.0 + region.bytes).max().unwrap_or(0);
         let address = (last.max(freed) + GUARD).next_multiple_of(ALIGNMENT);
         let n = bytes as usize;
-        state.memory.insert(address, Allocation { bytes: vec![POISON; n], defined: vec![false; n] });
+        let (bytes_of, of) = (vec![POISON; n], vec![Owner::Nobody; n]);
+        state.memory.insert(address, Allocation { bytes: bytes_of, of, parts: BTreeMap::new() });
         state.allocated += bytes;
         Some(Address(address))
     }
@@ -442,6 +478,21 @@ impl Device for Mock {
         let (kernel, entry) = (module[launch.kernel].clone(), Box::new(entry.clone()));
         let launch = Box::new(launch.clone());
         self.enqueue(stream, Work::Launch { kernel, entry, launch })
+    }
+
+    fn divide(&self, regions: &[Region]) {
+        let mut state = self.state.borrow_mut();
+        for region in regions {
+            let (begin, end) = (region.address.0, region.address.0 + region.bytes);
+            match state.memory.range_mut(..=begin).next_back() {
+                Some((start, allocation)) if end <= start + allocation.bytes.len() as u64 => {
+                    let bytes = allocation.parts.entry((begin - start) as usize).or_default();
+                    // One that is empty may begin where the next one does.
+                    *bytes = (*bytes).max(region.bytes as usize);
+                }
+                _ => state.faults.push(format!("{region:?} is not a part of an allocation")),
+            }
+        }
     }
 
     fn forget(&self, region: Region) {

@@ -9,6 +9,7 @@ use crate::codegen::cpu::StepEnv;
 use crate::codegen::cuda::emit;
 use crate::graph::interpret::{Env, interpret_step};
 use crate::graph::{Graph, NodeId};
+use crate::nest::ArgumentAccess;
 use crate::plan::{Options, Plan, Target, plan};
 use crate::runtime::RuntimeError;
 
@@ -185,11 +186,18 @@ fn what_does_not_fit_is_refused_with_its_bytes() {
     let mut session = Session::new(Mock::new(5 << 20, Late::default()));
     let error = session.add(plan.clone()).unwrap_err();
     let DeviceError::OutOfMemory { needed, available, .. } = &error else { panic!("{error}") };
+    assert_eq!(
+        error.to_string(),
+        "a step needs 8.0 MiB of memory (4.0 MiB of variables, 4.0 MiB of values between kernels, 512 B of batches), and mock has \
+         5.0 MiB to give; a smaller `batch` needs less"
+    );
     assert!(*needed >= 8 << 20 && *available == 5 << 20, "{error}");
-    assert!(error.to_string().contains("5.0 MB") || error.to_string().contains("5.0 MiB"), "{error}");
     assert_eq!(session.device().n_allocations(), 0);
+    // What was said is what is taken, and in one piece.
     let mut session = Session::new(Mock::new(*needed, Late::default()));
     session.add(plan).unwrap();
+    assert_eq!((session.bytes(), session.device().free_bytes()), (*needed, 0));
+    assert_eq!(session.device().n_allocations(), 1);
 }
 
 /// The mock finds what callers do wrong.
@@ -200,7 +208,24 @@ fn faults_are_found() {
     let source = emit(&plan);
     type Case<'a> = (&'a str, &'a dyn Fn(&Mock));
     let region = |address: Address, bytes: u64| Region { address, bytes };
-    let cases: [Case; 6] = [
+    // A launch of the first kernel on 64 bytes for each argument.
+    let launch_on = |mock: &Mock, at: &dyn Fn(usize) -> Address| {
+        let module = mock.load(&plan.kernels, &source).unwrap();
+        let (env, n) = (mock.allocate(64).unwrap(), plan.kernels[0].arguments.len());
+        mock.write(env, &[0; 64]).unwrap();
+        let launch = Launch {
+            kernel: 0,
+            blocks: source.kernels[0].blocks(4),
+            arguments: (0..n).map(|i| region(at(i), 64)).collect(),
+            scratch: region(env, 64),
+            batch: 4,
+            env: region(env, 16),
+            call: None,
+        };
+        let _ = mock.launch(Stream::Compute, &module, &source.kernels[0], &launch);
+    };
+    let written = || plan.kernels[0].arguments.iter().position(|a| a.access != ArgumentAccess::Read).unwrap();
+    let cases: [Case; 8] = [
         ("before it was written", &|mock| {
             let memory = mock.allocate(64).unwrap();
             let _ = mock.read(memory, &mut [0; 4]);
@@ -226,20 +251,21 @@ fn faults_are_found() {
         ("overlap", &|mock| {
             let memory = mock.allocate(4096).unwrap();
             mock.write(memory, &[0; 4096]).unwrap();
-            let module = mock.load(&plan.kernels, &source).unwrap();
-            let n = plan.kernels[0].arguments.len();
-            assert!(n > 1);
-            let launch = Launch {
-                kernel: 0,
-                blocks: source.kernels[0].blocks(4),
-                arguments: vec![region(memory, 64); n],
-                scratch: region(memory, 4096),
-                batch: 4,
-                env: region(memory, 16),
-                call: None,
-            };
-            let _ = mock.launch(Stream::Compute, &module, &source.kernels[0], &launch);
+            launch_on(mock, &|_| memory);
             let _ = mock.read(memory, &mut [0; 4]);
+        }),
+        ("not inside of one part", &|mock| {
+            let memory = mock.allocate(512).unwrap();
+            mock.divide(&[region(memory, 256), region(memory.plus(256), 256)]);
+            mock.write(memory, &[0; 256]).unwrap();
+            let _ = mock.write(memory, &[0; 264]);
+        }),
+        // A buffer is read when its place is another one's.
+        ("another buffer was written over it", &|mock| {
+            let memory = mock.allocate(4096).unwrap();
+            mock.write(memory, &[0; 4096]).unwrap();
+            launch_on(mock, &|i| memory.plus(i as u64 * 256 + 64));
+            let _ = mock.read(memory.plus(written() as u64 * 256), &mut [0; 128]);
         }),
     ];
     for (wanted, wrong) in cases {

@@ -24,6 +24,7 @@ mod nest;
 pub mod nvrtc;
 mod preamble;
 mod product;
+mod prune;
 mod reduce;
 mod scatter;
 mod sort;

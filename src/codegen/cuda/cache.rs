@@ -69,6 +69,22 @@ impl Cache {
         Ok(cubin)
     }
 
+    /// The same, where there may be no folder.
+    ///
+    /// # Errors
+    /// NVRTC refuses the text.
+    pub fn cubin_of(
+        cache: Option<&Cache>,
+        nvrtc: &Nvrtc,
+        source: &str,
+        architecture: &str,
+    ) -> Result<Vec<u8>, NvrtcError> {
+        match cache {
+            Some(cache) => cache.cubin(nvrtc, source, architecture),
+            None => nvrtc.compile(source, architecture).map(|compiled| compiled.cubin),
+        }
+    }
+
     /// Cubins of all parts of a source with the numbers of their kernels, made on as many threads as the
     /// machine has; from the folder what is there, if there is a folder.
     ///
@@ -88,12 +104,8 @@ impl Cache {
             while let Some((i, (_, text))) =
                 parts.iter().enumerate().nth(next.fetch_add(1, Ordering::Relaxed))
             {
-                let cubin = match cache {
-                    Some(cache) => cache.cubin(nvrtc, text, architecture),
-                    None => nvrtc.compile(text, architecture).map(|compiled| compiled.cubin),
-                };
                 // Each number was given out once.
-                let _ = made[i].set(cubin);
+                let _ = made[i].set(Cache::cubin_of(cache, nvrtc, text, architecture));
             }
         };
         let n_threads = std::thread::available_parallelism().map_or(1, usize::from).min(parts.len());

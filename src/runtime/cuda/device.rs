@@ -8,7 +8,7 @@
 //! is done.
 
 use crate::codegen::cuda::library::Call;
-use crate::codegen::cuda::{Entry, Source};
+use crate::codegen::cuda::{Entry, Source, Whole};
 use crate::nest::Kernel;
 use crate::plan::bytes;
 
@@ -83,6 +83,22 @@ pub struct Launch {
     pub call: Option<Call>,
 }
 
+/// A step as one kernel, with its arguments.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WholeLaunch {
+    /// At most; fewer do the same.
+    pub blocks: u32,
+    /// One for each of `Whole::buffers`.
+    pub arguments: Vec<Region>,
+    /// By which the blocks meet: 0 at first, and of nobody else.
+    pub arrived: Region,
+    pub batch: i64,
+    /// A `StepEnv`.
+    pub env: Region,
+    /// What the step does, one after another.
+    pub launches: Vec<Launch>,
+}
+
 /// Places are multiples of it: what the widest loads want, and the lines of a cache.
 pub const ALIGNMENT: u64 = 256;
 
@@ -116,6 +132,17 @@ pub trait Device {
     /// # Errors
     /// A compiler is missing, or refuses them.
     fn load(&self, kernels: &[Kernel], source: &Source) -> Result<Self::Module, DeviceError>;
+
+    /// Compiles and loads a step as one kernel; `None` where blocks of a launch cannot wait for each other.
+    ///
+    /// # Errors
+    /// A compiler is missing, or refuses it.
+    fn load_whole(
+        &self,
+        kernels: &[Kernel],
+        source: &Source,
+        whole: &Whole,
+    ) -> Result<Option<Self::Module>, DeviceError>;
 
     /// Waits for all work, then makes the bytes 0.
     ///
@@ -151,6 +178,16 @@ pub trait Device {
         module: &Self::Module,
         entry: &Entry,
         launch: &Launch,
+    ) -> Result<(), DeviceError>;
+    /// Hands a step that is one kernel to the computing stream.
+    ///
+    /// # Errors
+    /// Work has failed.
+    fn launch_whole(
+        &self,
+        module: &Self::Module,
+        whole: &Whole,
+        launch: &WholeLaunch,
     ) -> Result<(), DeviceError>;
     /// Before a step is taken down that has this launch: a device may find out what it makes of its call.
     /// Nothing that the launch writes is read before it is written again.

@@ -7,10 +7,10 @@
 //! not does all at once, so that a missing wait shows as a wrong number in one of the two. Invariant: what
 //! the mock accepts does not depend on luck.
 
-use super::device::{ALIGNMENT, Address, Device, DeviceError, Launch, N_SIDES, Region, Stream};
+use super::device::{ALIGNMENT, Address, Device, DeviceError, Launch, N_SIDES, Region, Stream, WholeLaunch};
 use crate::codegen::cpu::StepEnv;
 use crate::codegen::cuda::library::interpret;
-use crate::codegen::cuda::{Entry, Source};
+use crate::codegen::cuda::{Entry, Source, Whole};
 use crate::nest::interpret::{Run, run_rounded};
 use crate::nest::{ArgumentAccess, Kernel};
 use std::cell::{Cell, RefCell};
@@ -28,6 +28,8 @@ pub struct Mock {
     state: RefCell<State>,
     capacity: u64,
     late: Late,
+    /// Whether blocks of a launch can wait for each other.
+    cooperates: bool,
 }
 
 /// Which streams do nothing until they must.
@@ -123,6 +125,7 @@ pub enum Work {
     CopyIn { from: Host, to: Region },
     CopyOut { from: Region, to: Host, at: u64 },
     Launch { kernel: Rc<Kernel>, entry: Box<Entry>, launch: Box<Launch> },
+    Whole { pieces: Vec<(Rc<Kernel>, Entry)>, launch: Box<WholeLaunch> },
     Forget(Region),
     Record(Rc<Times>, u64),
     Wait(Rc<Times>, u64),
@@ -130,7 +133,12 @@ pub enum Work {
 
 impl Mock {
     pub fn new(capacity: u64, late: Late) -> Mock {
-        Mock { state: RefCell::default(), capacity, late }
+        Mock { state: RefCell::default(), capacity, late, cooperates: true }
+    }
+
+    /// The same, where blocks cannot wait for each other.
+    pub fn without_meetings(self) -> Mock {
+        Mock { cooperates: false, ..self }
     }
 
     /// The same, with a library of products.
@@ -228,6 +236,17 @@ impl State {
             }
             Work::Launch { kernel, entry, launch } => {
                 self.launch(&kernel, &entry, &launch).map_err(|e| format!("{}: {e}", entry.name))
+            }
+            Work::Whole { pieces, launch } => {
+                // What the blocks meet by was made 0 once, and nobody else's since.
+                self.read(launch.arrived).map_err(|e| format!("where blocks meet: {e}"))?;
+                for ((kernel, entry), piece) in pieces.iter().zip(&launch.launches) {
+                    if piece.arguments.iter().any(|region| !launch.arguments.contains(region)) {
+                        return Err(format!("{}: an argument that the step has not", entry.name));
+                    }
+                    self.launch(kernel, entry, piece).map_err(|e| format!("{}: {e}", entry.name))?;
+                }
+                Ok(())
             }
             Work::Forget(region) => {
                 let (allocation, at) = self.find(region)?;
@@ -373,7 +392,7 @@ impl State {
 }
 
 impl Device for Mock {
-    type Module = Vec<Rc<Kernel>>;
+    type Module = Vec<(Rc<Kernel>, Entry)>;
     type Host = Host;
     type Event = Rc<Times>;
     type Graph = Vec<(Stream, Work)>;
@@ -431,7 +450,16 @@ impl Device for Mock {
 
     fn load(&self, kernels: &[Kernel], source: &Source) -> Result<Self::Module, DeviceError> {
         assert_eq!(kernels.len(), source.kernels.len(), "one entry a kernel");
-        Ok(kernels.iter().cloned().map(Rc::new).collect())
+        Ok(kernels.iter().cloned().map(Rc::new).zip(source.kernels.iter().cloned()).collect())
+    }
+
+    fn load_whole(
+        &self,
+        kernels: &[Kernel],
+        source: &Source,
+        _whole: &Whole,
+    ) -> Result<Option<Self::Module>, DeviceError> {
+        if self.cooperates { self.load(kernels, source).map(Some) } else { Ok(None) }
     }
 
     fn zero(&self, region: Region) -> Result<(), DeviceError> {
@@ -475,9 +503,21 @@ impl Device for Mock {
         launch: &Launch,
     ) -> Result<(), DeviceError> {
         self.log("launch");
-        let (kernel, entry) = (module[launch.kernel].clone(), Box::new(entry.clone()));
+        let (kernel, entry) = (module[launch.kernel].0.clone(), Box::new(entry.clone()));
         let launch = Box::new(launch.clone());
         self.enqueue(stream, Work::Launch { kernel, entry, launch })
+    }
+
+    fn launch_whole(
+        &self,
+        module: &Self::Module,
+        whole: &Whole,
+        launch: &WholeLaunch,
+    ) -> Result<(), DeviceError> {
+        self.log("launch whole");
+        assert_eq!(launch.arguments.len(), whole.buffers.len(), "one argument a buffer");
+        let pieces = launch.launches.iter().map(|piece| module[piece.kernel].clone()).collect();
+        self.enqueue(Stream::Compute, Work::Whole { pieces, launch: Box::new(launch.clone()) })
     }
 
     fn divide(&self, regions: &[Region]) {

@@ -4,20 +4,23 @@
 //! its first kernel to the copy of its outputs, is taken down once for each batch size and handed over as one
 //! from then on; what varies from step to step (seed, step, the batch) lies in device memory. Two steps may
 //! be under way: each has a slot of its own, into which its batch is copied while the step before computes.
-//! Launches of a phase are dealt to lanes, streams that run side by side. Invariants: variables of one name
+//! Launches of a phase are dealt to lanes, streams that run side by side; a small step is one launch. Invariants: variables of one name
 //! are one storage; a program's memory (its new variables, its arena, scratch, slots) is one allocation, and one that
 //! does not fit is refused before anything is allocated; outputs are those of the last step that is over.
 
 use super::super::RuntimeError;
 use super::device::{Address, Device, DeviceError, Launch, Region, Stream};
-use super::program::{N_SLOTS, Program, Sizes, aligned};
+use super::program::{Code, N_SLOTS, Program, Sizes, aligned};
 use crate::base::DType;
 use crate::base::stopwatch::timed;
 use crate::codegen::cpu::StepEnv;
-use crate::codegen::cuda::emit;
+use crate::codegen::cuda::{Source, emit, emit_whole};
 use crate::plan::{BufferId, Place, Plan};
 use smol_str::SmolStr;
 use std::collections::HashMap;
+
+/// What the blocks of a step meet by.
+const MEETING_BYTES: u64 = 4;
 
 /// A program of a session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,7 +79,7 @@ impl<D: Device> Session<D> {
         let new = self.new_variables(&plan)?;
         let of_variables: Vec<u64> = new.iter().map(|(_, _, bytes)| *bytes).collect();
         let scratch = sizes.lane_scratch.saturating_mul(sizes.n_lanes);
-        let of_program = [plan.arena_bytes, scratch, sizes.input, sizes.input];
+        let of_program = [plan.arena_bytes, scratch, MEETING_BYTES, sizes.input, sizes.input];
         let parts = Parts::of(of_variables.iter().chain(&of_program).copied());
         let available = self.device.free_bytes();
         let refused = || {
@@ -89,14 +92,14 @@ impl<D: Device> Session<D> {
                     ("variables", sum(&of_variables)),
                     ("values between kernels", plan.arena_bytes),
                     ("scratch", scratch),
-                    ("batches", sum(&of_program[2..])),
+                    ("batches", sum(&of_program[3..])),
                 ],
             }
         };
         if parts.bytes > available {
             return Err(refused());
         }
-        let module = timed("machine code", || self.device.load(&plan.kernels, &source))?;
+        let code = timed("machine code", || self.load(&plan, &source))?;
         let address = self.device.allocate(parts.bytes).ok_or_else(refused)?;
         self.allocated.push(Region { address, bytes: parts.bytes });
         let regions = parts.at(address);
@@ -110,9 +113,20 @@ impl<D: Device> Session<D> {
             let value = Value::Device(region.address);
             self.variables.insert(name, Variable { dtype, bytes, value });
         }
-        let loaded = (module, source.kernels);
+        self.device.zero(own[2])?;
+        let loaded = (code, source.kernels);
         self.programs.push(Program::new(&self.device, plan, loaded, own, &sizes)?);
         Ok(ProgramId(self.programs.len() - 1))
+    }
+
+    /// A step as one launch, if it is small and the device does that, else as many.
+    fn load(&self, plan: &Plan, source: &Source) -> Result<Code<D>, DeviceError> {
+        if let Some(whole) = emit_whole(plan)
+            && let Some(module) = self.device.load_whole(&plan.kernels, source, &whole)?
+        {
+            return Ok(Code::Whole(module, whole));
+        }
+        self.device.load(&plan.kernels, source).map(Code::Launches)
     }
 
     /// Variables of the plan that are not on the device: name, type, bytes.
@@ -206,7 +220,8 @@ impl<D: Device> Session<D> {
     }
 
     /// How many seconds the device takes for each launch of a step, all phases counted through: the least of
-    /// `n_steps` steps over one batch, launched one by one. Variables change as in so many steps.
+    /// `n_steps` steps over one batch, launched one by one, also where a step is one launch. Variables change as in so
+    /// many steps.
     ///
     /// # Errors
     /// The device has failed.
@@ -224,15 +239,18 @@ impl<D: Device> Session<D> {
         self.finish(program, 0)?;
         let (device, variable) = (&self.device, |name: &SmolStr| self.variables[name].region());
         let program = &mut self.programs[program.0];
+        program.load_launches(device)?;
         let recorded = program.recorded(batch as i64);
+        let module = program.kernels();
         program.stage(device, recorded, 0, env, inputs)?;
         let launches = program.launches(&variable, &program.recorded[recorded], &program.slots[0]);
         program.rehearse(device, &launches);
         let launches: Vec<Launch> = launches.into_iter().flatten().map(|(_, launch)| launch).collect();
         let mut least = vec![f64::INFINITY; launches.len()];
         for _ in 0..n_steps.max(1) {
-            let times = device
-                .time(launches.len(), &mut |i| program.launch(device, Stream::Compute, &launches[i]))?;
+            let times = device.time(launches.len(), &mut |i| {
+                program.launch(device, module, Stream::Compute, &launches[i])
+            })?;
             least.iter_mut().zip(times).for_each(|(least, time)| *least = least.min(time));
         }
         Ok(least)

@@ -90,6 +90,16 @@ fn losses_stay_within_a_percent_of_those_in_f32() {
     }
 }
 
+/// tf32 allows a GPU to round; a CPU does not.
+#[test]
+fn on_a_cpu_tf32_is_f32() {
+    let (full, allowed) = (model(PERCEPTRON, "f32"), model(PERCEPTRON, "tf32"));
+    let found = losses(&allowed, Compiled::new(&allowed, 2));
+    assert_eq!(found, losses(&full, Compiled::new(&full, 2)));
+    let on_gpu = |model: &Model| plan_of(model, Program::Train, Target::Cuda).allows_tf32;
+    assert!(on_gpu(&allowed) && !on_gpu(&full));
+}
+
 #[test]
 fn less_lies_in_memory_between_forward_and_backward_pass() {
     let bytes = |precision| plan_of(&model(TRANSFORMER, precision), Program::Train, Target::Cpu);

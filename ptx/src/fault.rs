@@ -68,6 +68,10 @@ pub enum Violation {
         "deadlock: every warp of the block waits, and barrier {barrier} has {arrived} of {expected} threads"
     )]
     Deadlock { barrier: u32, arrived: u32, expected: u32 },
+    #[error(
+        "deadlock: every block under way waits for what none of them writes; {under_way} are, and {not_begun} have not begun"
+    )]
+    GridDeadlock { under_way: u32, not_begun: u32 },
     #[error("divergent warp: lanes {mask:#010x} should take part, and lanes {active:#010x} are here")]
     DivergentWarp { mask: u32, active: u32 },
     #[error("shuffle: lane {lane} reads lane {from}, which takes no part")]

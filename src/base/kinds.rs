@@ -42,20 +42,27 @@ pub enum Distribution {
     Normal,
 }
 
-/// In what a program's products are computed; `passes/precision.rs` has what it means.
+/// In what a program's products are computed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Precision {
     #[default]
     F32,
+    /// As f32, but where a device has units for it, it may round the factors of f32 products to tf32: an f32 with 10 bits of fraction,
+    /// to nearest. Products of these are exact in f32 and summed in f32, so that an element of a product differs from
+    /// the exact one by at most `2^-10 (1 + 2^-12)` of its terms' sum without signs, and by what sums in f32 lose. GPUs do so in products
+    /// that are kernels of their own; CPUs have no such units and compute in f32.
+    Tf32,
+    /// `passes/precision.rs` has what it means.
     Bf16,
 }
 
 impl Precision {
-    pub const ALL: [Precision; 2] = [Precision::F32, Precision::Bf16];
+    pub const ALL: [Precision; 3] = [Precision::F32, Precision::Tf32, Precision::Bf16];
 
     pub fn name(self) -> &'static str {
         match self {
             Precision::F32 => "f32",
+            Precision::Tf32 => "tf32",
             Precision::Bf16 => "bf16",
         }
     }

@@ -203,7 +203,7 @@ impl<'a> Elaborator<'a> {
                 let found = self.describe(&value);
                 self.error(
                     "E0504",
-                    "`precision` is \"f32\" or \"bf16\"",
+                    "`precision` is \"f32\", \"tf32\" or \"bf16\"",
                     span,
                     format!("this is {found}"),
                     "write `precision = \"bf16\"`, or leave it out for f32",

@@ -77,7 +77,7 @@ fn begin(graph: &Graph) -> Graph {
 /// Runs all passes for a program of that precision; below f32, what is rounded then stands in the graph.
 pub fn optimize_in(precision: Precision, graph: &Graph) -> Graph {
     match precision {
-        Precision::F32 => optimize(graph),
+        Precision::F32 | Precision::Tf32 => optimize(graph),
         Precision::Bf16 => optimize(&precision::run(&optimize(graph))),
     }
 }

@@ -14,11 +14,16 @@
 //!   each thread of a block has `INDICES` indices, for what a block reads for all of its rows it reads once. From there on there are
 //!   more blocks.
 //! - Scratch of a tile stays in shared memory where that is possible at all.
+//! - A step whose launches have less work than it takes to launch them is one launch (`is_one_launch`): a launch begins some
+//!   microseconds after the one before has ended, a meeting of all blocks takes one. What is lost is that each processor has the
+//!   threads of a block or two and no more, which work that is so little does not need.
 //!
 //! Long sums are taken in two stages for the CPU's sake already (`prepare.rs`, `split.rs`), in an order that does not change.
 
+use super::Plan;
 use super::lower::ScratchUse;
 use super::tile::{Sizes, scratch_offsets};
+use super::work::work;
 use crate::base::Dim;
 use crate::graph::{Graph, NodeId, Op};
 use crate::nest::TileOp;
@@ -33,6 +38,21 @@ const THREADS: u64 = 256;
 const INDICES: u64 = 4;
 /// Shared memory of a block, so that several run on a processor.
 const SHARED_BYTES: u64 = 48 * 1024;
+
+/// The most that a step does which is one launch: launches, floating-point operations, bytes that they read and write.
+const FEW_LAUNCHES: usize = 64;
+const FEW_FLOPS: u64 = 1 << 26;
+const FEW_BYTES: u64 = 1 << 24;
+
+/// Whether a step is so small that it should be one launch. It has several, then.
+pub fn is_one_launch(plan: &Plan) -> bool {
+    let launches = || plan.phases.iter().flatten();
+    let all = launches().map(|launch| work(plan, launch, plan.max_batch).0);
+    let (flops, bytes) = all.fold((0u64, 0u64), |(flops, bytes), work| {
+        (flops.saturating_add(work.flops), bytes.saturating_add(work.bytes))
+    });
+    (2..=FEW_LAUNCHES).contains(&launches().count()) && flops <= FEW_FLOPS && bytes <= FEW_BYTES
+}
 
 /// Whether a node is a contraction that is worth a kernel of its own.
 pub fn stands_alone(graph: &Graph, id: NodeId, max_batch: i64) -> bool {

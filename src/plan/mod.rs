@@ -36,6 +36,7 @@ mod winograd;
 mod work;
 
 pub use build::plan;
+pub use gpu::is_one_launch;
 pub use rematerialise::{Exceeds, plan_within};
 pub use report::{bytes, group_digits, report};
 pub use tile::tile_cost;
@@ -86,6 +87,8 @@ pub struct Plan {
     pub arena_bytes: u64,
     /// Floating-point operations of one run at `max_batch` (a multiply-add counts 2).
     pub flops: u64,
+    /// Whether a device may round the factors of f32 products to tf32 (`base::Precision::Tf32`).
+    pub allows_tf32: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]

@@ -322,7 +322,7 @@ mod tests {
         let model = model(MODEL, &data);
         let mut engine = Accelerated::new(&model, Mock::new(1 << 10, Late::default()));
         let error = engine.compile(Program::Train).unwrap_err();
-        assert!(error.contains("of memory, and mock has 1.0 K"), "{error}");
+        assert!(error.contains("of memory (") && error.contains("), and mock has 1.0 K"), "{error}");
         // Values that nobody has room for are an error of the next step, not a crash.
         engine.set_variable("w", &[0.0; 1000]);
         assert!(engine.prepare(Program::Train).unwrap_err().contains("of memory"));

@@ -47,7 +47,7 @@ impl Engine for Interpreted<'_> {
         let graph = self.graphs[program as usize].get_or_insert_with(|| {
             let graph = differentiate(graph(self.model, program));
             match self.model.settings.precision {
-                Precision::F32 => graph,
+                Precision::F32 | Precision::Tf32 => graph,
                 precision => optimize_in(precision, &graph),
             }
         });

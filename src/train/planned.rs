@@ -51,7 +51,8 @@ pub fn plan_of(model: &Model, program: Program, target: Target) -> Plan {
 /// The same for any graph whose only free size is `batch`.
 pub fn plan_graph(graph: &Graph, batch: u64, precision: Precision, target: Target) -> Plan {
     let graph = optimized(graph, precision);
-    timed("plan", || plan::plan(&graph, &options(batch, target)))
+    let plan = timed("plan", || plan::plan(&graph, &options(batch, target)));
+    Plan { allows_tf32: precision == Precision::Tf32, ..plan }
 }
 
 fn optimized(graph: &Graph, precision: Precision) -> Graph {

@@ -1,12 +1,13 @@
 //! A plan's CUDA C, compiled by NVRTC and executed by the interpreter of PTX.
 //!
 //! What enters: a plan for CUDA, what its leaves hold. What leaves: outputs and variables, as the plan's interpreter gives them.
-//! Each buffer is memory of its own, exactly as long as the batch needs, and nothing is in it before it is written. Where NVRTC is absent the PTX
-//! is a golden one, if there is one for the same text.
+//! Each buffer is memory of its own, exactly as long as the batch needs, and nothing is in it before it is written. A step that may be one
+//! launch is executed as such, on several blocks at once, and by its launches, and both must leave the same bits. Where NVRTC is absent
+//! the PTX is a golden one, if there is one for the same text.
 
 use gradc::base::Dim;
 use gradc::codegen::cuda::nvrtc::Nvrtc;
-use gradc::codegen::cuda::{Source, emit};
+use gradc::codegen::cuda::{Source, Whole, emit, emit_whole};
 use gradc::nest::interpret::Run;
 use gradc::plan::interpret::Values;
 use gradc::plan::{Place, Plan};
@@ -24,13 +25,18 @@ pub fn nvrtc() -> Option<Nvrtc> {
     }
 }
 
-/// PTX that was made before, for machines without NVRTC: the models' names.
-pub const GOLDEN: [&str; 5] =
-    ["convolution", "gradient_penalty", "own_optimizer", "recurrence", "short_batch"];
+/// PTX that was made before, for machines without NVRTC: the models' names, and whether there is also one of the step as one launch.
+pub const GOLDEN: [(&str, bool); 5] = [
+    ("convolution", false),
+    ("gradient_penalty", false),
+    ("own_optimizer", true),
+    ("recurrence", false),
+    ("short_batch", true),
+];
 
 /// The first line of a golden file: which CUDA C it was made of.
-pub fn mark(source: &Source) -> String {
-    format!("// of CUDA C with the BLAKE3 hash {}", &blake3::hash(source.text.as_bytes()).to_hex()[..32])
+pub fn mark(text: &str) -> String {
+    format!("// of CUDA C with the BLAKE3 hash {}", &blake3::hash(text.as_bytes()).to_hex()[..32])
 }
 
 pub fn golden_path(name: &str) -> PathBuf {
@@ -38,9 +44,32 @@ pub fn golden_path(name: &str) -> PathBuf {
 }
 
 /// The golden PTX of a text, if there is one.
-fn golden(source: &Source) -> Option<String> {
-    let texts = GOLDEN.iter().filter_map(|name| std::fs::read_to_string(golden_path(name)).ok());
-    texts.into_iter().find(|ptx| ptx.lines().next() == Some(&mark(source)))
+fn golden(text: &str) -> Option<String> {
+    let names = GOLDEN.iter().flat_map(|(name, _)| [name.to_string(), format!("{name}.step")]);
+    let texts = names.filter_map(|name| std::fs::read_to_string(golden_path(&name)).ok());
+    texts.into_iter().find(|ptx| ptx.lines().next() == Some(&mark(text)))
+}
+
+/// What NVRTC made of a text, now or once.
+fn module(text: &str) -> Option<Module> {
+    let ptx = match nvrtc() {
+        Some(nvrtc) => {
+            let compiled = nvrtc.compile(text, "sm_80");
+            compiled.unwrap_or_else(|error| panic!("{error}\n{text}")).ptx
+        }
+        None => golden(text)?,
+    };
+    Some(Module::parse(&ptx).expect("PTX of NVRTC"))
+}
+
+/// How a step is run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum How {
+    Launches,
+    /// As one launch of so many blocks.
+    Whole {
+        blocks: u32,
+    },
 }
 
 /// A plan that can be run.
@@ -48,25 +77,34 @@ pub struct Machine<'p> {
     plan: &'p Plan,
     source: Source,
     module: Module,
+    whole: Option<(Whole, Module)>,
 }
 
 impl<'p> Machine<'p> {
     /// `None` where there is neither a compiler nor golden PTX.
     pub fn new(plan: &'p Plan) -> Option<Machine<'p>> {
         let source = emit(plan);
-        let ptx = match nvrtc() {
-            Some(nvrtc) => {
-                let compiled = nvrtc.compile(&source.text, "sm_80");
-                compiled.unwrap_or_else(|error| panic!("{error}\n{}", source.text)).ptx
-            }
-            None => golden(&source)?,
-        };
-        let module = Module::parse(&ptx).expect("PTX of NVRTC");
-        Some(Machine { plan, source, module })
+        let whole = emit_whole(plan);
+        let whole = whole.and_then(|whole| module(&whole.text).map(|module| (whole, module)));
+        Some(Machine { plan, module: module(&source.text)?, source, whole })
     }
 
-    /// Outputs, and variables after the run.
+    /// The step as one launch, if it may be one.
+    pub fn whole(&self) -> Option<&Whole> {
+        self.whole.as_ref().map(|(whole, _)| whole)
+    }
+
+    /// Outputs, and variables after the run, however it is run.
     pub fn run(&self, leaves: &Values, at: Run) -> (Values, Values) {
+        let found = self.run_as(How::Launches, leaves, at);
+        if self.whole.is_some() {
+            let blocks = 3 + at.step as u32 % 2;
+            assert_same(&self.run_as(How::Whole { blocks }, leaves, at), &found, "one launch");
+        }
+        found
+    }
+
+    pub fn run_as(&self, how: How, leaves: &Values, at: Run) -> (Values, Values) {
         let mut memory = Memory::new();
         let size = |dim: &Dim| dim.eval(&|s| (s == "batch").then_some(at.batch)).expect("a size over batch");
         let mut places = Vec::new();
@@ -82,7 +120,20 @@ impl<'p> Machine<'p> {
             places.push((address, n * buffer.dtype.bytes(), buffer.dtype));
         }
         let env = memory.alloc_of(&[at.seed, at.step]);
-        for launch in self.plan.phases.iter().flatten() {
+        if let How::Whole { blocks } = how {
+            let (whole, module) = self.whole.as_ref().expect("the step may be one launch");
+            // What an odd number of meetings leaves is as good a begin as 0.
+            let arrived = memory.alloc_of(&[if at.step % 2 == 0 { 0u32 } else { 1 << 31 }]);
+            let mut given: Vec<Arg> =
+                whole.buffers.iter().map(|id| Arg::Pointer(places[id.0 as usize].0)).collect();
+            given.extend([Arg::Pointer(arrived), Arg::I64(at.batch), Arg::Pointer(env)]);
+            let blocks = blocks.min(whole.blocks(at.batch));
+            module
+                .launch(whole.name, blocks, whole.threads, whole.shared_bytes, &given, &mut memory)
+                .unwrap_or_else(|fault| panic!("{fault}\n{}", whole.text));
+        }
+        let launches = self.plan.phases.iter().flatten();
+        for launch in launches.filter(|_| how == How::Launches) {
             let entry = &self.source.kernels[launch.kernel];
             let blocks = entry.blocks(at.batch);
             let scratch = memory.alloc(entry.scratch_bytes as usize * blocks as usize);
@@ -105,5 +156,20 @@ impl<'p> Machine<'p> {
             self.plan.outputs.iter().map(|(name, id)| (name.clone(), read(id.0 as usize))).collect();
         let variables = self.plan.buffers.iter().enumerate().filter(|(_, b)| b.place == Place::Variable);
         (outputs, variables.map(|(i, buffer)| (buffer.name.clone(), read(i))).collect())
+    }
+}
+
+/// Holds two runs to the same bits.
+pub fn assert_same(found: &(Values, Values), expected: &(Values, Values), what: &str) {
+    for (found, expected) in [(&found.0, &expected.0), (&found.1, &expected.1)] {
+        assert_eq!(found.len(), expected.len());
+        for (name, values) in expected {
+            let same = found[name].iter().zip(values).all(|(a, b)| a.to_bits() == b.to_bits());
+            assert!(
+                same && found[name].len() == values.len(),
+                "{what}: {name}: {:?}, not {values:?}",
+                found[name]
+            );
+        }
     }
 }

@@ -3,31 +3,31 @@
 //! What enters: the examples, the workloads of the benchmarks, the models of the ladder. What fails: a kernel that NVRTC refuses for
 //! sm_80 or sm_90, one that spills registers or needs local memory, one whose PTX trains otherwise than the definition of meaning,
 //! and a text that has changed (`INSTA_UPDATE=always cargo test --test cuda_kernels` blesses it). Where NVRTC is absent
-//! the PTX of some models is a golden one, which `INSTA_UPDATE=always` makes again where NVRTC is.
+//! the PTX of some models is a golden one, which `INSTA_UPDATE=always` makes again where NVRTC is; models that have none are named as skipped.
 
 #[allow(dead_code, reason = "the other rungs are other tests'")]
 #[path = "../ladder/mod.rs"]
 mod ladder;
 mod machine;
 
-use gradc::codegen::cuda::emit;
+use gradc::codegen::cuda::{emit, emit_whole};
 use gradc::model::Model;
 use gradc::plan::Target;
 use gradc::train::data::{Data, Dataset};
 use gradc::train::engine::Program;
 use gradc::train::planned::plan_of;
 use ladder::{Ladder, Rung, Values, differences};
-use machine::{GOLDEN, Machine, golden_path, mark, nvrtc};
+use machine::{GOLDEN, How, Machine, assert_same, golden_path, mark, nvrtc};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What NVRTC made of the plan for a GPU, now or once; the definition itself where there is neither.
+/// What NVRTC made of the plan for a GPU, now or once.
 const CUDA: &[Rung] = &[Rung {
     name: "cuda",
     tolerance: 1e-5,
     train: |ladder| {
         let plan = ladder.planned(Target::Cuda);
-        let Some(machine) = Machine::new(&plan) else { return ladder.definition() };
+        let machine = Machine::new(&plan).expect("it was there a moment ago");
         ladder.train_by(&mut |leaves, at| machine.run(leaves, at))
     },
 }];
@@ -41,7 +41,16 @@ fn models(folder: &str) -> Vec<PathBuf> {
 }
 
 fn load(path: &Path, settings: &[(&str, &str)]) -> (Model, Data) {
-    let text = std::fs::read_to_string(path).unwrap();
+    load_edited(path, &[], settings)
+}
+
+/// A model of whose text pieces are others.
+fn load_edited(path: &Path, edits: &[(&str, &str)], settings: &[(&str, &str)]) -> (Model, Data) {
+    let mut text = std::fs::read_to_string(path).unwrap();
+    for (old, new) in edits {
+        assert!(text.contains(old), "{}: there is no `{old}`", path.display());
+        text = text.replace(old, new);
+    }
     let data = Data::in_folder(path.parent().unwrap());
     let settings: Vec<_> =
         settings.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
@@ -65,10 +74,24 @@ fn may_save(text: &str, kernel: &str) -> u64 {
     let calls =
         |body: &str| ["__fdiv_rn", "__fsqrt_rn", "normal_four"].iter().any(|name| body.contains(name));
     let functions = text.lines().filter(|line| line.starts_with("__device__"));
-    let names = functions.filter_map(|line| line.split('(').next()?.rsplit(' ').next());
-    let body = body_of(kernel);
-    let by_name = names.filter(|name| body.contains(&format!("{name}("))).any(|name| calls(body_of(name)));
-    if calls(body) || by_name { AROUND_A_CALL } else { 0 }
+    let names: Vec<&str> = functions.filter_map(|line| line.split('(').next()?.rsplit(' ').next()).collect();
+    // The kernel, what it calls, what that calls.
+    let (mut reached, mut next) = (vec![kernel], 0);
+    while let Some(function) = reached.get(next).copied() {
+        let body = body_of(function);
+        if calls(body) {
+            return AROUND_A_CALL;
+        }
+        let called: Vec<&str> =
+            names.iter().copied().filter(|name| body.contains(&format!("{name}("))).collect();
+        called.into_iter().for_each(|name| {
+            if !reached.contains(&name) {
+                reached.push(name)
+            }
+        });
+        next += 1;
+    }
+    0
 }
 
 fn compile_examples(architecture: &str) {
@@ -77,16 +100,21 @@ fn compile_examples(architecture: &str) {
     for path in [models("examples"), models("examples/bench")].concat() {
         let (model, _) = load(&path, &[]);
         for program in [Program::Train, Program::Eval] {
-            let source = emit(&plan_of(&model, program, Target::Cuda));
-            let at = format!("{}, {program:?}, {architecture}", path.display());
-            match nvrtc.compile(&source.text, architecture) {
-                Err(error) => failures.push(format!("{at}: {error}")),
-                Ok(compiled) => {
-                    assert_eq!(compiled.usage.len(), source.kernels.len(), "{at}");
-                    let slow = compiled.usage.iter().filter(|usage| {
-                        usage.spill_store_bytes.max(usage.stack_bytes) > may_save(&source.text, &usage.kernel)
-                    });
-                    failures.extend(slow.map(|usage| format!("{at}: {usage:?}")));
+            let plan = plan_of(&model, program, Target::Cuda);
+            let (source, whole) = (emit(&plan), emit_whole(&plan));
+            let texts = [(source.text, source.kernels.len())];
+            for (text, n_kernels) in texts.into_iter().chain(whole.map(|whole| (whole.text, 1))) {
+                let at = format!("{}, {program:?}, {architecture}", path.display());
+                match nvrtc.compile(&text, architecture) {
+                    Err(error) => failures.push(format!("{at}: {error}")),
+                    Ok(compiled) => {
+                        assert_eq!(compiled.usage.len(), n_kernels, "{at}");
+                        let slow = compiled.usage.iter().filter(|usage| {
+                            let saved = usage.spill_store_bytes.max(usage.stack_bytes);
+                            saved > may_save(&text, &usage.kernel)
+                        });
+                        failures.extend(slow.map(|usage| format!("{at}: {usage:?}")));
+                    }
                 }
             }
         }
@@ -116,9 +144,22 @@ fn cut(data: &Dataset, n: usize) -> Arc<Dataset> {
 }
 
 fn check(path: &Path, settings: &[(&str, &str)], n_examples: usize) -> Vec<String> {
-    let (model, data) = load(path, settings);
+    check_edited(path, &[], settings, n_examples)
+}
+
+fn check_edited(
+    path: &Path,
+    edits: &[(&str, &str)],
+    settings: &[(&str, &str)],
+    n_examples: usize,
+) -> Vec<String> {
+    let (model, data) = load_edited(path, edits, settings);
     let examples = cut(&data.load(&model.settings.data).unwrap(), n_examples);
     let ladder = Ladder::new(&model, examples, Values::new()).unwrap();
+    if Machine::new(&ladder.planned(Target::Cuda)).is_none() {
+        eprintln!("skipped: {}: there is neither NVRTC nor golden PTX", path.display());
+        return Vec::new();
+    }
     let found = differences(&ladder, &ladder.definition(), CUDA);
     found.into_iter().map(|what| format!("{}: {what}", path.display())).collect()
 }
@@ -134,27 +175,107 @@ fn models_train_the_same_from_their_ptx() {
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
 }
 
+/// Adam's first step has the size of its rate whatever the gradient, so that what rounds a gradient that should be 0 shows as
+/// much as one that is large: here steps follow gradients.
+const BY_GRADIENT: (&str, &str) = ("adam(lr = 1e-3)", "sgd(lr = 0.1)");
+
+/// The large examples in small sizes: (file, pieces of its text that are others, examples of a step).
+const SMALL: [(&str, &[(&str, &str)], usize); 9] = [
+    ("bench/cnn", &[BY_GRADIENT, ("32, 32, 3]", "8, 8, 3]")], 3),
+    ("bench/gpt-nano", &[BY_GRADIENT, ("i32[64]", "i32[12]"), ("repeat 4", "repeat 2")], 2),
+    ("bench/lstm", &[BY_GRADIENT, ("i32[64]", "i32[5]")], 3),
+    ("bench/mlp-large", &[BY_GRADIENT], 5),
+    ("diffusion", &[("adam(lr = cosine(1e-3, warmup = 50))", "sgd(lr = 0.1)")], 3),
+    ("fashion", &[("adamw(lr = one_cycle(1e-2), weight_decay = 0.01)", "sgd(lr = 0.1)")], 3),
+    (
+        "gan",
+        &[
+            ("adam(lr = 1e-3, beta1 = 0.5)", "sgd(lr = 0.1)"),
+            ("adam(lr = 2e-4, beta1 = 0.5)", "sgd(lr = 0.1)"),
+        ],
+        4,
+    ),
+    ("unet", &[("adam(lr = cosine(5e-3))", "sgd(lr = 0.1)")], 2),
+    ("vae", &[("adam(lr = cosine(2e-3))", "sgd(lr = 1e-4)")], 3),
+];
+
+#[test]
+fn large_examples_train_the_same_from_their_ptx_in_small_sizes() {
+    let mut failures = Vec::new();
+    for (name, edits, n_examples) in SMALL {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("examples/{name}.model"));
+        let batch = n_examples.to_string();
+        let settings = [("batch", batch.as_str()), ("steps", "1"), ("shuffle", "false")];
+        failures.extend(check_edited(&path, edits, &settings, n_examples));
+    }
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}
+
 /// Golden PTX is of the text that is emitted now.
 #[test]
 fn golden_ptx_is_of_this_text() {
     let blesses = std::env::var("INSTA_UPDATE").is_ok_and(|how| how == "always");
-    for name in GOLDEN {
+    for (name, has_step) in GOLDEN {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/models/{name}.model"));
         let (model, data) = load(&path, &[("steps", "2")]);
         let examples = data.load(&model.settings.data).unwrap();
         let plan = Ladder::new(&model, examples, Values::new()).unwrap().planned(Target::Cuda);
-        let (source, file) = (emit(&plan), golden_path(name));
-        if blesses && let Some(nvrtc) = nvrtc() {
-            let ptx = nvrtc.compile(&source.text, "sm_80").unwrap().ptx;
-            std::fs::write(&file, format!("{}\n{ptx}", mark(&source))).unwrap();
+        let step = has_step.then(|| emit_whole(&plan).expect("a small step").text);
+        for (text, file) in [(Some(emit(&plan).text), name.to_string()), (step, format!("{name}.step"))] {
+            let (Some(text), file) = (text, golden_path(&file)) else { continue };
+            if blesses && let Some(nvrtc) = nvrtc() {
+                let ptx = nvrtc.compile(&text, "sm_80").unwrap().ptx;
+                std::fs::write(&file, format!("{}\n{ptx}", mark(&text))).unwrap();
+            }
+            let found = std::fs::read_to_string(&file).unwrap_or_default();
+            assert!(
+                found.lines().next() == Some(&mark(&text)),
+                "{}: of another text; where NVRTC is, `INSTA_UPDATE=always cargo test --test cuda_kernels` makes it again",
+                file.display()
+            );
         }
-        let found = std::fs::read_to_string(&file).unwrap_or_default();
-        assert!(
-            found.lines().next() == Some(&mark(&source)),
-            "{}: of another text; where NVRTC is, `INSTA_UPDATE=always cargo test --test cuda_kernels` makes it again",
-            file.display()
-        );
     }
+}
+
+/// The classifier's step as one launch, on any number of blocks, does what its launches do, and reads nothing through the read-only
+/// cache, which does not see what a launch itself has written.
+#[test]
+fn the_classifier_as_one_launch() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/mnist.model");
+    let (model, data) = load(&path, &[("batch", "32"), ("steps", "2"), ("shuffle", "false")]);
+    let plan = plan_of(&model, Program::Train, Target::Cuda);
+    let whole = emit_whole(&plan).expect("a small step");
+    insta::assert_snapshot!("classifier_step_cuda", whole.text);
+    let Some(nvrtc) = nvrtc() else { return };
+    let ptx = nvrtc.compile(&whole.text, "sm_80").unwrap().ptx;
+    assert!(!ptx.contains("ld.global.nc"));
+    let examples = cut(&data.load(&model.settings.data).unwrap(), 32);
+    let machine = Machine::new(&plan).unwrap();
+    let most = machine.whole().unwrap().blocks(32);
+    assert!(most > 64, "{most} blocks");
+    let ladder = Ladder::new(&model, examples, Values::new()).unwrap();
+    ladder.train_by(&mut |leaves, at| {
+        let expected = machine.run_as(How::Launches, leaves, at);
+        for blocks in [1, 7, most] {
+            let found = machine.run_as(How::Whole { blocks }, leaves, at);
+            assert_same(&found, &expected, &format!("{blocks} blocks"));
+        }
+        expected
+    });
+}
+
+/// Which steps of the examples are one launch.
+#[test]
+fn steps_of_examples_that_are_one_launch() {
+    let mut all = Vec::new();
+    for path in [models("examples"), models("examples/bench")].concat() {
+        let (model, _) = load(&path, &[]);
+        let plan = plan_of(&model, Program::Train, Target::Cuda);
+        let blocks = emit_whole(&plan).map(|whole| format!("{} blocks", whole.blocks(plan.max_batch)));
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        all.push(format!("{name}: {}", blocks.unwrap_or_else(|| "launches".into())));
+    }
+    insta::assert_snapshot!("one_launch", all.join("\n"));
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! A launch: arguments to parameter memory, blocks to their turns, counts to statistics.
 //!
 //! Blocks run one after another, in the order of their index. One that spins, waiting for another block, is put aside
-//! and the next begins, so a barrier of the whole grid works as long as all blocks may be resident. The order is always
-//! the same: a launch is repeatable.
+//! and the next begins, so a barrier of the whole grid works as long as all blocks may be resident; if all that are
+//! spin and none writes any more, that is a deadlock. The order is always the same: a launch is repeatable.
 
 use super::block::Block;
 use super::machine::{Machine, Pause};
@@ -182,6 +182,7 @@ pub fn launch(
         stats: Stats::default(),
         counts: module.functions.iter().map(|f| vec![[0; 2]; f.instrs.len()]).collect(),
         steps: 0,
+        n_writes: 0,
     };
     machine.run(function)
 }
@@ -192,6 +193,8 @@ impl Machine<'_> {
         let mut waiting: VecDeque<Block> = VecDeque::new();
         let mut next = 0;
         let mut spare = None;
+        // Turns in a row in which a block did nothing but spin.
+        let mut n_idle = 0;
         loop {
             let can_begin = next < n_blocks && waiting.len() < self.limits.resident_blocks;
             let mut block = if can_begin {
@@ -203,11 +206,17 @@ impl Machine<'_> {
                     None => break,
                 }
             };
-            self.take_turn(&mut block)?;
+            let before = self.n_writes;
+            let spins = self.take_turn(&mut block)?;
+            n_idle = if spins && self.n_writes == before { n_idle + 1 } else { 0 };
             if block.is_done() {
                 spare = Some(block);
-            } else {
-                waiting.push_back(block);
+                continue;
+            }
+            waiting.push_back(block);
+            // A spin is a read and a sleep, each the end of a turn; each block has read after the last write.
+            if n_idle > 4 * waiting.len() {
+                return Err(self.grid_deadlock(&waiting[0], waiting.len() as u32, n_blocks - next));
             }
         }
         for (code, counts) in self.module.functions.iter().zip(&self.counts) {
@@ -255,8 +264,8 @@ impl Machine<'_> {
         block
     }
 
-    /// Runs a block until it is done, or all its warps that can run spin, or for long enough.
-    fn take_turn(&mut self, block: &mut Block) -> Result<(), Fault> {
+    /// Runs a block until it is done, or all its warps that can run spin (which is the result), or for long enough.
+    fn take_turn(&mut self, block: &mut Block) -> Result<bool, Fault> {
         for _ in 0..BLOCK_TURN {
             let mut all_spin = true;
             let mut any_ready = false;
@@ -268,16 +277,26 @@ impl Machine<'_> {
                 all_spin &= self.run_warp(block, w, WARP_TURN)? == Pause::Spins;
             }
             if block.is_done() {
-                return Ok(());
+                return Ok(false);
             }
             if !any_ready {
                 return Err(self.deadlock(block));
             }
             if all_spin {
-                return Ok(());
+                return Ok(true);
             }
         }
-        Ok(())
+        Ok(false)
+    }
+
+    /// Every block spins, and none writes.
+    fn grid_deadlock(&self, block: &Block, under_way: u32, not_begun: u32) -> Fault {
+        let violation = Violation::GridDeadlock { under_way, not_begun };
+        let w = block.warps.iter().position(|w| w.status == Status::Ready).unwrap_or_default();
+        let at = block.warps[w].frames.last().and_then(|f| f.stack.last().map(|top| (f.function, top.pc)));
+        let Some((function, pc)) = at else { return Fault { violation, place: None } };
+        let instr = &self.module.functions[function].instrs[(pc as usize).saturating_sub(1)];
+        self.fault(block, w, instr, (0, violation))
     }
 
     /// Every warp waits or has left.

@@ -43,6 +43,8 @@ pub struct Machine<'a> {
     /// Of each instruction of each function: executions by warps and by lanes.
     pub counts: Vec<Vec<[u64; 2]>>,
     pub steps: u64,
+    /// Stores and atomic accesses of warps.
+    pub n_writes: u64,
 }
 
 /// How a turn of a warp ended.

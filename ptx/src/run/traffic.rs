@@ -90,6 +90,7 @@ impl Machine<'_> {
                 }
             }
             Op::Store { address, sources, bytes, strength } => {
+                self.n_writes += 1;
                 let request = request(frame, *address, mask);
                 let all = *bytes * sources.len() as u32;
                 self.count(&request, lane, all, Access::Write);
@@ -112,6 +113,7 @@ impl Machine<'_> {
                 }
             }
             Op::Atomic { address, dst, update, sources, bytes, strength } => {
+                self.n_writes += 1;
                 let request = request(frame, *address, mask);
                 self.count(&request, lane, *bytes, Access::Atomic);
                 let (a, b) = (frame.lanes(sources[0]), frame.lanes(sources[1]));

@@ -3,10 +3,11 @@
 //! What enters: CUDA C, an architecture, a compiler. What leaves: a cubin. A file's name is the hash of all
 //! that decides its contents: text, options, NVRTC's version, headers' place. Invariants: a file that was cut
 //! off or altered is never used, for it carries its own hash and is made again; two processes may use one
-//! folder; and a folder that cannot be written costs time, never a result.
+//! folder; it stays below `MOST_BYTES` (`prune.rs`); and a folder that cannot be written costs time, never a result.
 
 use super::Source;
 use super::nvrtc::{Nvrtc, NvrtcError};
+use super::prune::{prune, used};
 use crate::base::files::write_atomically;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,10 @@ pub const VARIABLE: &str = "GRADC_CACHE";
 /// What every file begins with; another number where the form changes.
 const MAGIC: &[u8; 8] = b"gradcub1";
 const HASH_BYTES: usize = 32;
+/// How files' names end.
+const EXTENSION: &str = "cubin";
+/// Of all files: the cubins of some hundred models.
+const MOST_BYTES: u64 = 256 << 20;
 
 /// Numbers of kernels, and their cubin.
 pub type Part = (Range<usize>, Vec<u8>);
@@ -27,11 +32,12 @@ pub type Part = (Range<usize>, Vec<u8>);
 #[derive(Clone, Debug)]
 pub struct Cache {
     folder: PathBuf,
+    most_bytes: u64,
 }
 
 impl Cache {
     pub fn new(folder: impl Into<PathBuf>) -> Cache {
-        Cache { folder: folder.into() }
+        Cache { folder: folder.into(), most_bytes: MOST_BYTES }
     }
 
     /// The user's, if there is a place for it.
@@ -63,6 +69,22 @@ impl Cache {
         Ok(cubin)
     }
 
+    /// The same, where there may be no folder.
+    ///
+    /// # Errors
+    /// NVRTC refuses the text.
+    pub fn cubin_of(
+        cache: Option<&Cache>,
+        nvrtc: &Nvrtc,
+        source: &str,
+        architecture: &str,
+    ) -> Result<Vec<u8>, NvrtcError> {
+        match cache {
+            Some(cache) => cache.cubin(nvrtc, source, architecture),
+            None => nvrtc.compile(source, architecture).map(|compiled| compiled.cubin),
+        }
+    }
+
     /// Cubins of all parts of a source with the numbers of their kernels, made on as many threads as the
     /// machine has; from the folder what is there, if there is a folder.
     ///
@@ -82,12 +104,8 @@ impl Cache {
             while let Some((i, (_, text))) =
                 parts.iter().enumerate().nth(next.fetch_add(1, Ordering::Relaxed))
             {
-                let cubin = match cache {
-                    Some(cache) => cache.cubin(nvrtc, text, architecture),
-                    None => nvrtc.compile(text, architecture).map(|compiled| compiled.cubin),
-                };
                 // Each number was given out once.
-                let _ = made[i].set(cubin);
+                let _ = made[i].set(Cache::cubin_of(cache, nvrtc, text, architecture));
             }
         };
         let n_threads = std::thread::available_parallelism().map_or(1, usize::from).min(parts.len());
@@ -102,12 +120,14 @@ impl Cache {
     }
 
     fn file(&self, key: &str) -> PathBuf {
-        self.folder.join(format!("{key}.cubin"))
+        self.folder.join(format!("{key}.{EXTENSION}"))
     }
 
     /// What was put under the key, if it is whole.
     fn get(&self, key: &str) -> Option<Vec<u8>> {
-        let bytes = std::fs::read(self.file(key)).ok()?;
+        let file = self.file(key);
+        let bytes = std::fs::read(&file).ok()?;
+        used(&file);
         let (hash, content) = bytes.strip_prefix(MAGIC)?.split_at_checked(HASH_BYTES)?;
         (blake3::hash(content).as_bytes() == hash).then(|| content.to_vec())
     }
@@ -117,6 +137,7 @@ impl Cache {
         let bytes = [MAGIC, &blake3::hash(content).as_bytes()[..], content].concat();
         let _ =
             std::fs::create_dir_all(&self.folder).and_then(|()| write_atomically(&self.file(key), &bytes));
+        prune(&self.folder, EXTENSION, self.most_bytes);
     }
 }
 
@@ -178,6 +199,31 @@ mod tests {
         });
         let left = std::fs::read_dir(folder.path()).unwrap().count();
         assert_eq!(left, 3, "temporary files are left behind");
+    }
+
+    /// As processes do that share a folder: what one finds is whole, and nothing but too little room takes it away.
+    #[test]
+    fn a_full_folder_stays_small_while_many_use_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let caches: Vec<Cache> =
+            (0..4).map(|_| Cache { most_bytes: 20_000, ..Cache::new(folder.path()) }).collect();
+        std::thread::scope(|scope| {
+            for (n, cache) in caches.iter().enumerate() {
+                scope.spawn(move || {
+                    for i in 0..40u8 {
+                        let number = i * (n as u8 + 1) % 17;
+                        let (key, content) = (format!("k{number}"), vec![number; 3000]);
+                        assert!(cache.get(&key).is_none_or(|found| found == content));
+                        cache.put(&key, &content);
+                        assert!(cache.get(&key).is_none_or(|found| found == content));
+                    }
+                });
+            }
+        });
+        caches[0].put("last", &[1; 3000]);
+        let files = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap());
+        let bytes: u64 = files.map(|entry| entry.metadata().unwrap().len()).sum();
+        assert!((3000..=20_000).contains(&bytes), "{bytes} bytes");
     }
 
     #[test]

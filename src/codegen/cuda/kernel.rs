@@ -2,7 +2,8 @@
 //!
 //! What enters: kernels, and what people should read above each. What leaves: one text. A block walks over the tiles `blockIdx.x`,
 //! `blockIdx.x + gridDim.x`, …; where several blocks share a tile, `part` is the block's number among them. A barrier stands before an
-//! op that touches bytes which an op since the last barrier wrote, or writes bytes that one read.
+//! op that touches bytes which an op since the last barrier wrote, or writes bytes that one read. As a part of a whole step (`whole.rs`) the function is the
+//! same but for who calls it: its block may be some of a block's threads, and is given its number.
 
 use super::body::storage_type;
 use super::expression::Names;
@@ -16,7 +17,7 @@ use super::{Entry, Source, preamble};
 use crate::base::{DType, Dim};
 use crate::nest::{Access, ArgumentAccess, BufferRef, Inst, Kernel, Loop, TileOp};
 use crate::plan::{Buffer, Plan};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Threads of a block, at most and at least.
 const MOST_THREADS: f64 = 256.0;
@@ -27,6 +28,8 @@ const MOST_PARTS: f64 = 2048.0;
 const SHARED_BYTES: u64 = 72 * 1024;
 /// Blocks of a kernel whose scratch lies in global memory: as many as are under way at once on a large GPU.
 const SCRATCH_BLOCKS: u32 = 512;
+/// What an array through which warps pass values has for each.
+const VALUE_BYTES: u32 = 4;
 /// A launch has no more.
 const MOST_BLOCKS: u32 = i32::MAX as u32;
 
@@ -55,14 +58,29 @@ pub fn headings(plan: &Plan) -> Vec<Heading> {
     all
 }
 
-/// All kernels in one text; `max_batch` is the greatest batch they are launched with.
-pub fn emit_all(kernels: &[Kernel], max_batch: i64, headings: &[Heading]) -> Source {
+/// What holds for all kernels of a text.
+#[derive(Clone, Copy)]
+pub struct Terms {
+    /// The greatest batch that they are launched with.
+    pub max_batch: i64,
+    /// Whether products may round f32 factors to tf32.
+    pub allows_tf32: bool,
+}
+
+impl Terms {
+    pub fn of(plan: &Plan) -> Terms {
+        Terms { max_batch: plan.max_batch, allows_tf32: plan.allows_tf32 }
+    }
+}
+
+/// All kernels in one text.
+pub fn emit_all(kernels: &[Kernel], terms: Terms, headings: &[Heading]) -> Source {
     let mut functions = Functions::new();
     let mut helpers = BTreeSet::new();
     let (mut entries, mut texts) = (Vec::new(), Vec::new());
     for (i, kernel) in kernels.iter().enumerate() {
-        let name = format!("{}_{i}", identifier(&kernel.name));
-        let mut e = Emitter::new(kernel, max_batch, functions, helpers);
+        let name = name(kernel, i);
+        let mut e = Emitter::new(kernel, terms, (functions, helpers), Form::Kernel);
         let heading = headings.get(i).cloned().unwrap_or_default();
         let (entry, text) = e.kernel(&name, &heading);
         (functions, helpers) = (e.functions, e.helpers);
@@ -77,6 +95,11 @@ pub fn emit_all(kernels: &[Kernel], max_batch: i64, headings: &[Heading]) -> Sou
     Source { text: all.join("\n"), kernels: entries, shared, own: texts }
 }
 
+/// Of a kernel's function.
+pub fn name(kernel: &Kernel, i: usize) -> String {
+    format!("{}_{i}", identifier(&kernel.name))
+}
+
 /// Letters, digits and underscores.
 fn identifier(name: &str) -> String {
     let clean: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
@@ -86,6 +109,15 @@ fn identifier(name: &str) -> String {
     } else {
         format!("kernel_{clean}")
     }
+}
+
+/// How a kernel's function is called.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// By the host.
+    Kernel,
+    /// By the threads of a part of a block; the block has `of`.
+    Part { of: u32 },
 }
 
 /// Bytes that an op touches.
@@ -110,25 +142,43 @@ pub struct Emitter<'a> {
     pub names: Names,
     pub kernel: &'a Kernel,
     pub functions: Functions,
-    helpers: BTreeSet<&'static str>,
+    pub helpers: BTreeSet<&'static str>,
+    form: Form,
+    pub allows_tf32: bool,
     pub threads: u32,
     pub parts: u32,
     /// Arrays in shared memory through which warps pass values to each other: name, type and length.
     across: BTreeSet<(String, &'static str, u32)>,
+    /// Bytes of shared memory that the text asks for where it needs them: each instance of a helper once for all its
+    /// calls, and the kernel's own.
+    pub of_instances: BTreeMap<String, u32>,
+    pub of_squares: u32,
     /// What was touched since the last barrier, and whether it was written.
     touched: Vec<(Region, bool)>,
 }
 
 impl<'a> Emitter<'a> {
-    fn new(
+    pub fn new(
         kernel: &'a Kernel,
-        max_batch: i64,
-        functions: Functions,
-        helpers: BTreeSet<&'static str>,
+        terms: Terms,
+        (functions, helpers): (Functions, BTreeSet<&'static str>),
+        form: Form,
     ) -> Emitter<'a> {
-        let names = Names::of(kernel, max_batch);
-        let (w, across, touched) = (Writer::default(), BTreeSet::new(), Vec::new());
-        Emitter { w, names, kernel, functions, helpers, threads: 32, parts: 1, across, touched }
+        Emitter {
+            w: Writer::default(),
+            names: Names::of(kernel, terms.max_batch),
+            kernel,
+            functions,
+            helpers,
+            form,
+            allows_tf32: terms.allows_tf32,
+            threads: 32,
+            parts: 1,
+            across: BTreeSet::new(),
+            of_instances: BTreeMap::new(),
+            of_squares: 0,
+            touched: Vec::new(),
+        }
     }
 
     /// Marks a device function as used.
@@ -206,18 +256,26 @@ impl<'a> Emitter<'a> {
         }
     }
 
-    fn kernel(&mut self, name: &str, heading: &Heading) -> (Entry, String) {
-        let kernel = self.kernel;
-        let units = kernel.ops.iter().map(|op| self.units(op)).fold(1.0, f64::max);
+    /// Threads of the kernel's block.
+    pub fn choose_threads(&mut self) -> u32 {
+        let units = self.kernel.ops.iter().map(|op| self.units(op)).fold(1.0, f64::max);
         let threads = units.clamp(LEAST_THREADS, MOST_THREADS);
         self.threads = (threads.ceil() as u32).next_power_of_two();
+        self.threads
+    }
+
+    /// The kernel's function, and how it is launched or called.
+    pub fn kernel(&mut self, name: &str, heading: &Heading) -> (Entry, String) {
+        let kernel = self.kernel;
+        self.choose_threads();
+        let units = kernel.ops.iter().map(|op| self.units(op)).fold(1.0, f64::max);
         let shares = matches!(&kernel.ops[..], [op] if can_be_shared(op));
         if shares {
             self.parts = (units / f64::from(self.threads)).ceil().clamp(1.0, MOST_PARTS) as u32;
         }
         let scratch_end = kernel.scratch.iter().map(|s| s.offset + s.bytes).max().unwrap_or(0);
         let in_shared = scratch_end <= SHARED_BYTES;
-        let entry = Entry {
+        let mut entry = Entry {
             name: name.into(),
             threads: self.threads,
             // The compiler may load sixteen bytes where the last few are wanted.
@@ -229,6 +287,10 @@ impl<'a> Emitter<'a> {
             most_blocks: if in_shared { MOST_BLOCKS } else { SCRATCH_BLOCKS },
         };
         let text = self.text(&entry, heading, scratch_end);
+        if let Form::Part { .. } = self.form {
+            let arrays = self.across.iter().map(|(_, _, length)| length * VALUE_BYTES);
+            entry.shared_bytes = (entry.shared_bytes + arrays.sum::<u32>()).next_multiple_of(64);
+        }
         (entry, text)
     }
 
@@ -248,34 +310,48 @@ impl<'a> Emitter<'a> {
             parts => format!(", {parts} blocks a tile"),
         };
         w.line(format!("// rows: {} in tiles of {}{shared}", kernel.rows, kernel.tile));
+        // What `restrict` says of a part would be taken to hold for the whole step: what it has itself written could be read through the
+        // read-only cache.
+        let restrict = if self.form == Form::Kernel { " __restrict__" } else { "" };
         let parameter = |(i, a): (usize, &crate::nest::Argument)| {
             let constant = if a.access == ArgumentAccess::Read { "const " } else { "" };
-            format!("{constant}{}* __restrict__ a{i}", storage_type(a.dtype))
+            format!("{constant}{}*{restrict} a{i}", storage_type(a.dtype))
         };
         let mut parameters: Vec<String> = kernel.arguments.iter().enumerate().map(parameter).collect();
-        parameters.extend(
-            [
-                "unsigned char* __restrict__ scratch",
-                "long long n_examples",
-                "const StepEnv* __restrict__ env",
-            ]
-            .map(String::from),
-        );
+        match self.form {
+            Form::Kernel => parameters.push("unsigned char* __restrict__ scratch".into()),
+            Form::Part { .. } => {
+                parameters.extend(["unsigned char* shared", "int block", "int n_blocks"].map(String::from));
+            }
+        }
+        parameters.extend(["long long n_examples".into(), format!("const StepEnv*{restrict} env")]);
         // One block a processor is enough to ask for: for the sake of more the assembler would spill some registers.
-        w.line(format!("extern \"C\" __global__ void __launch_bounds__({}, 1)", entry.threads));
-        w.line(format!("{}(", entry.name));
+        match self.form {
+            Form::Kernel => {
+                w.line(format!("extern \"C\" __global__ void __launch_bounds__({}, 1)", entry.threads));
+                w.line(format!("{}(", entry.name));
+            }
+            Form::Part { .. } => w.line(format!("__device__ __forceinline__ void {}(", entry.name)),
+        }
         let last = parameters.pop().expect("every kernel has an environment");
         parameters.iter().for_each(|parameter| w.line(format!("    {parameter},")));
         w.open(format!("    {last})"));
-        w.line("const int thread = threadIdx.x;");
+        match self.form {
+            Form::Part { of } if self.threads < of => {
+                w.line(format!("const int thread = threadIdx.x % {};", self.threads));
+            }
+            _ => w.line("const int thread = threadIdx.x;"),
+        }
         if self.parts > 1 {
-            w.line(format!("const int part = blockIdx.x % {};", self.parts));
+            w.line(format!("const int part = {} % {};", block(self.form).0, self.parts));
         }
         if kernel.rows.contains("batch") || uses_batch(&body) {
             w.line(format!("const {integer} batch = ({integer})n_examples;"));
         }
         if entry.shared_bytes > 0 {
-            w.line("extern __shared__ __align__(64) unsigned char shared[];");
+            if self.form == Form::Kernel {
+                w.line("extern __shared__ __align__(64) unsigned char shared[];");
+            }
         } else if scratch_end > 0 {
             w.line(format!(
                 "unsigned char* const own = scratch + (long long)blockIdx.x * {};",
@@ -287,8 +363,15 @@ impl<'a> Emitter<'a> {
             let ty = storage_type(scratch.dtype);
             w.line(format!("{ty}* const s{i} = reinterpret_cast<{ty}*>({memory} + {});", scratch.offset));
         }
+        let mut end = entry.shared_bytes;
         for (name, ty, length) in &self.across {
-            w.line(format!("__shared__ {ty} {name}[{length}];"));
+            match self.form {
+                Form::Kernel => w.line(format!("__shared__ {ty} {name}[{length}];")),
+                Form::Part { .. } => {
+                    w.line(format!("{ty}* const {name} = reinterpret_cast<{ty}*>(shared + {end});"));
+                    end += length * VALUE_BYTES;
+                }
+            }
         }
         let mut text = std::mem::take(w).finish();
         // Without its own braces.
@@ -307,9 +390,10 @@ impl<'a> Emitter<'a> {
         if rows.as_const().is_some_and(|rows| rows <= i64::from(tile)) {
             return;
         }
+        let (block, n_blocks) = block(self.form);
         let (first, step) = match self.parts {
-            1 => ("blockIdx.x".to_string(), "gridDim.x".to_string()),
-            parts => (format!("(blockIdx.x / {parts})"), format!("(gridDim.x / {parts})")),
+            1 => (block.to_string(), n_blocks.to_string()),
+            parts => (format!("({block} / {parts})"), format!("({n_blocks} / {parts})")),
         };
         if rows.as_const().is_none() {
             let rows = self.names.dim(&self.kernel.rows);
@@ -339,8 +423,20 @@ impl<'a> Emitter<'a> {
     }
 
     pub fn barrier(&mut self) {
-        self.w.line("__syncthreads();");
+        self.meet();
         self.touched.clear();
+    }
+
+    /// No thread of the kernel's block goes on before all have come.
+    pub fn meet(&mut self) {
+        match self.form {
+            Form::Part { of } if self.threads < of && self.threads == 32 => self.w.line("__syncwarp();"),
+            Form::Part { of } if self.threads < of => {
+                self.helper("meet_group");
+                self.w.line(format!("meet_group<{}>();", self.threads));
+            }
+            _ => self.w.line("__syncthreads();"),
+        }
     }
 
     /// `said`: of each op, what people should read above it.
@@ -407,6 +503,14 @@ impl<'a> Emitter<'a> {
             TileOp::Loop(l) => return l.ops.iter().flat_map(|op| self.regions(op)).collect(),
         }
         found.into_iter().map(|(buffer, writes)| (self.region(buffer), writes)).collect()
+    }
+}
+
+/// The number of the kernel's block, and how many there are.
+fn block(form: Form) -> (&'static str, &'static str) {
+    match form {
+        Form::Kernel => ("blockIdx.x", "gridDim.x"),
+        Form::Part { .. } => ("block", "n_blocks"),
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Call {
     pub d: Factor,
     /// Whether `beta` is 1, else 0.
     pub accumulate: bool,
+    /// Whether f32 factors may be rounded to tf32.
+    pub allows_tf32: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -75,7 +77,7 @@ impl Strided {
     }
 }
 
-/// The call that does what the kernel does, if there is one.
+/// The call that does what the kernel does, if there is one; it rounds no factors.
 pub fn call(kernel: &Kernel, batch: i64) -> Option<Call> {
     let [TileOp::Gemm(gemm)] = &kernel.ops[..] else { return None };
     let rows = kernel.rows.eval(&|symbol| (symbol == "batch").then_some(batch))?;
@@ -190,6 +192,7 @@ impl Product {
             b: b.factor(self.k, n)?,
             d,
             accumulate: self.accumulate,
+            allows_tf32: false,
         })
     }
 }

@@ -24,6 +24,7 @@ mod nest;
 pub mod nvrtc;
 mod preamble;
 mod product;
+mod prune;
 mod reduce;
 mod scatter;
 mod sort;
@@ -31,7 +32,10 @@ mod steps;
 #[cfg(test)]
 mod tests;
 mod transpose;
+mod whole;
 mod writer;
+
+pub use whole::{Whole, emit_whole};
 
 use crate::base::Dim;
 use crate::plan::Plan;
@@ -101,5 +105,5 @@ impl Entry {
 
 /// The CUDA C of all kernels of a plan.
 pub fn emit(plan: &Plan) -> Source {
-    kernel::emit_all(&plan.kernels, plan.max_batch, &kernel::headings(plan))
+    kernel::emit_all(&plan.kernels, kernel::Terms::of(plan), &kernel::headings(plan))
 }

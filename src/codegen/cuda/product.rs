@@ -1,7 +1,8 @@
 //! Matrix products.
 //!
 //! What enters: a `Gemm`. What leaves: loops. Each element is one sum in the order of its terms, one fused multiply-add after another,
-//! as on the CPU and with the same bits; products of bf16 factors on tensor cores add the terms of a step in the order of the device. A
+//! as on the CPU and with the same bits; products on tensor cores (of bf16 factors, or of f32 factors where the plan allows that they are
+//! rounded to tf32) add the terms of a step in the order of the device. A
 //! small product, or one inside of a kernel of many ops, gives a thread one element at a time. A kernel that is one large product
 //! gives a block a tile of the result: the greatest of `TILES` of which there are enough for a large GPU.
 
@@ -61,6 +62,43 @@ fn address(
     e.names.address(&matrix.offset, &strides, &index)
 }
 
+/// What makes a tile: the helper, and how many neighbours of a factor it copies at once.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    F32,
+    /// Tensor cores.
+    Bf16,
+    Tf32,
+}
+
+impl Unit {
+    fn of(e: &Emitter, gemm: &Gemm) -> Unit {
+        match gemm.lhs.dtype {
+            DType::BF16 => Unit::Bf16,
+            _ if e.allows_tf32 => Unit::Tf32,
+            _ => Unit::F32,
+        }
+    }
+
+    fn helper(self) -> (&'static str, i64) {
+        match self {
+            Unit::F32 => ("add_product_f32", 4),
+            Unit::Bf16 => ("add_product_bf16", 8),
+            Unit::Tf32 => ("add_product_tf32", 4),
+        }
+    }
+
+    /// Shared memory for tiles, at most: two stages of both factors.
+    fn bytes(self, tile: i64) -> u32 {
+        let of_stage = match self {
+            Unit::F32 => 16 * (tile + 4) * 4,
+            Unit::Bf16 => (tile * 40).max(32 * (tile + 8)) * 2,
+            Unit::Tf32 => 16 * (tile + 8) * 4,
+        };
+        4 * of_stage as u32
+    }
+}
+
 pub fn emit_product(e: &mut Emitter, gemm: &Gemm) {
     match tile(e, gemm) {
         Some(tile) => by_tile(e, gemm, tile),
@@ -91,8 +129,8 @@ fn layout(
 
 fn by_tile(e: &mut Emitter, gemm: &Gemm, tile: i64) {
     let integer = e.names.integer;
-    let is_bf16 = gemm.lhs.dtype == DType::BF16;
-    let (name, at_once) = if is_bf16 { ("add_product_bf16", 8) } else { ("add_product_f32", 4) };
+    let unit = Unit::of(e, gemm);
+    let (name, at_once) = unit.helper();
     e.helper(name);
     let (m, n, k) = (e.names.dim(&gemm.m), e.names.dim(&gemm.n), e.names.dim(&gemm.k));
     let tiles = |size: &Dim, text: &str| match e.names.resolve(size).as_const() {
@@ -118,7 +156,7 @@ fn by_tile(e: &mut Emitter, gemm: &Gemm, tile: i64) {
     let out = address(e, gemm, &gemm.out, |axis| &axis.out, &loops, ["(row + r)", "(column + c)"]);
     let out = format!("{}[{out}]", e.buffer(gemm.out.buffer));
     // Elements of a thread: their places in `sums`, in the tile.
-    let (sums, places, row, column) = if is_bf16 {
+    let (sums, places, row, column) = if unit != Unit::F32 {
         let (down, across) = (tile / 2, tile / 4);
         (
             format!("sums[{}][{}][4]", tile / 32, tile / 32),
@@ -159,18 +197,20 @@ fn by_tile(e: &mut Emitter, gemm: &Gemm, tile: i64) {
     let lhs = layout(e, left, [&left.row_stride, &left.column_stride], &strides(|axis| &axis.lhs), at_once);
     let rhs =
         layout(e, right, [&right.column_stride, &right.row_stride], &strides(|axis| &axis.rhs), at_once);
-    // f32 tiles lie across k whatever the factor, so only what lies across it is copied by fours.
-    let together = |(by_k, aligned): (bool, bool)| aligned && (is_bf16 || !by_k);
+    // Tiles of f32 lie across k whatever the factor, so only what lies across it is copied by fours.
+    let together = |(by_k, aligned): (bool, bool)| aligned && (unit == Unit::Bf16 || !by_k);
     let lhs_at = address(e, gemm, left, |axis| &axis.lhs, &loops, ["row", "0"]);
     let rhs_at = address(e, gemm, right, |axis| &axis.rhs, &loops, ["0", "column"]);
     let (a, b) = (e.buffer(left.buffer), e.buffer(right.buffer));
-    e.w.line(format!(
-        "{name}<{tile}, {tile}, {}, {}, {}, {}, {integer}>(",
+    let instance = format!(
+        "{name}<{tile}, {tile}, {}, {}, {}, {}, {integer}>",
         lhs.0,
         together(lhs),
         rhs.0,
         together(rhs)
-    ));
+    );
+    e.w.line(format!("{instance}("));
+    e.of_instances.insert(instance, unit.bytes(tile));
     let size = |dim: &Dim| e.names.dim(dim);
     let (lhs_row, lhs_k) = (size(&left.row_stride), size(&left.column_stride));
     let (rhs_k, rhs_column) = (size(&right.row_stride), size(&right.column_stride));

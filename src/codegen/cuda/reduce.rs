@@ -172,7 +172,7 @@ impl Accumulator<'_> {
                     .collect::<String>()
                 + " }",
         );
-        e.w.line("__syncthreads();");
+        e.meet();
         e.w.line(format!("{} = {shared}[0];", self.value));
         if let (Some(places), Some(place)) = (&places, &self.place) {
             e.w.line(format!("{place} = {places}[0];"));
@@ -184,7 +184,7 @@ impl Accumulator<'_> {
             &places.map(|places| format!("{places}[warp]")).unwrap_or_default(),
         );
         e.w.close();
-        e.w.line("__syncthreads();");
+        e.meet();
     }
 
     fn store(&self, e: &mut Emitter, body: &Body, index: &[String]) {
@@ -327,7 +327,7 @@ fn by_columns(e: &mut Emitter, nest: &Nest) {
     for accumulator in &all {
         let shared = e.columns(value_type(accumulator.dtype));
         e.w.line(format!("{shared}[thread] = {};", accumulator.value));
-        e.w.line("__syncthreads();");
+        e.meet();
         e.w.open(format!("if (thread < 32 && i < {n})"));
         e.w.open(format!("for (int warp = 1; warp < {warps}; ++warp)"));
         accumulator.join(e, &format!("{shared}[warp * 32 + thread]"), "");
@@ -335,7 +335,7 @@ fn by_columns(e: &mut Emitter, nest: &Nest) {
         indices(e, nest, &order, "i", None, &mut index);
         accumulator.store(e, &body, &index);
         e.w.close();
-        e.w.line("__syncthreads();");
+        e.meet();
     }
     e.w.close();
 }

@@ -5,12 +5,12 @@
 
 use super::nvrtc::{Compiled, Nvrtc};
 use super::{Entry, Source, emit, kernel};
-use crate::base::Distribution;
+use crate::base::{DType, Distribution};
 use crate::codegen::oracle;
 use crate::codegen::suite::{self, Case, Planned};
-use crate::nest::interpret::Run;
+use crate::nest::interpret::{self, Run};
 use crate::nest::samples::*;
-use crate::nest::{ArgumentAccess, Kernel};
+use crate::nest::{ArgumentAccess, Kernel, TileOp};
 use crate::plan::Target;
 use gradc_ptx::{Arg, Memory, Module};
 
@@ -83,12 +83,16 @@ fn text_of(source: &Source, entry: &Entry) -> String {
     parts.filter(|part| part.contains(&format!("\n{}(", entry.name))).collect()
 }
 
+fn in_f32(max_batch: i64) -> kernel::Terms {
+    kernel::Terms { max_batch, allows_tf32: false }
+}
+
 fn check_all(cases: Vec<Case>) {
     let Some(nvrtc) = nvrtc() else { return };
     for some in cases.chunks(TOGETHER) {
         let kernels: Vec<Kernel> = some.iter().map(|case| case.kernel.clone()).collect();
         let most = some.iter().map(|case| case.at.batch).max().unwrap_or(1);
-        let source = kernel::emit_all(&kernels, most, &[]);
+        let source = kernel::emit_all(&kernels, in_f32(most), &[]);
         let module = Module::parse(&compiled(&nvrtc, &source, "sm_80").ptx).expect("PTX of NVRTC");
         for (i, case) in some.iter().enumerate() {
             check(&module, &source, i, case);
@@ -132,7 +136,7 @@ fn families_as_text() {
         Kernel { name: "product_in_tiles".into(), ..product(64, 128, 64) },
         of("sum_of_products_on_tensor_cores", suite::products(), TENSOR_CORES),
     ];
-    insta::assert_snapshot!(kernel::emit_all(&kernels, 64, &[]).text);
+    insta::assert_snapshot!(kernel::emit_all(&kernels, in_f32(64), &[]).text);
 }
 
 /// A case of the suite.
@@ -162,6 +166,48 @@ fn every_function_of_the_table() {
 #[test]
 fn products_of_all_layouts() {
     check_all(suite::products());
+}
+
+/// Where factors may be rounded to tf32: products are within the bound that `Precision::Tf32` states, and some are beyond f32's.
+#[test]
+fn products_in_tf32() {
+    let Some(nvrtc) = nvrtc() else { return };
+    let is_f32 = |case: &Case| case.kernel.arguments[0].dtype == DType::F32;
+    let cases: Vec<Case> = suite::products().into_iter().filter(is_f32).collect();
+    let kernels: Vec<Kernel> = cases.iter().map(|case| case.kernel.clone()).collect();
+    let source = kernel::emit_all(&kernels, kernel::Terms { max_batch: 1, allows_tf32: true }, &[]);
+    for architecture in ["sm_80", "sm_90"] {
+        let compiled = compiled(&nvrtc, &source, architecture);
+        let spills = compiled.usage.iter().find(|usage| usage.spill_store_bytes.max(usage.stack_bytes) > 0);
+        assert!(spills.is_none(), "{spills:?}");
+    }
+    let module = Module::parse(&compiled(&nvrtc, &source, "sm_80").ptx).expect("PTX of NVRTC");
+    let (mut n_rounded, mut n_exact) = (0, 0);
+    for (entry, Case { what, kernel, arguments, at }) in source.kernels.iter().zip(&cases) {
+        let [TileOp::Gemm(gemm)] = &kernel.ops[..] else { unreachable!("products") };
+        let sums = |arguments: &[Vec<f64>]| {
+            let mut arguments = arguments.to_vec();
+            interpret::run(kernel, &mut arguments, *at).unwrap();
+            arguments.swap_remove(2)
+        };
+        let without_signs: Vec<Vec<f64>> =
+            arguments.iter().map(|values| values.iter().map(|x| x.abs()).collect()).collect();
+        let (exact, most) = (sums(arguments), sums(&without_signs));
+        let found = run_ptx(&module, entry, kernel, arguments, *at).swap_remove(2);
+        let is_tiled = text_of(&source, entry).contains("add_product_tf32<");
+        let terms = gemm.k.as_const().unwrap() as f64 * gemm.batch[1].extent.as_const().unwrap() as f64;
+        let of_sums = 2f64.powi(-24) * (terms + 2.0);
+        let mut beyond = false;
+        for ((found, exact), most) in found.iter().zip(&exact).zip(&most) {
+            let of_factors = if is_tiled { 2f64.powi(-10) * (1.0 + 2f64.powi(-12)) } else { 0.0 };
+            let far = (of_factors + of_sums) * most;
+            assert!((found - exact).abs() <= far, "{what}: {found}, not {exact} (±{far})");
+            beyond |= (found - exact).abs() > of_sums * most;
+        }
+        assert_eq!(beyond, is_tiled, "{what}: rounding shows");
+        if is_tiled { n_rounded += 1 } else { n_exact += 1 }
+    }
+    assert!(n_rounded > 20 && n_exact > 0, "{n_rounded} rounded, {n_exact} not");
 }
 
 #[test]

@@ -75,6 +75,7 @@ pub fn emit_squares(e: &mut Emitter, nest: &Nest) -> bool {
     for i in &loads {
         let Inst::Load { access } = &nest.body[*i] else { continue };
         e.w.line(format!("__shared__ {} square{i}[32][33];", storage_type(access.dtype)));
+        e.of_squares += 32 * 33 * access.dtype.bytes() as u32;
     }
     e.w.line(format!("const {integer} first{across} = i % {s_across} * 32;"));
     e.w.line(format!("const {integer} first{along} = i / {s_across} % {s_along} * 32;"));
@@ -101,7 +102,7 @@ pub fn emit_squares(e: &mut Emitter, nest: &Nest) -> bool {
     }
     e.w.close();
     e.w.close();
-    e.w.line("__syncthreads();");
+    e.meet();
     open(e, along, across);
     let mut body = Body::new(nest, None);
     for i in &loads {
@@ -111,7 +112,7 @@ pub fn emit_squares(e: &mut Emitter, nest: &Nest) -> bool {
     body.sets(e, &index);
     e.w.close();
     e.w.close();
-    e.w.line("__syncthreads();");
+    e.meet();
     e.w.close();
     true
 }

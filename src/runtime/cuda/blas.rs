@@ -139,7 +139,11 @@ impl Blas {
     fn make(&self, call: &Call, alignments: [u32; 3]) -> Result<Made, CublasError> {
         use sys::cublasLtMatmulDescAttributes_t as Product;
         use sys::cublasLtMatmulPreferenceAttributes_t as Wish;
-        let (compute, scale) = (sys::cublasComputeType_t::CUBLAS_COMPUTE_32F, sys::cudaDataType::CUDA_R_32F);
+        let compute = match call.allows_tf32 && call.a.dtype == DType::F32 {
+            true => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
+            false => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
+        };
+        let scale = sys::cudaDataType::CUDA_R_32F;
         let product = result::create_matmul_desc(compute, scale)?;
         // What was made is freed whatever follows.
         let mut made = Made { product, layouts: [std::ptr::null_mut(); 3], algorithm: zeroed() };

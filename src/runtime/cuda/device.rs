@@ -8,7 +8,7 @@
 //! is done.
 
 use crate::codegen::cuda::library::Call;
-use crate::codegen::cuda::{Entry, Source};
+use crate::codegen::cuda::{Entry, Source, Whole};
 use crate::nest::Kernel;
 use crate::plan::bytes;
 
@@ -18,8 +18,12 @@ pub enum DeviceError {
     /// What is missing, and how to get it.
     #[error("{0}")]
     Missing(String),
-    #[error("a step needs {} of memory, and {device} has {} to give; a smaller `batch` needs less", bytes(*.needed), bytes(*.available))]
-    OutOfMemory { device: String, needed: u64, available: u64 },
+    /// What is asked for, all together and by what it is for.
+    #[error(
+        "a step needs {} of memory ({}), and {device} has {} to give; a smaller `batch` needs less",
+        bytes(*.needed), parts(of), bytes(*.available)
+    )]
+    OutOfMemory { device: String, needed: u64, available: u64, of: Vec<(&'static str, u64)> },
     #[error("{0} does not fit into 64 bits")]
     TooLarge(String),
     #[error("{device}: {what}: {why}")]
@@ -27,6 +31,12 @@ pub enum DeviceError {
     /// A variable is not what another program, or a new value, says.
     #[error(transparent)]
     Variable(#[from] super::super::RuntimeError),
+}
+
+/// `5.0 MiB of variables, 300 B of batches`
+fn parts(of: &[(&'static str, u64)]) -> String {
+    let some = of.iter().filter(|(_, n)| *n > 0);
+    some.map(|(what, n)| format!("{} of {what}", bytes(*n))).collect::<Vec<_>>().join(", ")
 }
 
 /// A place in the device's memory.
@@ -73,6 +83,22 @@ pub struct Launch {
     pub call: Option<Call>,
 }
 
+/// A step as one kernel, with its arguments.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WholeLaunch {
+    /// At most; fewer do the same.
+    pub blocks: u32,
+    /// One for each of `Whole::buffers`.
+    pub arguments: Vec<Region>,
+    /// By which the blocks meet: 0 at first, and of nobody else.
+    pub arrived: Region,
+    pub batch: i64,
+    /// A `StepEnv`.
+    pub env: Region,
+    /// What the step does, one after another.
+    pub launches: Vec<Launch>,
+}
+
 /// Places are multiples of it: what the widest loads want, and the lines of a cache.
 pub const ALIGNMENT: u64 = 256;
 
@@ -106,6 +132,17 @@ pub trait Device {
     /// # Errors
     /// A compiler is missing, or refuses them.
     fn load(&self, kernels: &[Kernel], source: &Source) -> Result<Self::Module, DeviceError>;
+
+    /// Compiles and loads a step as one kernel; `None` where blocks of a launch cannot wait for each other.
+    ///
+    /// # Errors
+    /// A compiler is missing, or refuses it.
+    fn load_whole(
+        &self,
+        kernels: &[Kernel],
+        source: &Source,
+        whole: &Whole,
+    ) -> Result<Option<Self::Module>, DeviceError>;
 
     /// Waits for all work, then makes the bytes 0.
     ///
@@ -142,9 +179,22 @@ pub trait Device {
         entry: &Entry,
         launch: &Launch,
     ) -> Result<(), DeviceError>;
+    /// Hands a step that is one kernel to the computing stream.
+    ///
+    /// # Errors
+    /// Work has failed.
+    fn launch_whole(
+        &self,
+        module: &Self::Module,
+        whole: &Whole,
+        launch: &WholeLaunch,
+    ) -> Result<(), DeviceError>;
     /// Before a step is taken down that has this launch: a device may find out what it makes of its call.
     /// Nothing that the launch writes is read before it is written again.
     fn rehearse(&self, _launch: &Launch) {}
+    /// The regions of one allocation belong to users of their own, and whoever touches bytes touches those of one
+    /// of them: for devices that check their callers.
+    fn divide(&self, _regions: &[Region]) {}
     /// Nothing will be read that is there now: for devices that check their callers.
     fn forget(&self, _region: Region) {}
 

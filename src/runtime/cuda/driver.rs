@@ -6,11 +6,11 @@
 //! here is destroyed here. Not here: an order of work (`session.rs`).
 
 use super::blas::{Blas, WORKSPACE_BYTES};
-use super::device::{Address, Device, DeviceError, Launch, N_SIDES, Region, Stream};
+use super::device::{Address, Device, DeviceError, Launch, N_SIDES, Region, Stream, WholeLaunch};
 use super::handles::{Context, Event, Graph, Host, Module};
 use crate::codegen::cuda::cache::Cache;
-use crate::codegen::cuda::nvrtc::Nvrtc;
-use crate::codegen::cuda::{Entry, Source};
+use crate::codegen::cuda::nvrtc::{Nvrtc, NvrtcError};
+use crate::codegen::cuda::{Entry, Source, Whole};
 use crate::nest::Kernel;
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
@@ -26,15 +26,15 @@ pub struct Driver {
     ordinal: i32,
     name: String,
     /// `sm_90`
-    architecture: String,
-    nvrtc: Nvrtc,
-    cache: Option<Cache>,
+    pub(super) architecture: String,
+    pub(super) nvrtc: Nvrtc,
+    pub(super) cache: Option<Cache>,
     /// With memory for each stream that computes.
     blas: Option<(Blas, Vec<Address>)>,
-    compute: sys::CUstream,
+    pub(super) compute: sys::CUstream,
     copy: sys::CUstream,
     sides: Vec<sys::CUstream>,
-    context: Rc<Context>,
+    pub(super) context: Rc<Context>,
 }
 
 impl Driver {
@@ -130,7 +130,11 @@ impl Driver {
     }
 
     /// Runs some calls with the context current.
-    fn call<T>(&self, what: &str, calls: impl FnOnce() -> Result<T, DriverError>) -> Result<T, DeviceError> {
+    pub(super) fn call<T>(
+        &self,
+        what: &str,
+        calls: impl FnOnce() -> Result<T, DriverError>,
+    ) -> Result<T, DeviceError> {
         self.context.current().and_then(|()| calls()).map_err(|error| self.failed(what, error))
     }
 
@@ -141,6 +145,16 @@ impl Driver {
             _ => 0,
         };
         Region { address: workspaces[lane], bytes: WORKSPACE_BYTES }
+    }
+
+    pub(super) fn refused(&self, error: &NvrtcError) -> DeviceError {
+        let (device, why) = (self.name.clone(), error.to_string());
+        DeviceError::Failed { device, what: "compiling kernels".into(), why }
+    }
+
+    pub(super) fn empty_module(&self) -> Module {
+        let context = self.context.clone();
+        Module { modules: Vec::new(), functions: Vec::new(), resident: 0, context }
     }
 
     fn event_with(&self, flags: sys::CUevent_flags) -> Result<Event, DeviceError> {
@@ -187,6 +201,7 @@ impl Driver {
                 device: self.name.clone(),
                 needed: 2 * bytes,
                 available: self.free_bytes(),
+                of: vec![("copies", 2 * bytes)],
             }),
         };
         from.into_iter().chain(to).for_each(|address| self.free(address));
@@ -225,21 +240,25 @@ impl Drop for Driver {
 }
 
 /// A kernel of a loaded module, allowed the shared memory that it takes.
-fn function(module: sys::CUmodule, entry: &Entry) -> Result<sys::CUfunction, DriverError> {
+pub(super) fn function(
+    module: sys::CUmodule,
+    name: &str,
+    (threads, shared_bytes): (u32, u32),
+) -> Result<sys::CUfunction, DriverError> {
     use sys::CUfunction_attribute_enum as Attribute;
-    let name = CString::new(entry.name.as_str()).expect("names are words");
+    let name = CString::new(name).expect("names are words");
     // SAFETY: the module was just loaded.
     let function = unsafe { result::module::get_function(module, name) }?;
     // Asking for it also has the driver load the function, which it would else do at the first launch.
     let most = Attribute::CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK;
     // SAFETY: the function is of a loaded module.
-    if unsafe { result::function::get_function_attribute(function, most) }? < entry.threads as i32 {
+    if unsafe { result::function::get_function_attribute(function, most) }? < threads as i32 {
         return Err(DriverError(sys::CUresult::CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES));
     }
     // What every kernel may have without asking.
-    if entry.shared_bytes > 48 << 10 {
+    if shared_bytes > 48 << 10 {
         let shared = Attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-        let bytes = entry.shared_bytes as i32;
+        let bytes = shared_bytes as i32;
         // SAFETY: as above.
         unsafe { result::function::set_function_attribute(function, shared, bytes) }?;
     }
@@ -305,26 +324,30 @@ impl Device for Driver {
     }
 
     fn load(&self, _kernels: &[Kernel], source: &Source) -> Result<Module, DeviceError> {
-        let what = "compiling kernels";
         let cubins = Cache::cubins(self.cache.as_ref(), &self.nvrtc, source, &self.architecture);
-        let cubins = cubins.map_err(|error| DeviceError::Failed {
-            device: self.name.clone(),
-            what: what.into(),
-            why: error.to_string(),
-        })?;
+        let cubins = cubins.map_err(|error| self.refused(&error))?;
         self.call("loading kernels", || {
-            let mut loaded =
-                Module { modules: Vec::new(), functions: Vec::new(), context: self.context.clone() };
+            let mut loaded = self.empty_module();
             for (kernels, cubin) in cubins {
                 // SAFETY: the image is a whole cubin, which says its own length.
                 let module = unsafe { result::module::load_data(cubin.as_ptr().cast()) }?;
                 loaded.modules.push(module);
                 for entry in &source.kernels[kernels] {
-                    loaded.functions.push(function(module, entry)?);
+                    let needs = (entry.threads, entry.shared_bytes);
+                    loaded.functions.push(function(module, &entry.name, needs)?);
                 }
             }
             Ok(loaded)
         })
+    }
+
+    fn load_whole(
+        &self,
+        _kernels: &[Kernel],
+        _source: &Source,
+        whole: &Whole,
+    ) -> Result<Option<Module>, DeviceError> {
+        self.load_cooperative(whole)
     }
 
     fn zero(&self, region: Region) -> Result<(), DeviceError> {
@@ -423,6 +446,10 @@ impl Device for Driver {
                 )
             }
         })
+    }
+
+    fn launch_whole(&self, module: &Module, whole: &Whole, launch: &WholeLaunch) -> Result<(), DeviceError> {
+        self.launch_cooperative(module, whole, launch)
     }
 
     fn rehearse(&self, launch: &Launch) {

@@ -31,6 +31,8 @@ impl Drop for Context {
 pub struct Module {
     pub modules: Vec<sys::CUmodule>,
     pub functions: Vec<sys::CUfunction>,
+    /// Blocks of a step as one kernel that are on the device at once.
+    pub resident: u32,
     pub context: Rc<Context>,
 }
 

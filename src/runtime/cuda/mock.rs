@@ -2,15 +2,15 @@
 //! slowest order of work that the caller has allowed for.
 //!
 //! What enters: what any device gets. What leaves: the same results; and faults: memory that is used after it
-//! was freed, before it was written or past its end, arguments of one launch that overlap, scratch that is
-//! too small, memory left behind. A stream that is late does nothing until somebody waits for it, one that is
+//! was freed, before it was written, after something else was written over it, or past its end (of the allocation, or
+//! of the part of it that its user has), arguments of one launch that overlap, scratch that is too small, memory left behind. A stream that is late does nothing until somebody waits for it, one that is
 //! not does all at once, so that a missing wait shows as a wrong number in one of the two. Invariant: what
 //! the mock accepts does not depend on luck.
 
-use super::device::{ALIGNMENT, Address, Device, DeviceError, Launch, N_SIDES, Region, Stream};
+use super::device::{ALIGNMENT, Address, Device, DeviceError, Launch, N_SIDES, Region, Stream, WholeLaunch};
 use crate::codegen::cpu::StepEnv;
 use crate::codegen::cuda::library::interpret;
-use crate::codegen::cuda::{Entry, Source};
+use crate::codegen::cuda::{Entry, Source, Whole};
 use crate::nest::interpret::{Run, run_rounded};
 use crate::nest::{ArgumentAccess, Kernel};
 use std::cell::{Cell, RefCell};
@@ -28,6 +28,8 @@ pub struct Mock {
     state: RefCell<State>,
     capacity: u64,
     late: Late,
+    /// Whether blocks of a launch can wait for each other.
+    cooperates: bool,
 }
 
 /// Which streams do nothing until they must.
@@ -84,7 +86,21 @@ struct State {
 
 struct Allocation {
     bytes: Vec<u8>,
-    defined: Vec<bool>,
+    /// Of each byte, which buffer was written there last.
+    of: Vec<Owner>,
+    /// Begins and bytes of what belongs to different users, from the allocation's begin; none where it is one user's.
+    parts: BTreeMap<usize, usize>,
+}
+
+/// Whose value a byte is part of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Owner {
+    /// Nothing was written.
+    Nobody,
+    /// The host wrote it, and may have written several buffers at once.
+    Host,
+    /// A kernel wrote the buffer that begins there, from the allocation's begin.
+    Buffer(u32),
 }
 
 /// Memory of the host.
@@ -109,6 +125,7 @@ pub enum Work {
     CopyIn { from: Host, to: Region },
     CopyOut { from: Region, to: Host, at: u64 },
     Launch { kernel: Rc<Kernel>, entry: Box<Entry>, launch: Box<Launch> },
+    Whole { pieces: Vec<(Rc<Kernel>, Entry)>, launch: Box<WholeLaunch> },
     Forget(Region),
     Record(Rc<Times>, u64),
     Wait(Rc<Times>, u64),
@@ -116,7 +133,12 @@ pub enum Work {
 
 impl Mock {
     pub fn new(capacity: u64, late: Late) -> Mock {
-        Mock { state: RefCell::default(), capacity, late }
+        Mock { state: RefCell::default(), capacity, late, cooperates: true }
+    }
+
+    /// The same, where blocks cannot wait for each other.
+    pub fn without_meetings(self) -> Mock {
+        Mock { cooperates: false, ..self }
     }
 
     /// The same, with a library of products.
@@ -215,9 +237,20 @@ impl State {
             Work::Launch { kernel, entry, launch } => {
                 self.launch(&kernel, &entry, &launch).map_err(|e| format!("{}: {e}", entry.name))
             }
+            Work::Whole { pieces, launch } => {
+                // What the blocks meet by was made 0 once, and nobody else's since.
+                self.read(launch.arrived).map_err(|e| format!("where blocks meet: {e}"))?;
+                for ((kernel, entry), piece) in pieces.iter().zip(&launch.launches) {
+                    if piece.arguments.iter().any(|region| !launch.arguments.contains(region)) {
+                        return Err(format!("{}: an argument that the step has not", entry.name));
+                    }
+                    self.launch(kernel, entry, piece).map_err(|e| format!("{}: {e}", entry.name))?;
+                }
+                Ok(())
+            }
             Work::Forget(region) => {
                 let (allocation, at) = self.find(region)?;
-                allocation.defined[at..at + region.bytes as usize].fill(false);
+                allocation.of[at..at + region.bytes as usize].fill(Owner::Nobody);
                 allocation.bytes[at..at + region.bytes as usize].fill(POISON);
                 Ok(())
             }
@@ -239,7 +272,15 @@ impl State {
         let found = self.memory.range_mut(..=begin).next_back();
         match found {
             Some((start, allocation)) if end <= start + allocation.bytes.len() as u64 => {
-                Ok((allocation, (begin - start) as usize))
+                let at = (begin - start) as usize;
+                let part = allocation.parts.range(..=at).next_back();
+                let ends = |(begin, bytes): (&usize, &usize)| begin + bytes;
+                let is_of_one =
+                    allocation.parts.is_empty() || part.map_or(0, ends) >= at + region.bytes as usize;
+                if region.bytes > 0 && !is_of_one {
+                    return Err(format!("{region:?} is not inside of one part of its allocation"));
+                }
+                Ok((allocation, at))
             }
             _ => Err(format!("{region:?} is not inside of an allocation")),
         }
@@ -248,8 +289,16 @@ impl State {
     fn read(&mut self, region: Region) -> Result<Vec<u8>, String> {
         let (allocation, at) = self.find(region)?;
         let range = at..at + region.bytes as usize;
-        if let Some(first) = allocation.defined[range.clone()].iter().position(|defined| !defined) {
-            return Err(format!("byte {first} of {region:?} is read before it was written"));
+        for (i, owner) in allocation.of[range.clone()].iter().enumerate() {
+            match owner {
+                Owner::Nobody => return Err(format!("byte {i} of {region:?} is read before it was written")),
+                Owner::Buffer(begin) if *begin as usize != at => {
+                    return Err(format!(
+                        "byte {i} of {region:?} is read after another buffer was written over it"
+                    ));
+                }
+                Owner::Host | Owner::Buffer(_) => {}
+            }
         }
         Ok(allocation.bytes[range].to_vec())
     }
@@ -258,7 +307,7 @@ impl State {
         let (allocation, at) = self.find(region)?;
         let range = at..at + region.bytes as usize;
         allocation.bytes[range.clone()].copy_from_slice(bytes);
-        allocation.defined[range].fill(true);
+        allocation.of[range].fill(Owner::Host);
         Ok(())
     }
 
@@ -304,8 +353,13 @@ impl State {
                     let (allocation, at) = self.find(*region)?;
                     let range = at..at + region.bytes as usize;
                     let mut values = argument.dtype.decode(&allocation.bytes[range.clone()]);
-                    for (value, defined) in values.iter_mut().zip(allocation.defined[range].chunks(size)) {
-                        if defined.contains(&false) {
+                    let is_its_own = |owner: &Owner| match owner {
+                        Owner::Nobody => false,
+                        Owner::Host => true,
+                        Owner::Buffer(begin) => *begin as usize == at,
+                    };
+                    for (value, owners) in values.iter_mut().zip(allocation.of[range].chunks(size)) {
+                        if !owners.iter().all(is_its_own) {
                             *value = UNDEFINED;
                         }
                     }
@@ -329,7 +383,7 @@ impl State {
                 if value.to_bits() != UNDEFINED.to_bits() {
                     let to = at + i * size..at + (i + 1) * size;
                     allocation.bytes[to.clone()].copy_from_slice(&encoded[i * size..(i + 1) * size]);
-                    allocation.defined[to].fill(true);
+                    allocation.of[to].fill(Owner::Buffer(at as u32));
                 }
             }
         }
@@ -338,7 +392,7 @@ impl State {
 }
 
 impl Device for Mock {
-    type Module = Vec<Rc<Kernel>>;
+    type Module = Vec<(Rc<Kernel>, Entry)>;
     type Host = Host;
     type Event = Rc<Times>;
     type Graph = Vec<(Stream, Work)>;
@@ -362,7 +416,8 @@ impl Device for Mock {
         let freed = state.freed.iter().map(|region| region.address.0 + region.bytes).max().unwrap_or(0);
         let address = (last.max(freed) + GUARD).next_multiple_of(ALIGNMENT);
         let n = bytes as usize;
-        state.memory.insert(address, Allocation { bytes: vec![POISON; n], defined: vec![false; n] });
+        let (bytes_of, of) = (vec![POISON; n], vec![Owner::Nobody; n]);
+        state.memory.insert(address, Allocation { bytes: bytes_of, of, parts: BTreeMap::new() });
         state.allocated += bytes;
         Some(Address(address))
     }
@@ -395,7 +450,16 @@ impl Device for Mock {
 
     fn load(&self, kernels: &[Kernel], source: &Source) -> Result<Self::Module, DeviceError> {
         assert_eq!(kernels.len(), source.kernels.len(), "one entry a kernel");
-        Ok(kernels.iter().cloned().map(Rc::new).collect())
+        Ok(kernels.iter().cloned().map(Rc::new).zip(source.kernels.iter().cloned()).collect())
+    }
+
+    fn load_whole(
+        &self,
+        kernels: &[Kernel],
+        source: &Source,
+        _whole: &Whole,
+    ) -> Result<Option<Self::Module>, DeviceError> {
+        if self.cooperates { self.load(kernels, source).map(Some) } else { Ok(None) }
     }
 
     fn zero(&self, region: Region) -> Result<(), DeviceError> {
@@ -439,9 +503,36 @@ impl Device for Mock {
         launch: &Launch,
     ) -> Result<(), DeviceError> {
         self.log("launch");
-        let (kernel, entry) = (module[launch.kernel].clone(), Box::new(entry.clone()));
+        let (kernel, entry) = (module[launch.kernel].0.clone(), Box::new(entry.clone()));
         let launch = Box::new(launch.clone());
         self.enqueue(stream, Work::Launch { kernel, entry, launch })
+    }
+
+    fn launch_whole(
+        &self,
+        module: &Self::Module,
+        whole: &Whole,
+        launch: &WholeLaunch,
+    ) -> Result<(), DeviceError> {
+        self.log("launch whole");
+        assert_eq!(launch.arguments.len(), whole.buffers.len(), "one argument a buffer");
+        let pieces = launch.launches.iter().map(|piece| module[piece.kernel].clone()).collect();
+        self.enqueue(Stream::Compute, Work::Whole { pieces, launch: Box::new(launch.clone()) })
+    }
+
+    fn divide(&self, regions: &[Region]) {
+        let mut state = self.state.borrow_mut();
+        for region in regions {
+            let (begin, end) = (region.address.0, region.address.0 + region.bytes);
+            match state.memory.range_mut(..=begin).next_back() {
+                Some((start, allocation)) if end <= start + allocation.bytes.len() as u64 => {
+                    let bytes = allocation.parts.entry((begin - start) as usize).or_default();
+                    // One that is empty may begin where the next one does.
+                    *bytes = (*bytes).max(region.bytes as usize);
+                }
+                _ => state.faults.push(format!("{region:?} is not a part of an allocation")),
+            }
+        }
     }
 
     fn forget(&self, region: Region) {

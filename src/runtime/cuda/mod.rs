@@ -5,6 +5,7 @@
 //! without one. Invariants: those of `session.rs`. Not here: what kernels do (`codegen::cuda`).
 
 mod blas;
+mod cooperative;
 mod device;
 mod driver;
 mod handles;

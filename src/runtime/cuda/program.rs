@@ -2,12 +2,13 @@
 //!
 //! What enters: a plan, loaded kernels, regions of memory; batches. What leaves: work for the device, and outputs
 //! of steps that are over. Invariants: a step that is under way is in a slot of its own, which nothing else
-//! touches; launches of a phase come behind all of the phase before. Not here: variables, who may begin a step.
+//! touches; launches of a phase come behind all of the phase before, unless the step is one launch. Not here: variables, who may
+//! begin a step.
 
-use super::device::{ALIGNMENT, Address, Device, DeviceError, Launch, N_SIDES, Region, Stream};
+use super::device::{ALIGNMENT, Address, Device, DeviceError, Launch, N_SIDES, Region, Stream, WholeLaunch};
 use crate::codegen::cpu::StepEnv;
-use crate::codegen::cuda::Entry;
-use crate::codegen::cuda::library::call;
+use crate::codegen::cuda::library::{Call, call};
+use crate::codegen::cuda::{Entry, Whole, emit};
 use crate::plan::{BufferId, Place, Plan};
 use smol_str::SmolStr;
 
@@ -33,9 +34,18 @@ pub struct Slot<D: Device> {
     pub batch: i64,
 }
 
+/// What a step is on the device.
+pub enum Code<D: Device> {
+    Launches(D::Module),
+    /// One launch.
+    Whole(D::Module, Whole),
+}
+
 pub struct Program<D: Device> {
     pub plan: Plan,
-    pub module: D::Module,
+    pub code: Code<D>,
+    /// Its kernels as launches, if somebody has asked for them where a step is one.
+    apart: Option<D::Module>,
     pub entries: Vec<Entry>,
     pub inputs: Vec<BufferId>,
     pub input_names: Vec<SmolStr>,
@@ -43,6 +53,8 @@ pub struct Program<D: Device> {
     /// As much for each lane.
     pub scratch: Region,
     pub lane_scratch: u64,
+    /// By which the blocks of a step that is one launch meet.
+    pub arrived: Region,
     /// Where the lanes of a phase part, and where each of the sides ends.
     pub fork: D::Event,
     pub joins: Vec<D::Event>,
@@ -67,18 +79,20 @@ pub struct Recorded<D: Device> {
 }
 
 impl<D: Device> Program<D> {
-    /// `regions` are the arena's, the scratch's, and each slot's input.
+    /// `regions` are the arena's, the scratch's, where blocks meet, and each slot's input.
     ///
     /// # Errors
     /// The device has failed, or the system has no memory for batches.
     pub fn new(
         device: &D,
         plan: Plan,
-        (module, entries): (D::Module, Vec<Entry>),
+        (code, entries): (Code<D>, Vec<Entry>),
         regions: &[Region],
         sizes: &Sizes,
     ) -> Result<Program<D>, DeviceError> {
-        let [arena, scratch, slots @ ..] = regions else { unreachable!("two, and one for each slot") };
+        let [arena, scratch, arrived, slots @ ..] = regions else {
+            unreachable!("three, and one for each slot")
+        };
         let slot = |input: &Region| -> Result<Slot<D>, DeviceError> {
             Ok(Slot {
                 staged: device.host(sizes.input)?,
@@ -93,12 +107,14 @@ impl<D: Device> Program<D> {
         let inputs: Vec<BufferId> = (0..plan.buffers.len() as u32).map(BufferId).filter(is_input).collect();
         let input_names = inputs.iter().map(|id| plan.buffers[id.0 as usize].name.clone()).collect();
         Ok(Program {
-            module,
+            code,
+            apart: None,
             entries,
             inputs,
             input_names,
             arena: *arena,
             scratch: *scratch,
+            arrived: *arrived,
             lane_scratch: sizes.lane_scratch,
             fork: device.event()?,
             joins: (0..N_SIDES).map(|_| device.event()).collect::<Result<_, _>>()?,
@@ -169,22 +185,8 @@ impl<D: Device> Program<D> {
         slot: &Slot<D>,
     ) -> Vec<Vec<(usize, Launch)>> {
         let batch = recorded.batch;
-        let env = Region { bytes: ENV_BYTES, ..slot.input };
-        let region = |id: &BufferId| {
-            let buffer = &self.plan.buffers[id.0 as usize];
-            let bytes = || self.plan.buffer_bytes(*id, batch).expect("the greatest batch has a size");
-            match buffer.place {
-                Place::Arena { offset } => {
-                    Region { address: self.arena.address.plus(offset), bytes: bytes() }
-                }
-                Place::Variable => variable(&buffer.name),
-                Place::Input => {
-                    let input = self.inputs.iter().position(|i| i == id).expect("it is in the list");
-                    let place = recorded.inputs[input];
-                    Region { address: slot.input.address.plus(place.address.0), bytes: place.bytes }
-                }
-            }
-        };
+        let env = env_of(slot);
+        let region = |id: &BufferId| self.region(*id, variable, recorded, slot);
         let launch = |(i, launch): (usize, &crate::plan::Launch)| {
             let (lane, entry) = (i % N_LANES, &self.entries[launch.kernel]);
             let blocks = entry.blocks(batch);
@@ -194,17 +196,67 @@ impl<D: Device> Program<D> {
             let begin = if bytes > 0 { lane as u64 * self.lane_scratch } else { 0 };
             let scratch = Region { address: self.scratch.address.plus(begin), bytes };
             let call = call(&self.plan.kernels[launch.kernel], batch);
+            let call = call.map(|call| Call { allows_tf32: self.plan.allows_tf32, ..call });
             (lane, Launch { kernel: launch.kernel, blocks, arguments, scratch, batch, env, call })
         };
         self.plan.phases.iter().map(|phase| phase.iter().enumerate().map(launch).collect()).collect()
     }
 
-    pub fn launch(&self, device: &D, stream: Stream, launch: &Launch) -> Result<(), DeviceError> {
-        device.launch(stream, &self.module, &self.entries[launch.kernel], launch)
+    /// Where a buffer lies in a step.
+    fn region(
+        &self,
+        id: BufferId,
+        variable: &dyn Fn(&SmolStr) -> Region,
+        recorded: &Recorded<D>,
+        slot: &Slot<D>,
+    ) -> Region {
+        let buffer = &self.plan.buffers[id.0 as usize];
+        let bytes = || self.plan.buffer_bytes(id, recorded.batch).expect("the greatest batch has a size");
+        match buffer.place {
+            Place::Arena { offset } => Region { address: self.arena.address.plus(offset), bytes: bytes() },
+            Place::Variable => variable(&buffer.name),
+            Place::Input => {
+                let input = self.inputs.iter().position(|i| *i == id).expect("it is in the list");
+                let place = recorded.inputs[input];
+                Region { address: slot.input.address.plus(place.address.0), bytes: place.bytes }
+            }
+        }
+    }
+
+    /// Loads the program's kernels as launches, also where a step is one: for who times them.
+    ///
+    /// # Errors
+    /// A compiler refuses them.
+    pub fn load_launches(&mut self, device: &D) -> Result<(), DeviceError> {
+        if matches!(self.code, Code::Whole(..)) && self.apart.is_none() {
+            self.apart = Some(device.load(&self.plan.kernels, &emit(&self.plan))?);
+        }
+        Ok(())
+    }
+
+    /// The kernels as launches.
+    ///
+    /// # Panics
+    /// If they were not loaded.
+    pub fn kernels(&self) -> &D::Module {
+        match &self.code {
+            Code::Launches(module) => module,
+            Code::Whole(..) => self.apart.as_ref().expect("`load_launches` was called"),
+        }
+    }
+
+    pub fn launch(
+        &self,
+        device: &D,
+        module: &D::Module,
+        stream: Stream,
+        launch: &Launch,
+    ) -> Result<(), DeviceError> {
+        device.launch(stream, module, &self.entries[launch.kernel], launch)
     }
 
     /// Hands over a phase: each lane in its order, all of them after what was before, and before what comes behind.
-    fn phase(&self, device: &D, launches: &[(usize, Launch)]) -> Result<(), DeviceError> {
+    fn phase(&self, device: &D, module: &D::Module, launches: &[(usize, Launch)]) -> Result<(), DeviceError> {
         let n_sides = launches.len().min(N_LANES).saturating_sub(1);
         let side = |i: usize| Stream::Side(i as u8);
         if n_sides > 0 {
@@ -213,7 +265,7 @@ impl<D: Device> Program<D> {
         }
         for (lane, launch) in launches {
             let stream = if *lane == 0 { Stream::Compute } else { side(lane - 1) };
-            self.launch(device, stream, launch)?;
+            self.launch(device, module, stream, launch)?;
         }
         for (i, join) in self.joins[..n_sides].iter().enumerate() {
             device.record(join, side(i))?;
@@ -242,10 +294,29 @@ impl<D: Device> Program<D> {
     ) -> Result<D::Graph, DeviceError> {
         let (recorded, slot) = (&self.recorded[recorded], &self.slots[slot]);
         let launches = self.launches(variable, recorded, slot);
-        self.rehearse(device, &launches);
+        if let Code::Launches(_) = self.code {
+            self.rehearse(device, &launches);
+        }
         device.record_graph(&mut || {
             device.forget(self.arena);
-            launches.iter().try_for_each(|phase| self.phase(device, phase))?;
+            match &self.code {
+                Code::Launches(module) => {
+                    launches.iter().try_for_each(|phase| self.phase(device, module, phase))?;
+                }
+                Code::Whole(module, whole) => {
+                    let launches = launches.iter().flatten().map(|(_, launch)| launch.clone());
+                    let region = |id: &BufferId| self.region(*id, variable, recorded, slot);
+                    let launch = WholeLaunch {
+                        blocks: whole.blocks(recorded.batch),
+                        arguments: whole.buffers.iter().map(region).collect(),
+                        arrived: self.arrived,
+                        batch: recorded.batch,
+                        env: env_of(slot),
+                        launches: launches.collect(),
+                    };
+                    device.launch_whole(module, whole, &launch)?;
+                }
+            }
             let mut outputs = recorded.outputs.iter();
             outputs.try_for_each(|(from, at)| device.copy_out(*from, &slot.results, *at))
         })
@@ -271,6 +342,11 @@ impl<D: Device> Program<D> {
         device.record(&slot.copied, Stream::Copy)?;
         device.wait(Stream::Compute, &slot.copied)
     }
+}
+
+/// A slot's `StepEnv`.
+fn env_of<D: Device>(slot: &Slot<D>) -> Region {
+    Region { bytes: ENV_BYTES, ..slot.input }
 }
 
 /// What a program needs besides variables and its arena, at any batch up to the greatest.

@@ -4,20 +4,23 @@
 //! its first kernel to the copy of its outputs, is taken down once for each batch size and handed over as one
 //! from then on; what varies from step to step (seed, step, the batch) lies in device memory. Two steps may
 //! be under way: each has a slot of its own, into which its batch is copied while the step before computes.
-//! Launches of a phase are dealt to lanes, streams that run side by side. Invariants: variables of one name
-//! are one storage; a steady step allocates nothing on the device; outputs are those of the last step that is
-//! over; a program that does not fit is refused before anything is allocated.
+//! Launches of a phase are dealt to lanes, streams that run side by side; a small step is one launch. Invariants: variables of one name
+//! are one storage; a program's memory (its new variables, its arena, scratch, slots) is one allocation, and one that
+//! does not fit is refused before anything is allocated; outputs are those of the last step that is over.
 
 use super::super::RuntimeError;
 use super::device::{Address, Device, DeviceError, Launch, Region, Stream};
-use super::program::{N_SLOTS, Program, Sizes, aligned};
+use super::program::{Code, N_SLOTS, Program, Sizes, aligned};
 use crate::base::DType;
 use crate::base::stopwatch::timed;
 use crate::codegen::cpu::StepEnv;
-use crate::codegen::cuda::emit;
+use crate::codegen::cuda::{Source, emit, emit_whole};
 use crate::plan::{BufferId, Place, Plan};
 use smol_str::SmolStr;
 use std::collections::HashMap;
+
+/// What the blocks of a step meet by.
+const MEETING_BYTES: u64 = 4;
 
 /// A program of a session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,14 +28,30 @@ pub struct ProgramId(usize);
 
 struct Variable {
     dtype: DType,
-    region: Region,
+    bytes: u64,
+    value: Value,
+}
+
+/// Where a variable's value is.
+enum Value {
+    Device(Address),
+    /// No program has it yet.
+    Host(Vec<u8>),
+}
+
+impl Variable {
+    fn region(&self) -> Region {
+        let Value::Device(address) = self.value else { unreachable!("programs have taken their variables") };
+        Region { address, bytes: self.bytes }
+    }
 }
 
 pub struct Session<D: Device> {
     device: D,
     programs: Vec<Program<D>>,
     variables: HashMap<SmolStr, Variable>,
-    allocated: Vec<Address>,
+    /// One for each program.
+    allocated: Vec<Region>,
 }
 
 impl<D: Device> Session<D> {
@@ -49,7 +68,7 @@ impl<D: Device> Session<D> {
         N_SLOTS - 1
     }
 
-    /// Compiles a plan and reserves its memory. Variables that are new are zero.
+    /// Compiles a plan and reserves its memory, in one piece. Variables that nobody gave a value are zero.
     ///
     /// # Errors
     /// The plan does not fit into the device's memory, disagrees with another about a variable, or cannot be
@@ -58,48 +77,68 @@ impl<D: Device> Session<D> {
         let source = timed("cuda", || emit(&plan));
         let sizes = Sizes::of(&plan, &source.kernels)?;
         let new = self.new_variables(&plan)?;
-        let variable_bytes: u64 =
-            new.iter().map(|(_, _, bytes)| aligned(*bytes)).fold(0, u64::saturating_add);
+        let of_variables: Vec<u64> = new.iter().map(|(_, _, bytes)| *bytes).collect();
         let scratch = sizes.lane_scratch.saturating_mul(sizes.n_lanes);
-        let parts = [variable_bytes, plan.arena_bytes, scratch, sizes.input, sizes.input];
-        let needed = parts.iter().map(|part| aligned(*part)).fold(0, u64::saturating_add);
+        let of_program = [plan.arena_bytes, scratch, MEETING_BYTES, sizes.input, sizes.input];
+        let parts = Parts::of(of_variables.iter().chain(&of_program).copied());
         let available = self.device.free_bytes();
-        let refused = DeviceError::OutOfMemory { device: self.device.name(), needed, available };
-        if needed > available {
-            return Err(refused);
-        }
-        let module = timed("machine code", || self.device.load(&plan.kernels, &source))?;
-        let mut own = Vec::with_capacity(parts.len());
-        for bytes in parts {
-            match self.device.allocate(bytes) {
-                Some(address) => own.push(Region { address, bytes }),
-                None => {
-                    own.iter().for_each(|region: &Region| self.device.free(region.address));
-                    return Err(refused);
-                }
+        let refused = || {
+            let sum = |parts: &[u64]| parts.iter().fold(0u64, |n, part| n.saturating_add(aligned(*part)));
+            DeviceError::OutOfMemory {
+                device: self.device.name(),
+                needed: parts.bytes,
+                available,
+                of: vec![
+                    ("variables", sum(&of_variables)),
+                    ("values between kernels", plan.arena_bytes),
+                    ("scratch", scratch),
+                    ("batches", sum(&of_program[3..])),
+                ],
             }
+        };
+        if parts.bytes > available {
+            return Err(refused());
         }
-        self.allocated.extend(own.iter().map(|region| region.address));
-        let mut address = own[0].address;
-        for (name, dtype, bytes) in new {
-            self.device.zero(Region { address, bytes })?;
-            self.variables.insert(name, Variable { dtype, region: Region { address, bytes } });
-            address = address.plus(aligned(bytes));
+        let code = timed("machine code", || self.load(&plan, &source))?;
+        let address = self.device.allocate(parts.bytes).ok_or_else(refused)?;
+        self.allocated.push(Region { address, bytes: parts.bytes });
+        let regions = parts.at(address);
+        self.device.divide(&regions);
+        let (of_variables, own) = regions.split_at(new.len());
+        for ((name, dtype, bytes), region) in new.into_iter().zip(of_variables) {
+            match self.variables.get(&name).map(|known| &known.value) {
+                Some(Value::Host(value)) => self.device.write(region.address, value)?,
+                _ => self.device.zero(*region)?,
+            }
+            let value = Value::Device(region.address);
+            self.variables.insert(name, Variable { dtype, bytes, value });
         }
-        let loaded = (module, source.kernels);
-        self.programs.push(Program::new(&self.device, plan, loaded, &own[1..], &sizes)?);
+        self.device.zero(own[2])?;
+        let loaded = (code, source.kernels);
+        self.programs.push(Program::new(&self.device, plan, loaded, own, &sizes)?);
         Ok(ProgramId(self.programs.len() - 1))
     }
 
-    /// Variables of the plan that are not here: name, type, bytes.
+    /// A step as one launch, if it is small and the device does that, else as many.
+    fn load(&self, plan: &Plan, source: &Source) -> Result<Code<D>, DeviceError> {
+        if let Some(whole) = emit_whole(plan)
+            && let Some(module) = self.device.load_whole(&plan.kernels, source, &whole)?
+        {
+            return Ok(Code::Whole(module, whole));
+        }
+        self.device.load(&plan.kernels, source).map(Code::Launches)
+    }
+
+    /// Variables of the plan that are not on the device: name, type, bytes.
     fn new_variables(&self, plan: &Plan) -> Result<Vec<(SmolStr, DType, u64)>, DeviceError> {
         let mut new = Vec::new();
         for (i, buffer) in plan.buffers.iter().enumerate().filter(|(_, b)| b.place == Place::Variable) {
             let bytes = plan.buffer_bytes(BufferId(i as u32), plan.max_batch);
             let bytes = bytes.ok_or_else(|| DeviceError::TooLarge(buffer.name.to_string()))?;
-            match self.variables.get(&buffer.name) {
-                Some(known) => fits(&buffer.name, known, buffer.dtype, bytes)?,
-                None => new.push((buffer.name.clone(), buffer.dtype, bytes)),
+            let known = self.variables.get(&buffer.name);
+            known.map_or(Ok(()), |known| fits(&buffer.name, known, buffer.dtype, bytes))?;
+            if !known.is_some_and(|known| matches!(known.value, Value::Device(_))) {
+                new.push((buffer.name.clone(), buffer.dtype, bytes));
             }
         }
         Ok(new)
@@ -123,11 +162,7 @@ impl<D: Device> Session<D> {
 
     /// Bytes of the device that this session holds for its programs and variables.
     pub fn bytes(&self) -> u64 {
-        let of_program = |p: &Program<D>| {
-            p.arena.bytes + p.scratch.bytes + p.slots.iter().map(|slot| slot.input.bytes).sum::<u64>()
-        };
-        let variables: u64 = self.variables.values().map(|v| v.region.bytes).sum();
-        variables + self.programs.iter().map(of_program).sum::<u64>()
+        self.allocated.iter().map(|region| region.bytes).sum()
     }
 
     /// Hands a step over `batch` examples to the device. Inputs are native bytes, row-major, in the order of
@@ -145,7 +180,7 @@ impl<D: Device> Session<D> {
         env: StepEnv,
         inputs: &[&[u8]],
     ) -> Result<(), DeviceError> {
-        let (device, variable) = (&self.device, |name: &SmolStr| self.variables[name].region);
+        let (device, variable) = (&self.device, |name: &SmolStr| self.variables[name].region());
         let program = &mut self.programs[program.0];
         let batch = batch as i64;
         assert!(
@@ -185,7 +220,8 @@ impl<D: Device> Session<D> {
     }
 
     /// How many seconds the device takes for each launch of a step, all phases counted through: the least of
-    /// `n_steps` steps over one batch, launched one by one. Variables change as in so many steps.
+    /// `n_steps` steps over one batch, launched one by one, also where a step is one launch. Variables change as in so
+    /// many steps.
     ///
     /// # Errors
     /// The device has failed.
@@ -201,17 +237,20 @@ impl<D: Device> Session<D> {
         n_steps: usize,
     ) -> Result<Vec<f64>, DeviceError> {
         self.finish(program, 0)?;
-        let (device, variable) = (&self.device, |name: &SmolStr| self.variables[name].region);
+        let (device, variable) = (&self.device, |name: &SmolStr| self.variables[name].region());
         let program = &mut self.programs[program.0];
+        program.load_launches(device)?;
         let recorded = program.recorded(batch as i64);
+        let module = program.kernels();
         program.stage(device, recorded, 0, env, inputs)?;
         let launches = program.launches(&variable, &program.recorded[recorded], &program.slots[0]);
         program.rehearse(device, &launches);
         let launches: Vec<Launch> = launches.into_iter().flatten().map(|(_, launch)| launch).collect();
         let mut least = vec![f64::INFINITY; launches.len()];
         for _ in 0..n_steps.max(1) {
-            let times = device
-                .time(launches.len(), &mut |i| program.launch(device, Stream::Compute, &launches[i]))?;
+            let times = device.time(launches.len(), &mut |i| {
+                program.launch(device, module, Stream::Compute, &launches[i])
+            })?;
             least.iter_mut().zip(times).for_each(|(least, time)| *least = least.min(time));
         }
         Ok(least)
@@ -227,14 +266,18 @@ impl<D: Device> Session<D> {
         &program.outputs[found.unwrap_or_else(|| panic!("the program has no output {name}"))]
     }
 
-    /// A variable's native bytes after all steps that were begun; `None` if no program has it.
+    /// A variable's native bytes after all steps that were begun; `None` if nobody knows it.
     ///
     /// # Errors
     /// The device has failed.
     pub fn variable(&self, name: &str) -> Result<Option<Vec<u8>>, DeviceError> {
         let Some(variable) = self.variables.get(name) else { return Ok(None) };
-        let mut bytes = vec![0; variable.region.bytes as usize];
-        self.device.read(variable.region.address, &mut bytes)?;
+        let address = match &variable.value {
+            Value::Device(address) => *address,
+            Value::Host(bytes) => return Ok(Some(bytes.clone())),
+        };
+        let mut bytes = vec![0; variable.bytes as usize];
+        self.device.read(address, &mut bytes)?;
         Ok(Some(bytes))
     }
 
@@ -242,20 +285,43 @@ impl<D: Device> Session<D> {
     /// to come.
     ///
     /// # Errors
-    /// Another type or number of elements than programs expect; no memory; the device has failed.
+    /// Another type or number of elements than programs expect; the device has failed.
     pub fn set_variable(&mut self, name: &str, dtype: DType, bytes: &[u8]) -> Result<(), DeviceError> {
         let n_bytes = bytes.len() as u64;
         if let Some(variable) = self.variables.get(name) {
             fits(name, variable, dtype, n_bytes)?;
-            return self.device.write(variable.region.address, bytes);
+            if let Value::Device(address) = variable.value {
+                return self.device.write(address, bytes);
+            }
         }
-        let available = self.device.free_bytes();
-        let refused = || DeviceError::OutOfMemory { device: self.device.name(), needed: n_bytes, available };
-        let address = self.device.allocate(n_bytes).ok_or_else(refused)?;
-        self.allocated.push(address);
-        let region = Region { address, bytes: n_bytes };
-        self.variables.insert(name.into(), Variable { dtype, region });
-        self.device.write(address, bytes)
+        let value = Value::Host(bytes.to_vec());
+        self.variables.insert(name.into(), Variable { dtype, bytes: n_bytes, value });
+        Ok(())
+    }
+}
+
+/// Places of parts in one allocation, one after another.
+struct Parts {
+    /// Where each part begins, and its bytes.
+    all: Vec<(u64, u64)>,
+    bytes: u64,
+}
+
+impl Parts {
+    fn of(sizes: impl Iterator<Item = u64>) -> Parts {
+        let (mut all, mut end) = (Vec::new(), 0u64);
+        for bytes in sizes {
+            all.push((end, bytes));
+            end = end.saturating_add(aligned(bytes));
+        }
+        Parts { all, bytes: end }
+    }
+
+    fn at(&self, address: Address) -> Vec<Region> {
+        self.all
+            .iter()
+            .map(|(begin, bytes)| Region { address: address.plus(*begin), bytes: *bytes })
+            .collect()
     }
 }
 
@@ -265,7 +331,7 @@ impl<D: Device> Drop for Session<D> {
             // What the device failed at was said before, or nobody has asked.
             while program.n_begun > program.n_over && program.end_one(&self.device).is_ok() {}
         }
-        self.allocated.iter().for_each(|address| self.device.free(*address));
+        self.allocated.iter().for_each(|region| self.device.free(region.address));
     }
 }
 
@@ -275,8 +341,8 @@ fn fits(name: &str, variable: &Variable, dtype: DType, bytes: u64) -> Result<(),
     if expected != dtype {
         return Err(RuntimeError::VariableTypeDiffers { name: name.into(), expected, found: dtype });
     }
-    if variable.region.bytes != bytes {
-        let (expected, found) = (n_elements(variable.region.bytes), n_elements(bytes));
+    if variable.bytes != bytes {
+        let (expected, found) = (n_elements(variable.bytes), n_elements(bytes));
         return Err(RuntimeError::VariableDiffers { name: name.into(), expected, found });
     }
     Ok(())

@@ -1,14 +1,15 @@
 //! Sessions on the mock device: whole steps held to the graph interpreter, lifetimes to the rules.
 
 use super::super::tests::training_step;
-use super::device::{Address, Device, DeviceError, Launch, Region, Stream};
+use super::device::{Address, Device, DeviceError, Launch, Region, Stream, WholeLaunch};
 use super::mock::{Late, Mock};
 use super::session::{ProgramId, Session};
 use crate::base::{DType, TensorType};
 use crate::codegen::cpu::StepEnv;
-use crate::codegen::cuda::emit;
+use crate::codegen::cuda::{emit, emit_whole};
 use crate::graph::interpret::{Env, interpret_step};
 use crate::graph::{Graph, NodeId};
+use crate::nest::ArgumentAccess;
 use crate::plan::{Options, Plan, Target, plan};
 use crate::runtime::RuntimeError;
 
@@ -23,8 +24,8 @@ fn bytes_of(graph: &Graph, env: &Env, name: &str) -> Vec<u8> {
 }
 
 /// A session with the graph as a program, its variables set.
-fn session(graph: &Graph, env: &Env, plan: Plan, late: Late) -> (Session<Mock>, ProgramId) {
-    let mut session = Session::new(Mock::new(CAPACITY, late));
+fn session(graph: &Graph, env: &Env, plan: Plan, mock: Mock) -> (Session<Mock>, ProgramId) {
+    let mut session = Session::new(mock);
     let names: Vec<_> = plan.buffers.iter().filter(|b| b.place == crate::plan::Place::Variable).collect();
     let names: Vec<_> = names.into_iter().map(|b| b.name.clone()).collect();
     let program = session.add(plan).unwrap();
@@ -35,10 +36,10 @@ fn session(graph: &Graph, env: &Env, plan: Plan, late: Late) -> (Session<Mock>, 
     (session, program)
 }
 
-fn check(graph: &Graph, env: &Env, late: Late) {
+fn check(graph: &Graph, env: &Env, mock: Mock) {
     let batch = env.symbols.get("batch").copied().unwrap_or(1);
     let plan = plan(graph, &Options::new(batch + 3, Target::Cuda));
-    let (mut session, program) = session(graph, env, plan, late);
+    let (mut session, program) = session(graph, env, plan, mock);
     let inputs: Vec<Vec<u8>> =
         session.inputs(program).iter().map(|name| bytes_of(graph, env, name)).collect();
     let inputs: Vec<&[u8]> = inputs.iter().map(|b| &b[..]).collect();
@@ -69,7 +70,9 @@ fn check(graph: &Graph, env: &Env, late: Late) {
 fn whole_steps_do_what_the_interpreter_does() {
     for seed in 0..120 {
         let (graph, env) = training_step(seed);
-        check(&graph, &env, Late::ALL[seed as usize % Late::ALL.len()]);
+        let mock = || Mock::new(CAPACITY, Late::ALL[seed as usize % Late::ALL.len()]);
+        check(&graph, &env, mock());
+        check(&graph, &env, mock().without_meetings());
     }
 }
 
@@ -94,10 +97,10 @@ fn counter(rows: i64) -> (Graph, Env) {
 }
 
 /// Losses of steps of several sizes, with as many under way as `ahead` says.
-fn losses(ahead: usize, late: Late) -> (Vec<u8>, Vec<u8>) {
+fn losses(ahead: usize, mock: Mock) -> (Vec<u8>, Vec<u8>) {
     let (graph, env) = counter(4);
     let plan = plan(&graph, &Options::new(6, Target::Cuda));
-    let (mut session, program) = session(&graph, &env, plan, late);
+    let (mut session, program) = session(&graph, &env, plan, mock);
     let mut found = Vec::new();
     let n_steps = 40;
     for step in 0..n_steps + ahead {
@@ -120,12 +123,14 @@ fn losses(ahead: usize, late: Late) -> (Vec<u8>, Vec<u8>) {
 
 #[test]
 fn steps_under_way_change_nothing() {
-    let expected = losses(0, Late::default());
+    let expected = losses(0, Mock::new(CAPACITY, Late::default()));
     let values: Vec<f32> = bytemuck::pod_collect_to_vec(&expected.0);
     assert!(values.iter().all(|v| v.is_finite()) && values.windows(2).all(|v| v[0] != v[1]), "{values:?}");
     for late in Late::ALL {
         for ahead in [0, 1] {
-            assert_eq!(losses(ahead, late), expected, "{ahead} ahead, late {late:?}");
+            for mock in [Mock::new(CAPACITY, late), Mock::new(CAPACITY, late).without_meetings()] {
+                assert_eq!(losses(ahead, mock), expected, "{ahead} ahead, late {late:?}");
+            }
         }
     }
 }
@@ -133,8 +138,8 @@ fn steps_under_way_change_nothing() {
 #[test]
 fn a_steady_step_is_one_copy_and_one_launch() {
     let (graph, env) = counter(4);
-    let (mut session, program) =
-        session(&graph, &env, plan(&graph, &Options::new(4, Target::Cuda)), Late::ALL[7]);
+    let mock = Mock::new(CAPACITY, Late::ALL[7]);
+    let (mut session, program) = session(&graph, &env, plan(&graph, &Options::new(4, Target::Cuda)), mock);
     let x = [1f32; 12];
     let mut step = |n: u64| {
         session.begin(program, 4, StepEnv { seed: 1, step: n }, &[bytemuck::cast_slice(&x)]).unwrap();
@@ -146,6 +151,34 @@ fn a_steady_step_is_one_copy_and_one_launch() {
         let expected = ["copy in", "record", "wait", "run", "record", "synchronize"];
         assert_eq!(step(n), (expected.map(String::from).to_vec(), n_allocations));
     }
+}
+
+/// A small step is one launch where blocks can wait for each other; its kernels are timed one by one all the same.
+#[test]
+fn a_small_step_is_one_launch() {
+    let (graph, env) = counter(4);
+    let plan = plan(&graph, &Options::new(4, Target::Cuda));
+    let n_launches = plan.phases.iter().flatten().count();
+    assert!(n_launches > 1);
+    let x = [1f32; 12];
+    let mut found = Vec::new();
+    for mock in [Mock::new(CAPACITY, Late::ALL[7]), Mock::new(CAPACITY, Late::ALL[7]).without_meetings()] {
+        let (mut session, program) = session(&graph, &env, plan.clone(), mock);
+        let mut log = Vec::new();
+        for step in 0..3 {
+            session.begin(program, 4, StepEnv { seed: 1, step }, &[bytemuck::cast_slice(&x)]).unwrap();
+            session.finish(program, 0).unwrap();
+            log.extend(session.device().take_log().into_iter().filter(|call| call.starts_with("launch")));
+        }
+        let at = StepEnv { seed: 1, step: 3 };
+        let times = session.time_launches(program, 4, at, &[bytemuck::cast_slice(&x)], 1).unwrap();
+        assert_eq!(times.len(), n_launches);
+        found.push((log, session.variable("w").unwrap()));
+    }
+    // Taken down once for each of two slots.
+    assert_eq!(found[0].0, ["launch whole"; 2]);
+    assert_eq!(found[1].0, vec!["launch"; 2 * n_launches]);
+    assert_eq!(found[0].1, found[1].1);
 }
 
 #[test]
@@ -185,11 +218,18 @@ fn what_does_not_fit_is_refused_with_its_bytes() {
     let mut session = Session::new(Mock::new(5 << 20, Late::default()));
     let error = session.add(plan.clone()).unwrap_err();
     let DeviceError::OutOfMemory { needed, available, .. } = &error else { panic!("{error}") };
+    assert_eq!(
+        error.to_string(),
+        "a step needs 8.0 MiB of memory (4.0 MiB of variables, 4.0 MiB of values between kernels, 512 B of batches), and mock has \
+         5.0 MiB to give; a smaller `batch` needs less"
+    );
     assert!(*needed >= 8 << 20 && *available == 5 << 20, "{error}");
-    assert!(error.to_string().contains("5.0 MB") || error.to_string().contains("5.0 MiB"), "{error}");
     assert_eq!(session.device().n_allocations(), 0);
+    // What was said is what is taken, and in one piece.
     let mut session = Session::new(Mock::new(*needed, Late::default()));
     session.add(plan).unwrap();
+    assert_eq!((session.bytes(), session.device().free_bytes()), (*needed, 0));
+    assert_eq!(session.device().n_allocations(), 1);
 }
 
 /// The mock finds what callers do wrong.
@@ -200,7 +240,24 @@ fn faults_are_found() {
     let source = emit(&plan);
     type Case<'a> = (&'a str, &'a dyn Fn(&Mock));
     let region = |address: Address, bytes: u64| Region { address, bytes };
-    let cases: [Case; 6] = [
+    // A launch of the first kernel on 64 bytes for each argument.
+    let launch_on = |mock: &Mock, at: &dyn Fn(usize) -> Address| {
+        let module = mock.load(&plan.kernels, &source).unwrap();
+        let (env, n) = (mock.allocate(64).unwrap(), plan.kernels[0].arguments.len());
+        mock.write(env, &[0; 64]).unwrap();
+        let launch = Launch {
+            kernel: 0,
+            blocks: source.kernels[0].blocks(4),
+            arguments: (0..n).map(|i| region(at(i), 64)).collect(),
+            scratch: region(env, 64),
+            batch: 4,
+            env: region(env, 16),
+            call: None,
+        };
+        let _ = mock.launch(Stream::Compute, &module, &source.kernels[0], &launch);
+    };
+    let written = || plan.kernels[0].arguments.iter().position(|a| a.access != ArgumentAccess::Read).unwrap();
+    let cases: [Case; 9] = [
         ("before it was written", &|mock| {
             let memory = mock.allocate(64).unwrap();
             let _ = mock.read(memory, &mut [0; 4]);
@@ -226,20 +283,36 @@ fn faults_are_found() {
         ("overlap", &|mock| {
             let memory = mock.allocate(4096).unwrap();
             mock.write(memory, &[0; 4096]).unwrap();
+            launch_on(mock, &|_| memory);
+            let _ = mock.read(memory, &mut [0; 4]);
+        }),
+        ("not inside of one part", &|mock| {
+            let memory = mock.allocate(512).unwrap();
+            mock.divide(&[region(memory, 256), region(memory.plus(256), 256)]);
+            mock.write(memory, &[0; 256]).unwrap();
+            let _ = mock.write(memory, &[0; 264]);
+        }),
+        ("where blocks meet", &|mock| {
+            let memory = mock.allocate(4096).unwrap();
             let module = mock.load(&plan.kernels, &source).unwrap();
-            let n = plan.kernels[0].arguments.len();
-            assert!(n > 1);
-            let launch = Launch {
-                kernel: 0,
-                blocks: source.kernels[0].blocks(4),
-                arguments: vec![region(memory, 64); n],
-                scratch: region(memory, 4096),
+            let whole = emit_whole(&plan).unwrap();
+            let launch = WholeLaunch {
+                blocks: 1,
+                arguments: vec![region(memory, 64); whole.buffers.len()],
+                arrived: region(memory, 4),
                 batch: 4,
                 env: region(memory, 16),
-                call: None,
+                launches: Vec::new(),
             };
-            let _ = mock.launch(Stream::Compute, &module, &source.kernels[0], &launch);
+            let _ = mock.launch_whole(&module, &whole, &launch);
             let _ = mock.read(memory, &mut [0; 4]);
+        }),
+        // A buffer is read when its place is another one's.
+        ("another buffer was written over it", &|mock| {
+            let memory = mock.allocate(4096).unwrap();
+            mock.write(memory, &[0; 4096]).unwrap();
+            launch_on(mock, &|i| memory.plus(i as u64 * 256 + 64));
+            let _ = mock.read(memory.plus(written() as u64 * 256), &mut [0; 128]);
         }),
     ];
     for (wanted, wrong) in cases {

@@ -91,8 +91,6 @@ pub struct Lowerer<'a> {
     pub depth: usize,
     /// Inside of strips: what a turn has of each axis.
     pub turn: Option<Turn>,
-    /// Scratch of values that live in one turn of the strips that are being lowered.
-    pub in_turns: Vec<u32>,
 }
 
 /// Lowers the clusters of one group, in order.
@@ -141,8 +139,7 @@ impl<'a> Lowerer<'a> {
     pub fn new(graph: &'a Graph, reads: &'a Reads, homes: Homes<'a>, tiled: bool) -> Lowerer<'a> {
         let (out, scratch_of) = (Lowered::default(), FastMap::default());
         let (shared, late) = (FastSet::default(), FastSet::default());
-        let (turn, in_turns) = (None, Vec::new());
-        Lowerer { graph, reads, homes, tiled, out, scratch_of, shared, late, depth: 0, turn, in_turns }
+        Lowerer { graph, reads, homes, tiled, out, scratch_of, shared, late, depth: 0, turn: None }
     }
 
     pub fn lower_clusters(&mut self, clusters: &[Cluster]) {

@@ -188,6 +188,16 @@ impl Emitter<'_, '_> {
         sum.expect("a size that is not a constant has terms")
     }
 
+    /// The number of indices of an axis: none where its size is negative.
+    pub fn extent(&mut self, size: &Dim) -> Value {
+        let value = self.dim(size);
+        if size.terms().iter().all(|(_, coefficient)| *coefficient >= 0) {
+            return value;
+        }
+        let zero = self.integer(0);
+        self.b.ins().smax(value, zero)
+    }
+
     fn symbol(&mut self, symbol: &str) -> Value {
         match symbol {
             "batch" => self.batch,
@@ -259,6 +269,7 @@ impl Emitter<'_, '_> {
                 self.b.ins().iadd(base, bytes)
             }
             Item::Size(size) => self.dim(size),
+            Item::Extent(size) => self.extent(size),
             Item::Float(size) => {
                 let size = self.dim(size);
                 let float = self.b.ins().fcvt_from_sint(types::F32, size);

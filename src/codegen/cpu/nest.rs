@@ -120,7 +120,7 @@ impl<'n> Loops<'n> {
     /// Runs `inside` over an axis, by vectors where it is the vector axis and then one at a time.
     fn over(&mut self, e: &mut Emitter, axis: usize, inside: &mut dyn FnMut(&mut Self, &mut Emitter, Mode)) {
         let zero = e.integer(0);
-        let extent = e.dim(&self.nest.axes[axis].extent);
+        let extent = e.extent(&self.nest.axes[axis].extent);
         let mut from = zero;
         let known = self.nest.axes[axis].extent.as_const();
         if self.vector == Some(axis) {
@@ -168,7 +168,7 @@ impl<'n> Loops<'n> {
     /// the vector beside the first.
     fn innermost(&mut self, e: &mut Emitter, axis: usize, mode: Mode, each: &mut TakeValues<'_, 'n>) {
         let zero = e.integer(0);
-        let extent = e.dim(&self.nest.axes[axis].extent);
+        let extent = e.extent(&self.nest.axes[axis].extent);
         let mut run = |loops: &mut Self,
                        e: &mut Emitter,
                        mode: Mode,
@@ -243,7 +243,7 @@ impl<'n> Loops<'n> {
     fn reduce_axes(&mut self, e: &mut Emitter, axis: usize, mode: Mode, accumulators: &[Accumulator<'n>]) {
         if axis + 1 < self.nest.axes.len() {
             let zero = e.integer(0);
-            let extent = e.dim(&self.nest.axes[axis].extent);
+            let extent = e.extent(&self.nest.axes[axis].extent);
             e.each(zero, extent, 1, |e, i| {
                 self.index[axis] = i;
                 self.reduce_axes(e, axis + 1, mode, accumulators);

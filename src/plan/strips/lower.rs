@@ -70,25 +70,23 @@ impl Lowerer<'_> {
         strips.added.iter().for_each(|id| self.zero(*id));
         let (begun, n_scratch) = (self.out.clock, self.out.scratch.len());
         let outside = self.share_inside(&strips.clusters, |id| strips.inner.contains_key(&id));
-        self.lower_dimension(strips, &mut Vec::new());
+        let mut of_turns = Vec::new();
+        self.lower_dimension(strips, &mut Vec::new(), &mut of_turns);
         self.shared = outside;
         // What is there before the loops and read in them is there in every turn; so is what they write and others read.
         let end = self.out.clock;
-        let inner: Vec<u32> = strips.inner.keys().filter_map(|id| self.scratch_of.remove(id)).collect();
         for (i, scratch) in self.out.scratch.iter_mut().enumerate() {
-            let is_outer =
-                i < n_scratch || !self.in_turns.contains(&(i as u32)) && !inner.contains(&(i as u32));
+            let is_outer = i < n_scratch || !of_turns.contains(&(i as u32));
             if is_outer && scratch.live.1 >= begun {
                 scratch.live = (scratch.live.0.min(begun), end);
             }
         }
-        self.in_turns.clear();
     }
 
-    /// `blocks`: those of the dimensions outside.
-    fn lower_dimension(&mut self, strips: &Strips, blocks: &mut Vec<(Dim, Dim)>) {
+    /// `blocks`: those of the dimensions outside. `of_turns` grows by the scratch of inner values.
+    fn lower_dimension(&mut self, strips: &Strips, blocks: &mut Vec<(Dim, Dim)>, of_turns: &mut Vec<u32>) {
         let Some(dimension) = strips.dimensions.get(blocks.len()) else {
-            return self.lower_turn(strips, blocks);
+            return self.lower_turn(strips, blocks, of_turns);
         };
         let size = Dim::from(dimension.block);
         let (turns, rest) = match dimension.extent.as_const() {
@@ -97,7 +95,7 @@ impl Lowerer<'_> {
         };
         let mut inside = |cx: &mut Self, first: Dim, size: Dim| {
             blocks.push((first, size));
-            cx.lower_dimension(strips, blocks);
+            cx.lower_dimension(strips, blocks, of_turns);
             blocks.pop();
         };
         if turns.is_const(1) {
@@ -116,7 +114,7 @@ impl Lowerer<'_> {
         }
     }
 
-    fn lower_turn(&mut self, strips: &Strips, blocks: &[(Dim, Dim)]) {
+    fn lower_turn(&mut self, strips: &Strips, blocks: &[(Dim, Dim)], of_turns: &mut Vec<u32>) {
         let (first, rows) = blocks.last().expect("there are rows");
         let n_columns = columns(&strips.n_columns, strips.masked_beyond, first.clone() + rows.clone());
         let has_numbers = strips.inner.keys().any(|id| matches!(self.graph.node(*id).op, Op::Random { .. }));
@@ -141,11 +139,6 @@ impl Lowerer<'_> {
             (*id, (strides, n))
         };
         let inner: HashMap<NodeId, (Vec<Dim>, Dim)> = strips.inner.iter().map(place).collect();
-        for id in inner.keys() {
-            if let Some(old) = self.scratch_of.remove(id) {
-                self.in_turns.push(old);
-            }
-        }
         let blocks = blocks.to_vec();
         let around = self.turn.replace(Turn { blocks, n_columns, along: Vec::new(), inner, adds: false });
         for (cluster, along) in strips.clusters.iter().zip(&strips.along) {
@@ -155,5 +148,6 @@ impl Lowerer<'_> {
             self.lower_cluster(cluster);
         }
         self.turn = around;
+        of_turns.extend(strips.inner.keys().filter_map(|id| self.scratch_of.remove(id)));
     }
 }

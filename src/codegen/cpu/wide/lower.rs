@@ -414,7 +414,7 @@ impl<'n> Lowering<'n> {
 
     fn indices(&mut self, depth: usize) {
         let counter: Counter = depth;
-        let limit = self.values.program.amount(&self.nest.axes[self.form.order[depth]].extent);
+        let limit = self.values.program.extent(&self.nest.axes[self.form.order[depth]].extent);
         if matches!(limit, Amount::Known(n) if n <= 0) {
             return;
         }
@@ -458,7 +458,7 @@ impl<'n> Lowering<'n> {
 
     fn vectors(&mut self, depth: usize) {
         let counter: Counter = depth;
-        let extent = self.values.program.amount(&self.nest.axes[self.form.vector].extent);
+        let extent = self.values.program.extent(&self.nest.axes[self.form.vector].extent);
         self.push(Op::Start { counter });
         let mut from = 0;
         let rounds = if self.form.beside > 1 { vec![self.form.beside, 1] } else { vec![1] };

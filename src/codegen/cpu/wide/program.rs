@@ -27,6 +27,8 @@ pub enum Item {
     Address { buffer: BufferRef, dtype: DType, offset: Dim },
     /// A size, i64.
     Size(Dim),
+    /// How many indices an axis has: none where the size is negative.
+    Extent(Dim),
     /// A size as f32, in the low four bytes.
     Float(Dim),
 }
@@ -414,6 +416,14 @@ impl Program {
         match dim.as_const() {
             Some(value) => Amount::Known(value),
             None => Amount::Frame(self.item(Item::Size(dim.clone()))),
+        }
+    }
+
+    /// The number of indices of an axis.
+    pub fn extent(&mut self, dim: &Dim) -> Amount {
+        match dim.as_const() {
+            Some(value) => Amount::Known(value),
+            None => Amount::Frame(self.item(Item::Extent(dim.clone()))),
         }
     }
 

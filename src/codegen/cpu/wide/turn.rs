@@ -71,7 +71,7 @@ impl Lowering<'_> {
 
     pub(super) fn turns(&mut self, depth: usize) {
         let counter: Counter = depth;
-        let extent = self.values.program.amount(&self.nest.axes[self.form.order[depth]].extent);
+        let extent = self.values.program.extent(&self.nest.axes[self.form.order[depth]].extent);
         let lanes = self.form.kind.lanes();
         self.push(Op::Start { counter });
         let (whole, known) = match extent {

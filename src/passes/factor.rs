@@ -1,6 +1,8 @@
 //! What is the same along the axes of a sum is taken out of it: of `sum(x * k)` becomes `sum(x) * k`.
 //!
-//!     %3 = map mul %x, %k   %4 = reduce sum [0] %3      becomes      %4 = reduce sum [0] %x   %5 = map mul %4, %k
+//! ```text
+//! %3 = map mul %x, %k   %4 = reduce sum [0] %3      becomes      %4 = reduce sum [0] %x   %5 = map mul %4, %k
+//! ```
 //!
 //! So sums that differ in such factors alone become one, as those do of the gradients by a norm's input and by its scale. This rounds
 //! otherwise, as a sum in another order does. A sum of several terms is taken apart, too, where one of their factors is made of a sum

@@ -1,6 +1,8 @@
 //! A sum along an axis of what is multiplied with 1 at one place of it, and with 0 elsewhere, is the element at that place.
 //!
-//!     %3 = iota 1   %4 = map eq %label, %3   %5 = cast %4   %6 = map mul %x, %5   %7 = reduce sum [1] %6
+//! ```text
+//! %3 = iota 1   %4 = map eq %label, %3   %5 = cast %4   %6 = map mul %x, %5   %7 = reduce sum [1] %6
+//! ```
 //!
 //! becomes `gather 1 %x, label`, and 0 where the label is out of range. Elementwise functions are worked out at that place alone. So cross
 //! entropy visits its logits once less. What is infinite or NaN at other places is no longer multiplied with 0.

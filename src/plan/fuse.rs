@@ -6,8 +6,7 @@
 //! index of its own.
 //!
 //! A node goes into the last loop that it fits, so that chains stay together and independent nodes over the same axes share
-//! loads. A reduction, and what is made for reductions alone, goes into the first one that makes or loads what it is made of, so that
-//! what waits for it need not wait for later ones. Reductions of one loop run over the same axes.
+//! loads. Reductions of one loop run over the same axes.
 
 use super::group::Grouping;
 use super::layout::Layout;
@@ -75,7 +74,7 @@ pub fn is_same_index(graph: &Graph, read: &Read) -> bool {
 pub fn fuse(
     graph: &Graph,
     layouts: &[Layout],
-    reads_of_all: &Reads,
+    reads: &Reads,
     grouping: &Grouping,
     nodes: &[NodeId],
 ) -> Vec<Cluster> {
@@ -94,7 +93,7 @@ pub fn fuse(
     }
     for &id in nodes {
         let op = &graph.node(id).op;
-        let reads = reads_of_all.of(id);
+        let reads = reads.of(id);
         let mut least = 0;
         for read in reads {
             if let Some(at) = place.get(&read.base) {
@@ -116,18 +115,7 @@ pub fn fuse(
             }
             _ => false,
         };
-        let mut users = reads_of_all.by_users(id).peekable();
-        let reduces = is_reduction(op)
-            || users.peek().is_some() && users.all(|(user, _)| is_reduction(&graph.node(user).op));
-        let has_operand = |at: &usize| {
-            let of_loop = clusters[*at].nodes();
-            let loads = |base: NodeId| {
-                of_loop.iter().any(|other| reads_of_all.of(*other).iter().any(|read| read.base == base))
-            };
-            reads.iter().any(|read| of_loop.contains(&read.base) || loads(read.base))
-        };
-        let first = (least..clusters.len()).find(|at| reduces && fits(at) && has_operand(at));
-        let at = first.or_else(|| (least..clusters.len()).rev().find(fits));
+        let at = (least..clusters.len()).rev().find(fits);
         match (at, extents_and_parallel) {
             (Some(at), Some((_, n_parallel))) => {
                 let Cluster::Loop(l) = &mut clusters[at] else { unreachable!("only loops were looked for") };

@@ -96,7 +96,7 @@ fn a_limit_is_kept_and_changes_no_bit() {
         let whole = plan_of(&model, Program::Train, Target::Cpu).peak_bytes(2);
         let expected = train(&model, None);
         let mut least = whole;
-        for percent in [95, 85, 75, 65, 55] {
+        for percent in [97, 93, 90, 85, 80, 75, 65, 55] {
             let limit = whole * percent / 100;
             let Ok(plan) = plan_within(&model, Program::Train, Some(limit), 2) else { break };
             least = plan.peak_bytes(2);

@@ -11,42 +11,6 @@ use crate::graph::{Graph, Op};
 /// Pass, name of the case, what goes in, what comes out. Dead nodes are left out of what comes out.
 const CASES: &[(&str, &str, &str, &str)] = &[
     (
-        "factor",
-        "what is the same along a sum's axes",
-        "%0 = input @x : f32[batch, 3]  %1 = param @k : f32[3]  %2 = broadcast [1] %1 : f32[batch, 3]  %3 = map mul %0, %2 : f32[batch, 3]
-         %4 = map neg %3 : f32[batch, 3]  %5 = reduce sum [0] %4 : f32[3]  output y = %5",
-        "%0 = input @x : f32[batch, 3]  %1 = param @k : f32[3]  %2 = reduce sum [0] %0 : f32[3]  %3 = map mul %2, %1 : f32[3]
-         %4 = map neg %3 : f32[3]  output y = %4",
-    ),
-    (
-        "factor",
-        "what moves along one of the axes stays",
-        "%0 = input @x : f32[batch, 3]  %1 = param @k : f32[3]  %2 = broadcast [1] %1 : f32[batch, 3]  %3 = map mul %0, %2 : f32[batch, 3]
-         %4 = reduce sum [0, 1] %3 : f32[]  output y = %4",
-        "%0 = input @x : f32[batch, 3]  %1 = param @k : f32[3]  %2 = broadcast [1] %1 : f32[batch, 3]  %3 = map mul %0, %2 : f32[batch, 3]
-         %4 = reduce sum [0, 1] %3 : f32[]  output y = %4",
-    ),
-    (
-        "factor",
-        "a sum of terms of which one waits for another sum",
-        "%0 = input @x : f32[batch, 3]  %1 = input @g : f32[batch, 3]  %2 = reduce sum [0] %0 : f32[3]  %3 = broadcast [1] %2 : f32[batch, 3]
-         %4 = map mul %1, %3 : f32[batch, 3]  %5 = map mul %0, %3 : f32[batch, 3]  %6 = map sub %4, %5 : f32[batch, 3]
-         %7 = reduce sum [0] %6 : f32[3]  output y = %7",
-        "%0 = input @x : f32[batch, 3]  %1 = input @g : f32[batch, 3]  %2 = reduce sum [0] %0 : f32[3]  %3 = reduce sum [0] %1 : f32[3]
-         %4 = map mul %3, %2 : f32[3]  %5 = reduce sum [0] %0 : f32[3]  %6 = map mul %5, %2 : f32[3]  %7 = map sub %4, %6 : f32[3]
-         output y = %7",
-    ),
-    (
-        "factor",
-        "a sum of terms that wait for nothing",
-        "%0 = input @x : f32[batch, 3]  %1 = input @g : f32[batch, 3]  %2 = param @k : f32[3]  %3 = broadcast [1] %2 : f32[batch, 3]
-         %4 = map mul %1, %3 : f32[batch, 3]  %5 = map mul %0, %3 : f32[batch, 3]  %6 = map sub %4, %5 : f32[batch, 3]
-         %7 = reduce sum [0] %6 : f32[3]  output y = %7",
-        "%0 = input @x : f32[batch, 3]  %1 = input @g : f32[batch, 3]  %2 = param @k : f32[3]  %3 = broadcast [1] %2 : f32[batch, 3]
-         %4 = map mul %1, %3 : f32[batch, 3]  %5 = map mul %0, %3 : f32[batch, 3]  %6 = map sub %4, %5 : f32[batch, 3]
-         %7 = reduce sum [0] %6 : f32[3]  output y = %7",
-    ),
-    (
         "pick",
         "the element at a label",
         "%0 = input @x : f32[batch, 3]  %1 = input @l : i32[batch]  %2 = broadcast [0] %1 : i32[batch, 3]  %3 = iota 1 : i32[batch, 3]

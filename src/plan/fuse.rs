@@ -6,7 +6,7 @@
 //! index of its own.
 //!
 //! A node goes into the last loop that it fits, so that chains stay together and independent nodes over the same axes share
-//! loads. Reductions of one loop run over the same axes.
+//! loads. Reductions of one loop run over the same axes; gathers have loops without any.
 
 use super::group::Grouping;
 use super::layout::Layout;
@@ -111,7 +111,12 @@ pub fn fuse(
         let fits = |at: &usize| match (&clusters[*at], &extents_and_parallel) {
             (Cluster::Loop(l), Some((extents, n_parallel))) => {
                 let same_axes = n_parallel.is_none() || l.n_parallel.is_none() || l.n_parallel == *n_parallel;
-                l.extents == *extents && same_axes
+                // Of loops with loads at an index there are no wide vectors: a sum in one would be made of other parts than elsewhere, and
+                // have other last bits than where its terms are made again.
+                let gathers = |op: &Op| matches!(op, Op::Gather { .. });
+                let mixes = gathers(op) && l.n_parallel.is_some()
+                    || is_reduction(op) && l.nodes.iter().any(|other| gathers(&graph.node(*other).op));
+                l.extents == *extents && same_axes && !mixes
             }
             _ => false,
         };

@@ -189,10 +189,12 @@ fn beside(nest: &Nest, vector: usize, kind: Kind) -> i64 {
     if n_running == 0 {
         return 1;
     }
-    // Running values for which there are registers.
-    let running = kind.lanes() / 2;
-    let most = if nest.axes[vector].reduce { MOST_BESIDE } else { MOST_COLUMNS };
-    let most = (running / n_running).clamp(1, most);
+    // A sum along lanes has as many parts whatever else its loop reduces: else its last bits would depend on what it is fused with. Lanes
+    // that reduce indices of their own take as many vectors as there are registers for.
+    let most = match nest.axes[vector].reduce {
+        true => MOST_BESIDE,
+        false => (kind.lanes() / 2 / n_running).clamp(1, MOST_COLUMNS),
+    };
     match nest.axes[vector].extent.as_const().map(|n| n / kind.lanes()) {
         // As few rounds as can be; of a size that is not known only powers of two can be told apart cheaply.
         Some(vectors) => (1..=most).rev().min_by_key(|c| vectors / c + vectors % c).unwrap_or(1),

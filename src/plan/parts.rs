@@ -28,7 +28,7 @@ const LEAST_ROWS: i64 = if cfg!(test) { 2 } else { 256 };
 const LEAST_WIDTH: i64 = if cfg!(test) { 2 } else { 32 };
 
 /// Rows in a tile, at most: a kernel's parts have their places by its tile, which some tests make two rows.
-pub const MOST_ROWS: u32 = if cfg!(test) { 2 } else { u32::MAX };
+pub const MOST_ROWS: u32 = if cfg!(test) { 2 } else { 1 << 30 };
 
 /// Whether a reduction over the first axis of a tensor of this shape is long.
 pub fn is_long(shape: &[Dim], max_batch: i64) -> bool {

@@ -123,7 +123,7 @@ impl<'p> Machine<'p> {
         if let How::Whole { blocks } = how {
             let (whole, module) = self.whole.as_ref().expect("the step may be one launch");
             // What an odd number of meetings leaves is as good a begin as 0.
-            let arrived = memory.alloc_of(&[if at.step % 2 == 0 { 0u32 } else { 1 << 31 }]);
+            let arrived = memory.alloc_of(&[if at.step.is_multiple_of(2) { 0u32 } else { 1 << 31 }]);
             let mut given: Vec<Arg> =
                 whole.buffers.iter().map(|id| Arg::Pointer(places[id.0 as usize].0)).collect();
             given.extend([Arg::Pointer(arrived), Arg::I64(at.batch), Arg::Pointer(env)]);

@@ -278,7 +278,8 @@ fn what_is_asked_of_a_driver_is_in_order() {
     // The fake GPU has a quarter of a gibibyte.
     let (code, _, errors) = run(&["train", "net.model", "--device", "cuda", "--set", "units=40000000"]);
     assert_eq!(code, Some(1), "{errors}");
-    assert!(errors.contains("of memory, and cuda:0 (Pretender) has 256.0 MiB to give"), "{errors}");
+    assert!(errors.contains("of memory (4.5 GiB of variables, "), "{errors}");
+    assert!(errors.contains("), and cuda:0 (Pretender) has 256.0 MiB to give"), "{errors}");
     let (code, _, errors) = run(&["train", "net.model", "--device", "cuda:1"]);
     assert!(code == Some(1) && errors.contains("there is no GPU `cuda:1`; this machine has 1"), "{errors}");
 }

@@ -1,7 +1,7 @@
 //! The process's heap: memory that was freed is kept for what comes next.
 //!
 //! A compilation makes and drops graph after graph. The C library gives large pieces, and the heap's end, back to the system as soon
-//! as they are free, and the system zeroes each page before it gives it again; that took a fifth of a compilation's time.
+//! as they are free, and the system zeroes each page before it gives it again.
 //! What enters: nothing. What leaves: nothing but time. Not here: what a step works on, whose memory is reserved once (`buffer`).
 
 /// To be called once, when a process begins that will compile.

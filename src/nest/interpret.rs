@@ -54,6 +54,7 @@ pub fn run_rounded(
     while start < rows {
         let tile = i64::from(kernel.tile).min(rows - start);
         let scratch = Arena::new(&kernel.scratch);
+        touched.begin(format!("the tile from row {start}"));
         let mut cx = Tile {
             arguments,
             touched: &mut touched,
@@ -75,7 +76,7 @@ struct Tile<'a> {
     scratch: Arena<'a>,
     /// batch, rows, start, tile.
     sizes: [i64; 4],
-    /// Of the loops that are running, outermost first.
+    /// Of the loops that are running, outermost first: first places and sizes.
     turns: Vec<(SmolStr, i64)>,
     run: Run,
     round: Rounding<'a>,
@@ -97,11 +98,24 @@ impl Tile<'_> {
     }
 
     fn turns(&mut self, l: &Loop) -> Result<(), String> {
-        for turn in 0..self.dim(&l.turns)? {
+        let extent = self.dim(&l.extent)?;
+        let around = self.touched.who().to_string();
+        let before = l.is_parallel.then(|| self.scratch.clone());
+        for turn in (0..extent).step_by(l.block as usize) {
+            if let Some(before) = &before {
+                self.scratch = before.clone();
+                self.touched.begin(format!("{around}, turn {turn}"));
+            }
+            let n_outside = self.turns.len();
             self.turns.push((l.turn.clone(), turn));
+            self.turns.push((l.size_symbol(), (extent - turn).min(l.block.into())));
             let done = self.ops(&l.ops).map_err(|e| format!("turn {turn}, {e}"));
-            self.turns.pop();
+            self.turns.truncate(n_outside);
             done?;
+        }
+        if let Some(before) = before {
+            self.scratch = before;
+            self.touched.begin(around);
         }
         Ok(())
     }
@@ -125,7 +139,7 @@ impl Tile<'_> {
             BufferRef::Argument(i) => {
                 let elements = &self.arguments[i as usize];
                 let at = place(buffer, elements.len(), at)?;
-                self.touched.read(i, at, self.sizes[2])?;
+                self.touched.read(i, at)?;
                 Ok(elements[at])
             }
             BufferRef::Scratch(i) => {
@@ -141,7 +155,7 @@ impl Tile<'_> {
             BufferRef::Argument(i) => {
                 let elements = &mut self.arguments[i as usize];
                 let at = place(buffer, elements.len(), at)?;
-                self.touched.write(i, at, self.sizes[2])?;
+                self.touched.write(i, at)?;
                 elements[at] = value;
             }
             BufferRef::Scratch(i) => {

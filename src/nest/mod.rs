@@ -8,8 +8,8 @@
 //!
 //! All sizes, offsets and strides are `Dim`s (in elements) over four symbols, known when a tile runs:
 //! `batch` (examples in this step), `rows` is `Kernel::rows` (a `Dim` over `batch`), `start` (the tile's first
-//! row) and `tile` (its number of rows: `Kernel::tile`, less in the last tile). Inside of a `Loop` there is one more, the
-//! number of its turn.
+//! row) and `tile` (its number of rows: `Kernel::tile`, less in the last tile). Inside of a `Loop` there are more: the
+//! first place of its turn and, if a turn has several, their number.
 //!
 //! This room does not know the tensor graph; primitives are lowered to it in `plan`. A backend
 //! (`codegen`) and the interpreter (`interpret.rs`) give it the same meaning.
@@ -83,13 +83,36 @@ pub enum TileOp {
     Loop(Loop),
 }
 
-/// Ops that run once a turn, one turn after another. What a turn leaves in scratch the next one finds.
+/// Ops that run once a turn, for one block of places after another. What a turn leaves in scratch the next one finds.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Loop {
-    /// The symbol that stands for the number of the turn, from 0, in the sizes inside; see `turn_symbol`.
+    /// The symbol that stands for the first place of the turn's block, from 0, in the sizes inside; see `turn_symbol`.
     pub turn: SmolStr,
-    pub turns: Dim,
+    /// Places there are.
+    pub extent: Dim,
+    /// Places of a turn: the last one has those that are left. Where it is more than 1, `size_symbol` stands for their number.
+    pub block: u32,
+    /// Turns may run in any order and at the same time: none touches what another one writes, and in scratch each finds
+    /// what was there before the loop, no more.
+    pub is_parallel: bool,
     pub ops: Vec<TileOp>,
+}
+
+impl Loop {
+    /// One place a turn, one turn after another.
+    pub fn of_turns(turn: SmolStr, extent: Dim, ops: Vec<TileOp>) -> Loop {
+        Loop { turn, extent, block: 1, is_parallel: false, ops }
+    }
+
+    /// The symbol that stands for the number of places of a turn.
+    pub fn size_symbol(&self) -> SmolStr {
+        size_symbol(&self.turn)
+    }
+}
+
+/// The symbol for the number of places of a turn, by that for the first of them.
+pub fn size_symbol(turn: &str) -> SmolStr {
+    format_smolstr!("n_{turn}")
 }
 
 /// The symbol of a loop inside of `depth` others: `turn`, `turn1`, …

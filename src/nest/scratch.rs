@@ -7,6 +7,7 @@
 use super::Scratch;
 
 /// The buffers' elements; `None` holds nothing.
+#[derive(Clone)]
 pub struct Arena<'a> {
     layout: &'a [Scratch],
     elements: Vec<Vec<Option<f64>>>,

@@ -44,7 +44,9 @@ fn write_ops(f: &mut Formatter<'_>, ops: &[TileOp], indent: &str) -> fmt::Result
         TileOp::Fill(fill) => write_fill(f, fill, indent),
         TileOp::Sort(sort) => write_sort(f, sort, indent),
         TileOp::Loop(l) => {
-            writeln!(f, "{indent}each {} < {} {{", l.turn, l.turns)?;
+            let by = if l.block > 1 { format!(" by {}", l.block) } else { String::new() };
+            let order = if l.is_parallel { ", in any order" } else { "" };
+            writeln!(f, "{indent}each {} < {}{by}{order} {{", l.turn, l.extent)?;
             write_ops(f, &l.ops, &format!("{indent}  "))?;
             writeln!(f, "{indent}}}")
         }

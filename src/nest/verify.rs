@@ -7,8 +7,8 @@
 //! 5. A stored value has the buffer's type; a place of the greatest is i32; an index is i32; what is reduced, compared for its
 //!    place or added is f32 or i32.
 //! 6. A reducing store does not move along reducing axes, and there is no `ArgMax` over more than one axis.
-//! 7. All sizes are over `batch`, `rows`, `start`, `tile` and the turns of the loops around, whose symbols differ; `Kernel::rows`
-//!    is over `batch`.
+//! 7. All sizes are over `batch`, `rows`, `start`, `tile` and the turns of the loops around, whose symbols differ and which have at
+//!    least one place; `Kernel::rows` is over `batch`.
 //! 8. Matrices and random numbers are f32; the factors of a product may both be bf16.
 //! 9. A tile has at least one row.
 //! 10. A scratch buffer starts at a multiple of 64 bytes and holds whole elements.
@@ -23,7 +23,7 @@ use smol_str::SmolStr;
 
 /// The first rule that is broken, and where.
 pub fn verify(kernel: &Kernel) -> Result<(), String> {
-    in_scope(&kernel.rows, &vec!["batch".into()])?;
+    in_scope(&kernel.rows, &vec![("batch".into(), None)])?;
     if kernel.tile == 0 {
         return Err("rule 9: the tile has no rows".into());
     }
@@ -33,12 +33,12 @@ pub fn verify(kernel: &Kernel) -> Result<(), String> {
             return Err(format!("rule 10: ~{i}: {} bytes at {}", scratch.bytes, scratch.offset));
         }
     }
-    let mut symbols: Symbols = ["batch", "rows", "start", "tile"].map(SmolStr::from).to_vec();
+    let mut symbols: Symbols = ["batch", "rows", "start", "tile"].map(|s| (s.into(), None)).to_vec();
     verify_ops(kernel, &kernel.ops, &mut symbols).map_err(|e| format!("{}, {e}", kernel.name))
 }
 
-/// Those that sizes may name at this place.
-type Symbols = Vec<SmolStr>;
+/// Those that sizes may name at this place; of the number of a turn's places what it is at most.
+pub type Symbols = Vec<(SmolStr, Option<i64>)>;
 
 fn verify_ops(kernel: &Kernel, ops: &[TileOp], symbols: &mut Symbols) -> Result<(), String> {
     for (i, op) in ops.iter().enumerate() {
@@ -51,7 +51,7 @@ fn verify_op(kernel: &Kernel, op: &TileOp, symbols: &mut Symbols) -> Result<(), 
     match op {
         TileOp::Nest(nest) => {
             verify_nest(kernel, nest, symbols)?;
-            verify_nest_bounds(kernel, nest)
+            verify_nest_bounds(kernel, nest, symbols)
         }
         TileOp::Gemm(gemm) => {
             let sides = [(&gemm.lhs, false), (&gemm.rhs, false), (&gemm.out, true)];
@@ -66,32 +66,37 @@ fn verify_op(kernel: &Kernel, op: &TileOp, symbols: &mut Symbols) -> Result<(), 
             if left != right || !matches!(left, DType::F32 | DType::BF16) || out != DType::F32 {
                 return Err(format!("rule 8: {out} from {left} and {right}"));
             }
-            verify_gemm_bounds(kernel, gemm)
+            verify_gemm_bounds(kernel, gemm, symbols)
         }
         TileOp::Fill(fill) => {
             [&fill.offset, &fill.count, &fill.first].into_iter().try_for_each(|d| in_scope(d, symbols))?;
             verify_buffer(kernel, fill.buffer, DType::F32, true)?;
-            verify_fill_bounds(kernel, fill)
+            verify_fill_bounds(kernel, fill, symbols)
         }
         TileOp::Sort(sort) => {
             verify_sort(kernel, sort, symbols)?;
-            verify_sort_bounds(kernel, sort)
+            verify_sort_bounds(kernel, sort, symbols)
         }
         TileOp::Loop(l) => {
-            in_scope(&l.turns, symbols)?;
-            if symbols.contains(&l.turn) {
+            in_scope(&l.extent, symbols)?;
+            if symbols.iter().any(|(symbol, _)| *symbol == l.turn) {
                 return Err(format!("rule 7: {} is taken", l.turn));
             }
-            symbols.push(l.turn.clone());
+            if l.block == 0 {
+                return Err(format!("rule 7: a turn of {} has no places", l.turn));
+            }
+            let n_outside = symbols.len();
+            symbols.push((l.turn.clone(), None));
+            symbols.extend((l.block > 1).then(|| (l.size_symbol(), Some(l.block.into()))));
             let checked = verify_ops(kernel, &l.ops, symbols);
-            symbols.pop();
+            symbols.truncate(n_outside);
             checked
         }
     }
 }
 
 fn in_scope(dim: &Dim, symbols: &Symbols) -> Result<(), String> {
-    match dim.symbols().iter().find(|s| !symbols.contains(s)) {
+    match dim.symbols().iter().find(|s| !symbols.iter().any(|(symbol, _)| symbol == *s)) {
         None => Ok(()),
         Some(symbol) => Err(format!("rule 7: {symbol} in {dim}")),
     }

@@ -5,15 +5,24 @@
 //! - A function of equal reshapes, permutations or flips is that view of the function, so that views meet and cancel.
 //! - A quotient whose divisor is a broadcast is a product with its reciprocal, which is worked out once. This rounds
 //!   once more, and is infinite for divisors below 2^-128.
+//! - What one side of a contraction is multiplied with is multiplied with the result, if it stands still along all that is summed
+//!   and the result is smaller: the weights of attention are divided by their sum when they are summed, not each of them. This rounds
+//!   a product of sums where it was a sum of products.
 
 use super::{filled, known, map};
-use crate::base::{Dim, TensorType};
+use crate::base::{DType, Dim, TensorType};
 use crate::graph::rewrite::{copy_node, rewrite};
-use crate::graph::{Graph, Node, NodeId, Op, View};
+use crate::graph::{Contraction, Graph, Node, NodeId, Op, View};
 use crate::scalar::Func;
 
 pub fn run(graph: &Graph) -> Graph {
     rewrite(graph, |new, node, operands| {
+        if let Op::Contract(contraction) = &node.op {
+            let of_result =
+                |graph: &mut Graph, side| factor_of_result(graph, node, contraction, operands, side);
+            let hoisted = of_result(new, 0).or_else(|| of_result(new, 1));
+            return hoisted.unwrap_or_else(|| copy_node(new, node, operands));
+        }
         let elementwise = matches!(node.op, Op::Map(_) | Op::Cast) && !operands.is_empty();
         let hoisted = elementwise.then(|| {
             through_broadcasts(new, node, operands)
@@ -110,4 +119,40 @@ fn reciprocal(graph: &mut Graph, node: &Node, operands: &[NodeId]) -> Option<Nod
     let inverse =
         graph.broadcast(inverse, &axes, node.ty.shape.clone()).expect("the divisor's own broadcast");
     Some(map(graph, Func::Mul, &[operands[0], inverse]))
+}
+
+/// A contraction without a factor of one of its sides, whose result is multiplied with it.
+fn factor_of_result(
+    graph: &mut Graph,
+    node: &Node,
+    contraction: &Contraction,
+    operands: &[NodeId],
+    side: usize,
+) -> Option<NodeId> {
+    let x = graph.node(operands[side]);
+    let n_elements = |ty: &TensorType| ty.n_elements().eval(&|_| Some(1));
+    if x.op != Op::Map(Func::Mul) || x.ty.dtype != DType::F32 || n_elements(&node.ty)? >= n_elements(&x.ty)? {
+        return None;
+    }
+    let labels = [&contraction.lhs, &contraction.rhs][side];
+    let factors = [x.operands[0], x.operands[1]];
+    // Where a factor's axes are in the result.
+    let places = |factor: NodeId| -> Option<(NodeId, Vec<usize>)> {
+        let (small, axes) = repeated(graph, factor);
+        let place = |axis: &usize| contraction.out.iter().position(|label| *label == labels[*axis]);
+        Some((small, axes.iter().map(place).collect::<Option<Vec<usize>>>()?))
+    };
+    let (other, (small, places)) = [(factors[1], factors[0]), (factors[0], factors[1])]
+        .into_iter()
+        .find_map(|(other, factor)| Some((other, places(factor)?)))?;
+    let mut order: Vec<usize> = (0..places.len()).collect();
+    order.sort_by_key(|axis| places[*axis]);
+    let small = graph.permute(small, &order).expect("each axis once");
+    let places: Vec<usize> = order.iter().map(|axis| places[*axis]).collect();
+    let mut sides = [operands[0], operands[1]];
+    sides[side] = other;
+    let sums =
+        graph.contract(sides[0], sides[1], contraction.clone()).expect("a factor has the product's shape");
+    let factor = graph.broadcast(small, &places, node.ty.shape.clone()).expect("the sizes of its labels");
+    Some(map(graph, Func::Mul, &[sums, factor]))
 }

@@ -33,6 +33,28 @@ const CASES: &[(&str, &str, &str, &str)] = &[
          %7 = reduce sum [0, 1] %6 : f32[]  output y = %7",
     ),
     (
+        "hoist",
+        "what a product's side is multiplied with, where the result is smaller",
+        "%0 = input @p : f32[batch, 5, 7]  %1 = input @r : f32[5, batch]  %2 = permute [1, 0] %1 : f32[batch, 5]
+         %3 = broadcast [0, 1] %2 : f32[batch, 5, 7]  %4 = map mul %0, %3 : f32[batch, 5, 7]  %5 = input @v : f32[batch, 7, 2]
+         %6 = contract abc,acd->bad %4, %5 : f32[5, batch, 2]  output y = %6",
+        "%0 = input @p : f32[batch, 5, 7]  %1 = input @r : f32[5, batch]  %2 = permute [1, 0] %1 : f32[batch, 5]
+         %3 = input @v : f32[batch, 7, 2]  %4 = permute [1, 0] %2 : f32[5, batch]  %5 = contract abc,acd->bad %0, %3 : f32[5, batch, 2]
+         %6 = broadcast [0, 1] %4 : f32[5, batch, 2]  %7 = map mul %5, %6 : f32[5, batch, 2]  output y = %7",
+    ),
+    (
+        "hoist",
+        "not what moves along the sum, nor where the result is larger",
+        "%0 = input @p : f32[batch, 7]  %1 = input @r : f32[7]  %2 = broadcast [1] %1 : f32[batch, 7]  %3 = map mul %0, %2 : f32[batch, 7]
+         %4 = input @v : f32[7, 2]  %5 = contract ab,bc->ac %3, %4 : f32[batch, 2]  %6 = input @s : f32[batch]
+         %7 = broadcast [0] %6 : f32[batch, 7]  %8 = map mul %0, %7 : f32[batch, 7]  %9 = input @w : f32[7, 9]
+         %10 = contract ab,bc->ac %8, %9 : f32[batch, 9]  output y = %5  output z = %10",
+        "%0 = input @p : f32[batch, 7]  %1 = input @r : f32[7]  %2 = broadcast [1] %1 : f32[batch, 7]  %3 = map mul %0, %2 : f32[batch, 7]
+         %4 = input @v : f32[7, 2]  %5 = contract ab,bc->ac %3, %4 : f32[batch, 2]  %6 = input @s : f32[batch]
+         %7 = broadcast [0] %6 : f32[batch, 7]  %8 = map mul %0, %7 : f32[batch, 7]  %9 = input @w : f32[7, 9]
+         %10 = contract ab,bc->ac %8, %9 : f32[batch, 9]  output y = %5  output z = %10",
+    ),
+    (
         "fold",
         "a function of numbers",
         "%0 = const 2.0 : f32[]  %1 = const 3.0 : f32[]  %2 = map pow %0, %1 : f32[]  output y = %2",

@@ -1,6 +1,7 @@
 //! The planner, from graph to plan, as a recipe.
 
-use super::fuse::{Cluster, fuse};
+use super::blocks::{Sections, sections};
+use super::fuse::{Cluster, fuse, scalars};
 use super::group::{Grouping, group};
 use super::layout::{Layout, layouts};
 use super::lower::{Homes, Lowered, lower};
@@ -34,8 +35,14 @@ pub fn plan(graph: &Graph, options: &Options) -> Plan {
     let long = |id: NodeId| {
         options.target == Target::Cpu && is_long_reduction(&graph, &reads, id, options.max_batch)
     };
-    let grouping = timed("group", || group(&graph, &layouts, &reads, &alone, &long));
-    let mut cx = Planner::new(&graph, &layouts, &reads, &grouping, options);
+    let sections = match options.target {
+        Target::Cpu => Sections::default(),
+        Target::Cuda => timed("blocks", || sections(&graph, &reads, options.cache_bytes)),
+    };
+    let through = sections.seen(&graph, &reads);
+    let seen = through.as_ref().unwrap_or(&reads);
+    let grouping = timed("group", || group(&graph, &layouts, seen, &sections, &alone, &long));
+    let mut cx = Planner::new(&graph, &layouts, [&reads, seen], &sections, &grouping, options);
     let segments: Vec<Vec<Segment>> =
         timed("fuse", || (0..grouping.groups.len()).map(|g| cx.segments(g)).collect());
     let phases = grouping.phases(&segments.iter().map(|of| n_phases(of)).collect::<Vec<_>>());
@@ -58,6 +65,9 @@ struct Planner<'a> {
     graph: &'a Graph,
     layouts: &'a [Layout],
     reads: &'a Reads,
+    /// As they are from launch to launch.
+    seen: &'a Reads,
+    sections: &'a Sections,
     grouping: &'a Grouping,
     target: Target,
     cache_bytes: i64,
@@ -76,7 +86,8 @@ impl<'a> Planner<'a> {
     fn new(
         graph: &'a Graph,
         layouts: &'a [Layout],
-        reads: &'a Reads,
+        [reads, seen]: [&'a Reads; 2],
+        sections: &'a Sections,
         grouping: &'a Grouping,
         options: &Options,
     ) -> Self {
@@ -86,6 +97,8 @@ impl<'a> Planner<'a> {
             graph,
             layouts,
             reads,
+            seen,
+            sections,
             grouping,
             target: options.target,
             cache_bytes: options.cache_bytes,
@@ -107,6 +120,12 @@ impl<'a> Planner<'a> {
     /// What a group's nodes are launched in.
     fn segments(&self, g: usize) -> Vec<Segment> {
         let group = &self.grouping.groups[g];
+        if let Some(number) = self.sections.section_of(group.nodes[0]) {
+            let blocks = self.sections.blocks(self.graph, self.reads, number, self.cache_bytes);
+            let nodes: Vec<NodeId> = blocks.leaves().iter().flat_map(Cluster::nodes).copied().collect();
+            let scalars = scalars(self.graph, self.layouts, self.grouping, &nodes);
+            return vec![Segment { clusters: scalars.into_iter().chain([blocks]).collect(), is_long: false }];
+        }
         let clusters = fuse(self.graph, self.layouts, self.reads, self.grouping, &group.nodes);
         if self.target != Target::Cpu || group.rows.is_none() {
             return vec![Segment { clusters, is_long: false }];
@@ -139,7 +158,7 @@ impl<'a> Planner<'a> {
         }
         for id in graph.ids() {
             let Some(g) = self.grouping.group_of[id.index()] else { continue };
-            for read in self.reads.of(id) {
+            for read in self.seen.of(id) {
                 let crosses = self.grouping.group_of[read.base.index()].is_some_and(|from| from != g);
                 if crosses
                     && !self.global.contains_key(&read.base)
@@ -174,7 +193,10 @@ impl<'a> Planner<'a> {
                 let is_inline = self.grouping.inline[id.index()];
                 is_inline || self.global.contains_key(&id) || self.variable_of.contains_key(&id)
             };
-            recompute(self.graph, self.reads, &kept, &mut clusters);
+            let is_section = self.sections.section_of(group.nodes[0]).is_some();
+            if !is_section {
+                recompute(self.graph, self.reads, &kept, &mut clusters);
+            }
             if self.target == Target::Cpu && !is_long {
                 clusters =
                     strips(self.graph, self.reads, &kept, group.rows.is_some(), self.cache_bytes, clusters);
@@ -188,7 +210,8 @@ impl<'a> Planner<'a> {
                 self.launch_parts(Parts::new(lowered, rows), about, phase);
                 phase += 2;
             } else {
-                let tile = self.choose(&rows, &lowered);
+                // A section's blocks share the turns of one example.
+                let tile = if is_section { 1 } else { self.choose(&rows, &lowered) };
                 self.launch(rows, tile, lowered, about, phase);
                 phase += 1;
             }
@@ -400,6 +423,9 @@ fn describe(graph: &Graph, clusters: &[Cluster]) -> String {
         op => unreachable!("{op:?} has no storage"),
     };
     let words = |c: &Cluster| match c {
+        Cluster::Blocks(blocks) => {
+            format!("{}: {{{}}}", blocks.describe(), describe(graph, blocks.clusters()))
+        }
         Cluster::Strips(strips) => {
             format!("{}: {{{}}}", strips.describe(), describe(graph, &strips.clusters))
         }

@@ -8,6 +8,7 @@
 //! A node goes into the last loop that it fits, so that chains stay together and independent nodes over the same axes share
 //! loads. Reductions of one loop run over the same axes; gathers have loops without any.
 
+use super::blocks::Blocks;
 use super::group::Grouping;
 use super::layout::Layout;
 use super::space::{Read, Reads};
@@ -21,8 +22,10 @@ pub enum Cluster {
     Loop(Loop),
     /// A contraction, concatenation, padding, scatter, sort or fill.
     Single(NodeId),
-    /// Clusters of the other kinds, in loops over strips.
+    /// Loops and contractions, in loops over strips.
     Strips(Box<Strips>),
+    /// Loops and contractions, in loops over blocks: the whole of a kernel.
+    Blocks(Box<Blocks>),
 }
 
 #[derive(Clone, Debug)]
@@ -35,12 +38,12 @@ pub struct Loop {
 }
 
 impl Cluster {
-    /// Its own nodes: strips have none, but in their leaves.
+    /// Its own nodes: strips and blocks have none, but in their leaves.
     pub fn nodes(&self) -> &[NodeId] {
         match self {
             Cluster::Loop(l) => &l.nodes,
             Cluster::Single(id) => std::slice::from_ref(id),
-            Cluster::Strips(_) => &[],
+            Cluster::Strips(_) | Cluster::Blocks(_) => &[],
         }
     }
 
@@ -48,6 +51,7 @@ impl Cluster {
     pub fn leaves(&self) -> &[Cluster] {
         match self {
             Cluster::Strips(strips) => &strips.clusters,
+            Cluster::Blocks(blocks) => blocks.clusters(),
             _ => std::slice::from_ref(self),
         }
     }
@@ -80,16 +84,11 @@ pub fn fuse(
 ) -> Vec<Cluster> {
     let mut clusters: Vec<Cluster> = Vec::new();
     let mut place: FastMap<NodeId, usize> = FastMap::default();
-    for scalar in scalars_of(graph, layouts, grouping, nodes) {
-        place.insert(scalar, 0);
-        match clusters.first_mut() {
-            Some(Cluster::Loop(l)) => l.nodes.push(scalar),
-            _ => clusters.push(Cluster::Loop(Loop {
-                nodes: vec![scalar],
-                extents: Vec::new(),
-                n_parallel: None,
-            })),
-        }
+    if let Some(scalars) = scalars(graph, layouts, grouping, nodes) {
+        scalars.nodes().iter().for_each(|scalar| {
+            place.insert(*scalar, 0);
+        });
+        clusters.push(scalars);
     }
     for &id in nodes {
         let op = &graph.node(id).op;
@@ -139,6 +138,12 @@ pub fn fuse(
         }
     }
     clusters
+}
+
+/// A loop of the inline scalars that the nodes need, if they need any.
+pub fn scalars(graph: &Graph, layouts: &[Layout], grouping: &Grouping, nodes: &[NodeId]) -> Option<Cluster> {
+    let nodes = scalars_of(graph, layouts, grouping, nodes);
+    (!nodes.is_empty()).then(|| Cluster::Loop(Loop { nodes, extents: Vec::new(), n_parallel: None }))
 }
 
 /// The inline scalars that the nodes need, in order.

@@ -79,7 +79,7 @@ fn width(ops: &[TileOp], sizes: &Sizes) -> u64 {
         }
         TileOp::Fill(fill) => sizes.of(&fill.count),
         TileOp::Sort(sort) => product(&mut sort.axes.iter().chain([&sort.n])),
-        TileOp::Loop(l) => width(&l.ops, sizes),
+        TileOp::Loop(l) => width(&l.ops, &sizes.inside(l, 0)),
     };
     ops.iter().map(of_op).max().unwrap_or(1).max(1)
 }

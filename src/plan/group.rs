@@ -12,10 +12,12 @@
 //! inside of a group and repeats no work; what it gives up is width (a group has as many tiles as rows), which `tile.rs`
 //! takes into account. Nodes that are made as a whole (scalars, scatters) have one tile.
 
+use super::blocks::Sections;
 use super::layout::Layout;
 use super::space::{Read, Reads, has_storage, is_row_aligned, rows};
 use crate::base::Dim;
 use crate::graph::{Graph, NodeId, Op};
+use std::collections::BTreeMap;
 
 #[derive(Clone, Debug)]
 pub struct Group {
@@ -24,8 +26,8 @@ pub struct Group {
     pub rows: Option<Dim>,
     /// Why it was begun.
     pub reason: String,
-    /// Nothing joins it: it holds one scan, whose loop over turns is the whole of its kernel, or one contraction that has a
-    /// kernel of its own on this target.
+    /// Nothing joins it: it holds one scan, whose loop over turns is the whole of its kernel, one contraction that has a
+    /// kernel of its own on this target, or a section of `blocks`.
     pub closed: bool,
 }
 
@@ -41,11 +43,12 @@ pub struct Grouping {
     pub deferred: Vec<usize>,
 }
 
-/// `alone`: contractions that are worth a kernel of their own. `long`: reductions that are worth a visit of all that they read.
+/// `reads`: as sections leave them. `alone`: contractions that are worth a kernel of their own. `long`: reductions that are worth a visit of all that they read.
 pub fn group(
     graph: &Graph,
     layouts: &[Layout],
     reads: &Reads,
+    sections: &Sections,
     alone: &dyn Fn(NodeId) -> bool,
     long: &dyn Fn(NodeId) -> bool,
 ) -> Grouping {
@@ -57,9 +60,23 @@ pub fn group(
         after: Vec::new(),
         deferred: Vec::new(),
     };
-    for id in graph.ids() {
-        if has_storage(graph, id) && !cx.inline[id.index()] {
-            cx.place(graph, reads, id, alone(id));
+    let mut group_of_section: BTreeMap<usize, usize> = BTreeMap::new();
+    for id in sections.order(graph) {
+        if !has_storage(graph, id) || cx.inline[id.index()] || sections.is_wide(id) {
+            continue;
+        }
+        match sections.section_of(id) {
+            None => cx.place(graph, reads, id, alone(id)),
+            Some(section) => {
+                let g = *group_of_section.entry(section).or_insert_with(|| {
+                    let reason = "what it sums is larger than all that it is made of".to_string();
+                    let rows = graph.ty(id).shape.first().cloned();
+                    cx.groups.push(Group { nodes: Vec::new(), rows, reason, closed: true });
+                    cx.after.push(Vec::new());
+                    cx.groups.len() - 1
+                });
+                cx.put(reads, id, g);
+            }
         }
     }
     cx.visit_once(graph, reads, long);
@@ -129,6 +146,16 @@ impl Grouping {
             if self.groups[*other].rows == rows && self.can_merge(graph, reads, *other, g) {
                 self.merge(*other, g);
             }
+        }
+        self.groups[g].nodes.push(id);
+        self.group_of[id.index()] = Some(g);
+    }
+
+    /// Puts a node into a group, which comes after those that make what it needs.
+    fn put(&mut self, reads: &Reads, id: NodeId, g: usize) {
+        let needs = reads.of(id).iter().map(|read| read.base).chain(reads.waits(id).iter().copied());
+        for from in needs.filter_map(|base| self.group_of[base.index()]).collect::<Vec<_>>() {
+            self.comes_next(from, g);
         }
         self.groups[g].nodes.push(id);
         self.group_of[id.index()] = Some(g);

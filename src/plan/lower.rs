@@ -163,6 +163,7 @@ impl<'a> Lowerer<'a> {
             Cluster::Loop(l) => self.lower_loop(l),
             Cluster::Single(id) => self.lower_single(*id),
             Cluster::Strips(strips) => self.lower_strips(strips),
+            Cluster::Blocks(blocks) => self.lower_blocks(blocks),
         }
     }
 

@@ -7,6 +7,7 @@
 //! Not here: machine code, threads.
 
 mod along;
+mod blocks;
 mod build;
 mod channelwise;
 mod fold;

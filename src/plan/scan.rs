@@ -109,7 +109,7 @@ impl Lowerer<'_> {
         inner.lower_clusters(&clusters);
         self.out = std::mem::take(&mut inner.out);
         let ops = std::mem::replace(&mut self.out.ops, before);
-        self.out.ops.push(TileOp::Loop(Loop { turn, turns: scan.turns.clone(), ops }));
+        self.out.ops.push(TileOp::Loop(Loop::of_turns(turn, scan.turns.clone(), ops)));
         // What was there before the loop, and is read in it, is there in every turn.
         let end = self.out.clock;
         for scratch in self.out.scratch.iter_mut().filter(|s| s.live.0 < begun && s.live.1 >= begun) {

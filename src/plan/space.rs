@@ -57,6 +57,31 @@ impl Reads {
         Reads { of, users, waits }
     }
 
+    /// Reads as they are where some nodes are made anew by whoever reads them: readers read what those are made of.
+    pub fn through(&self, graph: &Graph, is_made_anew: &dyn Fn(NodeId) -> bool) -> Reads {
+        let mut of: Vec<Vec<Read>> = Vec::with_capacity(self.of.len());
+        let mut waits: Vec<Vec<NodeId>> = Vec::with_capacity(self.of.len());
+        let mut users = vec![Vec::new(); graph.len()];
+        // Ids are in an order in which nodes can run: what a node made anew is made of is known before its readers come.
+        for id in graph.ids() {
+            let (mut own, mut first) = (Vec::new(), self.waits[id.index()].clone());
+            for read in &self.of[id.index()] {
+                if is_made_anew(read.base) {
+                    own.extend(of[read.base.index()].iter().cloned());
+                    first.extend(waits[read.base.index()].iter().copied());
+                } else {
+                    own.push(read.clone());
+                }
+            }
+            if !is_made_anew(id) {
+                own.iter().enumerate().for_each(|(i, read)| users[read.base.index()].push((id, i)));
+            }
+            of.push(own);
+            waits.push(first);
+        }
+        Reads { of, users, waits }
+    }
+
     /// What must be there before a node reads, though it does not read it.
     pub fn waits(&self, id: NodeId) -> &[NodeId] {
         &self.waits[id.index()]

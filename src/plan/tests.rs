@@ -29,6 +29,7 @@ pub fn check(graph: &Graph, env: &Env) {
         (small(2), of(batch)),
         (small(5), of(batch)),
         (graph.clone(), Options { cache_bytes: 64, ..of(batch) }),
+        (graph.clone(), Options { cache_bytes: 64, ..Options::new(batch, Target::Cuda) }),
     ];
     for (planned, options) in graphs {
         verify(&planned).unwrap_or_else(|e| panic!("{e} in\n{planned}\nmade of\n{graph}"));

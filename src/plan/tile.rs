@@ -22,6 +22,7 @@ use super::memory::{Need, place};
 use crate::base::Dim;
 use crate::nest::analysis::accesses;
 use crate::nest::{BufferRef, GemmAxis, Kernel, Loop, Matrix, Nest, Scratch, TileOp};
+use smol_str::SmolStr;
 use std::collections::BTreeMap;
 
 /// Operations a second of a core.
@@ -50,17 +51,17 @@ const ROW_STEP: u64 = 4;
 const ROW_WORK: u64 = 4_000_000;
 
 /// Values of the symbols for an estimate.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Sizes {
     pub batch: i64,
     pub tile: i64,
-    /// The turn of all loops around.
-    turn: i64,
+    /// Of the loops around: first places and sizes of their turns.
+    turns: Vec<(SmolStr, i64)>,
 }
 
 impl Sizes {
     pub fn new(batch: i64, tile: i64) -> Sizes {
-        Sizes { batch, tile, turn: 0 }
+        Sizes { batch, tile, turns: Vec::new() }
     }
 
     pub fn of(&self, dim: &Dim) -> u64 {
@@ -68,10 +69,22 @@ impl Sizes {
             "batch" => Some(self.batch),
             "tile" | "rows" => Some(self.tile),
             "start" => Some(0),
-            turn if turn.starts_with("turn") => Some(self.turn),
-            _ => None,
+            turn => self.turns.iter().rev().find(|(name, _)| name == turn).map(|(_, value)| *value),
         });
-        value.expect("a plan's sizes are over batch, rows, start and tile").max(0) as u64
+        value.expect("a plan's sizes are over batch, rows, start, tile and turns").max(0) as u64
+    }
+
+    /// Turns of a loop.
+    pub fn turns(&self, l: &Loop) -> u64 {
+        self.of(&l.extent).div_ceil(l.block.into())
+    }
+
+    /// Sizes inside of a loop's turn.
+    pub fn inside(&self, l: &Loop, turn: u64) -> Sizes {
+        let first = turn.saturating_mul(l.block.into());
+        let size = self.of(&l.extent).saturating_sub(first).min(l.block.into());
+        let of_turn = [(l.turn.clone(), first as i64), (l.size_symbol(), size as i64)];
+        Sizes { turns: self.turns.iter().cloned().chain(of_turn).collect(), ..*self }
     }
 }
 
@@ -79,7 +92,7 @@ impl Sizes {
     /// The greatest value at any batch up to this one.
     fn greatest(&self, dim: &Dim) -> u64 {
         let least = if dim.shrinks_with("batch") { 0 } else { self.batch };
-        let at = |batch| Sizes { batch, ..*self }.of(dim);
+        let at = |batch| Sizes { batch, ..self.clone() }.of(dim);
         (least..=self.batch).map(at).max().unwrap_or(0)
     }
 }
@@ -103,9 +116,9 @@ pub fn flops(op: &TileOp, sizes: &Sizes) -> u64 {
 
 /// Sizes in a turn are sums of its number and others, so the first and the last are together as much as any two turns on average.
 fn over_turns(l: &Loop, sizes: &Sizes, cost: impl Fn(&TileOp, &Sizes) -> u64) -> u64 {
-    let turns = sizes.of(&l.turns);
+    let turns = sizes.turns(l);
     let at = |turn: u64| {
-        let sizes = Sizes { turn: turn as i64, ..*sizes };
+        let sizes = sizes.inside(l, turn);
         l.ops.iter().map(|op| cost(op, &sizes)).fold(0, u64::saturating_add)
     };
     (at(0) / 2 + at(turns.saturating_sub(1)) / 2).saturating_mul(turns)
@@ -168,7 +181,7 @@ fn shared(ops: &[TileOp], sizes: &Sizes) -> f64 {
     let mut sum = 0.0;
     for op in ops {
         sum += match op {
-            TileOp::Loop(l) => shared(&l.ops, sizes) * sizes.of(&l.turns) as f64,
+            TileOp::Loop(l) => shared(&l.ops, &sizes.inside(l, 0)) * sizes.turns(l) as f64,
             op => seconds(of_op(op)),
         };
     }

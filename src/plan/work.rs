@@ -24,7 +24,8 @@ pub fn work(plan: &Plan, launch: &Launch, batch: i64) -> (Work, Vec<Work>) {
     let most = |i: usize| plan.buffer_bytes(launch.arguments[i], batch).unwrap_or(u64::MAX);
     let most: Vec<u64> = (0..launch.arguments.len()).map(most).collect();
     let of = |ops: &[TileOp]| {
-        let mut touched = Touched { read: vec![0; most.len()], written: vec![0; most.len()], sizes: &sizes };
+        let mut touched =
+            Touched { read: vec![0; most.len()], written: vec![0; most.len()], sizes: sizes.clone() };
         ops.iter().for_each(|op| touched.op(op, 1));
         let capped = |bytes: &[u64]| bytes.iter().zip(&most).map(|(b, most)| *b.min(most)).sum::<u64>();
         Work {
@@ -36,13 +37,13 @@ pub fn work(plan: &Plan, launch: &Launch, batch: i64) -> (Work, Vec<Work>) {
 }
 
 /// Bytes by argument, before it is asked how many the argument has.
-struct Touched<'a> {
+struct Touched {
     read: Vec<u64>,
     written: Vec<u64>,
-    sizes: &'a Sizes,
+    sizes: Sizes,
 }
 
-impl Touched<'_> {
+impl Touched {
     fn op(&mut self, op: &TileOp, times: u64) {
         match op {
             TileOp::Nest(nest) => self.nest(nest, times),
@@ -74,8 +75,16 @@ impl Touched<'_> {
                 self.touch(sort.out.buffer, sort.out.dtype.bytes(), elements, true);
             }
             TileOp::Loop(l) => {
-                let turns = self.sizes.of(&l.turns).saturating_mul(times);
-                l.ops.iter().for_each(|op| self.op(op, turns));
+                let around = self.sizes.clone();
+                let turns = around.turns(l);
+                // As in `tile.rs`: the first and the last are as much as any two.
+                let (first, last) =
+                    (times.saturating_mul(turns.div_ceil(2)), times.saturating_mul(turns / 2));
+                for (turn, times) in [(0, first), (turns.saturating_sub(1), last)] {
+                    self.sizes = around.inside(l, turn);
+                    l.ops.iter().for_each(|op| self.op(op, times));
+                }
+                self.sizes = around;
             }
         }
     }

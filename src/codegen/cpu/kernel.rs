@@ -147,11 +147,17 @@ impl Emitter<'_, '_> {
                 TileOp::Fill(f) => self.fill(f, fill),
                 TileOp::Sort(s) => self.sort(s, sort),
                 TileOp::Loop(l) => {
-                    let (zero, turns) = (self.integer(0), self.dim(&l.turns));
-                    self.each(zero, turns, 1, |e, turn| {
+                    let (zero, extent) = (self.integer(0), self.dim(&l.extent));
+                    self.each(zero, extent, l.block.into(), |e, turn| {
+                        let n_outside = e.turns.len();
                         e.turns.push((l.turn.clone(), turn));
+                        if l.block > 1 {
+                            let (block, rest) = (e.integer(l.block.into()), e.b.ins().isub(extent, turn));
+                            let n = e.b.ins().smin(block, rest);
+                            e.turns.push((l.size_symbol(), n));
+                        }
                         e.ops(&l.ops, callees);
-                        e.turns.pop();
+                        e.turns.truncate(n_outside);
                     });
                 }
             }

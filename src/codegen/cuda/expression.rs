@@ -89,11 +89,14 @@ impl Greatest {
     }
 
     fn turns(&mut self, l: &Loop) -> f64 {
-        let turns = self.of(&l.turns);
-        self.turns.push((l.turn.clone(), turns));
+        let extent = self.of(&l.extent);
+        let n_outside = self.turns.len();
+        self.turns.push((l.turn.clone(), extent));
+        self.turns.push((l.size_symbol(), extent.min(l.block.into())));
         let most = self.ops(&l.ops);
-        self.turns.pop();
-        most.max(turns)
+        self.turns.truncate(n_outside);
+        // The step past the last place.
+        most.max(extent + f64::from(l.block))
     }
 
     fn ops(&mut self, ops: &[TileOp]) -> f64 {
@@ -118,6 +121,8 @@ pub struct Names {
     known: Vec<(SmolStr, Dim)>,
     greatest: Greatest,
     tile: i64,
+    /// Symbols of the loops around, and what they are multiples of.
+    multiples: Vec<(SmolStr, i64)>,
 }
 
 impl Names {
@@ -140,10 +145,35 @@ impl Names {
             known.push(("tile".into(), Dim::from(1)));
         }
         let integer = if most < MOST { "int" } else { "long long" };
-        Names { integer, known, greatest, tile: kernel.tile.into() }
+        Names { integer, known, greatest, tile: kernel.tile.into(), multiples: Vec::new() }
     }
 
-    /// The greatest value of a size; of a place in turns infinite.
+    /// From here on a loop is around.
+    pub fn enter(&mut self, l: &Loop) {
+        let (extent, block) = (self.most(&l.extent), i64::from(l.block));
+        self.greatest.turns.push((l.turn.clone(), extent));
+        self.greatest.turns.push((l.size_symbol(), extent.min(block as f64)));
+        self.multiples.push((l.turn.clone(), block));
+        if self.is_whole(l) {
+            self.known.push((l.size_symbol(), Dim::from(block)));
+        }
+    }
+
+    /// The loop that was entered last ends.
+    pub fn leave(&mut self, l: &Loop) {
+        if self.is_whole(l) {
+            self.known.pop();
+        }
+        self.multiples.pop();
+        self.greatest.turns.truncate(self.greatest.turns.len() - 2);
+    }
+
+    /// Whether each turn of a loop has a whole block.
+    pub fn is_whole(&self, l: &Loop) -> bool {
+        self.is_multiple(&l.extent, l.block.into())
+    }
+
+    /// The greatest value of a size; of a place in turns that are not around, infinite.
     pub fn most(&self, dim: &Dim) -> f64 {
         self.greatest.of(&self.resolve(dim))
     }
@@ -152,7 +182,8 @@ impl Names {
     pub fn is_multiple(&self, dim: &Dim, n: i64) -> bool {
         self.resolve(dim).terms().iter().all(|(symbols, coefficient)| {
             let of_start = if symbols.iter().any(|s| s == "start") { self.tile } else { 1 };
-            coefficient.wrapping_mul(of_start) % n == 0
+            let of_turns = self.multiples.iter().filter(|(turn, _)| symbols.contains(turn));
+            of_turns.fold(coefficient.wrapping_mul(of_start), |n, (_, block)| n.wrapping_mul(*block)) % n == 0
         })
     }
 

@@ -17,14 +17,14 @@ use super::{Entry, Source, preamble};
 use crate::base::{DType, Dim};
 use crate::nest::{Access, ArgumentAccess, BufferRef, Inst, Kernel, Loop, TileOp};
 use crate::plan::{Buffer, Plan};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// Threads of a block, at most and at least.
 const MOST_THREADS: f64 = 256.0;
 const LEAST_THREADS: f64 = 32.0;
 /// Blocks that share a tile, at most: each thread then has more than one index.
 const MOST_PARTS: f64 = 2048.0;
-/// Shared memory that a block may take: two blocks fit on a processor of every GPU since sm_80.
+/// Scratch of a block in shared memory: two blocks fit on a processor of every GPU since sm_80.
 const SHARED_BYTES: u64 = 72 * 1024;
 /// Blocks of a kernel whose scratch lies in global memory: as many as are under way at once on a large GPU.
 const SCRATCH_BLOCKS: u32 = 512;
@@ -146,12 +146,17 @@ pub struct Emitter<'a> {
     form: Form,
     pub allows_tf32: bool,
     pub threads: u32,
+    /// Blocks that share a tile.
+    blocks: u32,
+    /// Blocks that share the indices of an op: those of its tile, or one where they share turns.
     pub parts: u32,
+    /// Whether a loop in whose turns blocks have their parts is around.
+    pub in_turns: bool,
     /// Arrays in shared memory through which warps pass values to each other: name, type and length.
     across: BTreeSet<(String, &'static str, u32)>,
-    /// Bytes of shared memory that the text asks for where it needs them: each instance of a helper once for all its
-    /// calls, and the kernel's own.
-    pub of_instances: BTreeMap<String, u32>,
+    /// Shared memory of products, which have it one after another.
+    pub of_products: u32,
+    /// Bytes of shared memory that the text asks for where it needs them.
     pub of_squares: u32,
     /// What was touched since the last barrier, and whether it was written.
     touched: Vec<(Region, bool)>,
@@ -173,9 +178,11 @@ impl<'a> Emitter<'a> {
             form,
             allows_tf32: terms.allows_tf32,
             threads: 32,
+            blocks: 1,
             parts: 1,
+            in_turns: false,
             across: BTreeSet::new(),
-            of_instances: BTreeMap::new(),
+            of_products: 0,
             of_squares: 0,
             touched: Vec::new(),
         }
@@ -246,20 +253,31 @@ impl<'a> Emitter<'a> {
     }
 
     /// Indices that threads can share, at most: what decides how many threads and blocks there are.
-    fn units(&self, op: &TileOp) -> f64 {
+    fn units(&mut self, op: &TileOp) -> f64 {
         match op {
             TileOp::Nest(nest) => nest_units(self, nest),
             TileOp::Gemm(gemm) => product::units(self, gemm),
             TileOp::Fill(fill) => self.names.most(&fill.count) / 4.0,
             TileOp::Sort(sort) => self.names.most(&sort.n),
-            TileOp::Loop(l) => l.ops.iter().map(|op| self.units(op)).fold(1.0, f64::max),
+            TileOp::Loop(l) => {
+                let outside = self.in_turns;
+                self.in_turns |= l.is_parallel;
+                self.names.enter(l);
+                let units = l.ops.iter().map(|op| self.units(op)).fold(1.0, f64::max);
+                self.names.leave(l);
+                self.in_turns = outside;
+                units
+            }
         }
+    }
+
+    fn most_units(&mut self) -> f64 {
+        self.kernel.ops.iter().map(|op| self.units(op)).fold(1.0, f64::max)
     }
 
     /// Threads of the kernel's block.
     pub fn choose_threads(&mut self) -> u32 {
-        let units = self.kernel.ops.iter().map(|op| self.units(op)).fold(1.0, f64::max);
-        let threads = units.clamp(LEAST_THREADS, MOST_THREADS);
+        let threads = self.most_units().clamp(LEAST_THREADS, MOST_THREADS);
         self.threads = (threads.ceil() as u32).next_power_of_two();
         self.threads
     }
@@ -268,10 +286,16 @@ impl<'a> Emitter<'a> {
     pub fn kernel(&mut self, name: &str, heading: &Heading) -> (Entry, String) {
         let kernel = self.kernel;
         self.choose_threads();
-        let units = kernel.ops.iter().map(|op| self.units(op)).fold(1.0, f64::max);
-        let shares = matches!(&kernel.ops[..], [op] if can_be_shared(op));
-        if shares {
-            self.parts = (units / f64::from(self.threads)).ceil().clamp(1.0, MOST_PARTS) as u32;
+        let turns = parallel_turns(kernel);
+        if turns.is_empty() {
+            if matches!(&kernel.ops[..], [op] if can_be_shared(op)) {
+                let parts = (self.most_units() / f64::from(self.threads)).ceil();
+                self.parts = parts.clamp(1.0, MOST_PARTS) as u32;
+            }
+            self.blocks = self.parts;
+        } else {
+            let n = |l: &&Loop| (self.names.most(&l.extent) / f64::from(l.block)).ceil();
+            self.blocks = turns.iter().map(n).product::<f64>().clamp(1.0, MOST_PARTS) as u32;
         }
         let scratch_end = kernel.scratch.iter().map(|s| s.offset + s.bytes).max().unwrap_or(0);
         let in_shared = scratch_end <= SHARED_BYTES;
@@ -280,13 +304,14 @@ impl<'a> Emitter<'a> {
             threads: self.threads,
             // The compiler may load sixteen bytes where the last few are wanted.
             shared_bytes: if in_shared { scratch_end.next_multiple_of(16) as u32 } else { 0 },
+            // Products' share is added when it is known.
             scratch_bytes: if in_shared { 0 } else { scratch_end.next_multiple_of(256) },
             rows: kernel.rows.clone(),
             tile: kernel.tile,
-            parts: self.parts,
+            parts: self.blocks,
             most_blocks: if in_shared { MOST_BLOCKS } else { SCRATCH_BLOCKS },
         };
-        let text = self.text(&entry, heading, scratch_end);
+        let text = self.text(&mut entry, heading);
         if let Form::Part { .. } = self.form {
             let arrays = self.across.iter().map(|(_, _, length)| length * VALUE_BYTES);
             entry.shared_bytes = (entry.shared_bytes + arrays.sum::<u32>()).next_multiple_of(64);
@@ -294,7 +319,7 @@ impl<'a> Emitter<'a> {
         (entry, text)
     }
 
-    fn text(&mut self, entry: &Entry, heading: &Heading, scratch_end: u64) -> String {
+    fn text(&mut self, entry: &mut Entry, heading: &Heading) -> String {
         let kernel = self.kernel;
         let integer = self.names.integer;
         // The body first: only then is it known what it needs above.
@@ -303,9 +328,14 @@ impl<'a> Emitter<'a> {
         self.ops(&kernel.ops, &heading.ops);
         self.close_tiles();
         let body = std::mem::take(&mut self.w).finish();
+        let of_scratch = entry.shared_bytes;
+        let at_products = of_scratch.next_multiple_of(64);
+        if self.of_products > 0 {
+            entry.shared_bytes = at_products + self.of_products;
+        }
         let w = &mut self.w;
         heading.lines.iter().for_each(|line| w.line(format!("// {line}")));
-        let shared = match self.parts {
+        let shared = match self.blocks {
             1 => String::new(),
             parts => format!(", {parts} blocks a tile"),
         };
@@ -342,23 +372,25 @@ impl<'a> Emitter<'a> {
             }
             _ => w.line("const int thread = threadIdx.x;"),
         }
-        if self.parts > 1 {
-            w.line(format!("const int part = {} % {};", block(self.form).0, self.parts));
+        if self.blocks > 1 {
+            w.line(format!("const int part = {} % {};", block(self.form).0, self.blocks));
         }
         if kernel.rows.contains("batch") || uses_batch(&body) {
             w.line(format!("const {integer} batch = ({integer})n_examples;"));
         }
-        if entry.shared_bytes > 0 {
-            if self.form == Form::Kernel {
-                w.line("extern __shared__ __align__(64) unsigned char shared[];");
-            }
-        } else if scratch_end > 0 {
+        if entry.shared_bytes > 0 && self.form == Form::Kernel {
+            w.line("extern __shared__ __align__(64) unsigned char shared[];");
+        }
+        if entry.scratch_bytes > 0 {
             w.line(format!(
                 "unsigned char* const own = scratch + (long long)blockIdx.x * {};",
                 entry.scratch_bytes
             ));
         }
-        let memory = if entry.shared_bytes > 0 { "shared" } else { "own" };
+        if self.of_products > 0 {
+            w.line(format!("unsigned char* const stages = shared + {at_products};"));
+        }
+        let memory = if of_scratch > 0 { "shared" } else { "own" };
         for (i, scratch) in kernel.scratch.iter().enumerate() {
             let ty = storage_type(scratch.dtype);
             w.line(format!("{ty}* const s{i} = reinterpret_cast<{ty}*>({memory} + {});", scratch.offset));
@@ -391,7 +423,7 @@ impl<'a> Emitter<'a> {
             return;
         }
         let (block, n_blocks) = block(self.form);
-        let (first, step) = match self.parts {
+        let (first, step) = match self.blocks {
             1 => (block.to_string(), n_blocks.to_string()),
             parts => (format!("({block} / {parts})"), format!("({n_blocks} / {parts})")),
         };
@@ -464,12 +496,69 @@ impl<'a> Emitter<'a> {
     }
 
     fn turns(&mut self, l: &Loop) {
-        let (integer, turn) = (self.names.integer, &l.turn);
-        let turns = self.names.dim(&l.turns);
-        self.w.open(format!("for ({integer} {turn} = 0; {turn} < {turns}; ++{turn})"));
+        let of_blocks = parallel_turns(self.kernel);
+        if of_blocks.first().is_some_and(|first| std::ptr::eq(*first, l)) {
+            return self.dealt_turns(&of_blocks);
+        }
+        let (integer, turn, block) = (self.names.integer, &l.turn, l.block);
+        let extent = self.names.dim(&l.extent);
+        let step = if block == 1 { format!("++{turn}") } else { format!("{turn} += {block}") };
+        self.w.open(format!("for ({integer} {turn} = 0; {turn} < {extent}; {step})"));
+        self.size(l);
+        self.names.enter(l);
         self.ops(&l.ops, &[]);
+        self.names.leave(l);
         self.barrier();
         self.w.close();
+    }
+
+    /// Turns that the tile's blocks share, one loop inside of another.
+    fn dealt_turns(&mut self, loops: &[&Loop]) {
+        let integer = self.names.integer;
+        let mut counts = Vec::new();
+        for l in loops {
+            let (extent, block) = (self.names.resolve(&l.extent), i64::from(l.block));
+            counts.push(match extent.as_const() {
+                Some(extent) => ((extent + block - 1) / block).to_string(),
+                None if block == 1 => self.names.dim(&extent),
+                None => format!("(({} + {}) / {block})", self.names.dim(&extent), block - 1),
+            });
+        }
+        let first = if self.blocks > 1 { "part" } else { "0" };
+        let all = counts.join(" * ");
+        self.w.open(format!("for ({integer} i = {first}; i < {all}; i += {})", self.blocks));
+        for (n, l) in loops.iter().enumerate() {
+            let inside = &counts[n + 1..];
+            let mut at = "i".to_string();
+            if !inside.is_empty() {
+                at = format!("{at} / ({})", inside.join(" * "));
+            }
+            if n > 0 {
+                at = format!("{at} % {}", counts[n]);
+            }
+            if l.block > 1 {
+                at = format!("{at} * {}", l.block);
+            }
+            self.w.line(format!("const {integer} {} = {at};", l.turn));
+            self.size(l);
+            self.names.enter(l);
+        }
+        self.in_turns = true;
+        self.ops(&loops.last().expect("there is one").ops, &[]);
+        self.in_turns = false;
+        loops.iter().rev().for_each(|l| self.names.leave(l));
+        self.barrier();
+        self.w.close();
+    }
+
+    /// How many places a turn has, where that is not known.
+    fn size(&mut self, l: &Loop) {
+        if l.block > 1 && !self.names.is_whole(l) {
+            let (integer, extent) = (self.names.integer, self.names.dim(&l.extent));
+            let (size, block, turn) = (l.size_symbol(), l.block, &l.turn);
+            self.w.line(format!("const {integer} {size} = min(({integer}){block}, {extent} - {turn});"));
+            self.w.line(format!("__builtin_assume({size} > 0);"));
+        }
     }
 
     fn region(&self, buffer: BufferRef) -> Region {
@@ -512,6 +601,25 @@ fn block(form: Form) -> (&'static str, &'static str) {
         Form::Kernel => ("blockIdx.x", "gridDim.x"),
         Form::Part { .. } => ("block", "n_blocks"),
     }
+}
+
+/// The loops, one in another, whose turns blocks can share: nothing else in the kernel is seen by anyone but the block itself.
+fn parallel_turns(kernel: &Kernel) -> Vec<&Loop> {
+    let Some((TileOp::Loop(outermost), before)) = kernel.ops.split_last() else { return Vec::new() };
+    let is_own = |op: &TileOp| match op {
+        TileOp::Nest(nest) => nest.stores.iter().all(|s| matches!(s.access.buffer, BufferRef::Scratch(_))),
+        _ => false,
+    };
+    if !outermost.is_parallel || !before.iter().all(is_own) {
+        return Vec::new();
+    }
+    let mut loops = vec![outermost];
+    while let [TileOp::Loop(inner)] = &loops[loops.len() - 1].ops[..]
+        && inner.is_parallel
+    {
+        loops.push(inner);
+    }
+    loops
 }
 
 fn uses_batch(body: &str) -> bool {

@@ -4,12 +4,13 @@
 //! as on the CPU and with the same bits; products on tensor cores (of bf16 factors, or of f32 factors where the plan allows that they are
 //! rounded to tf32) add the terms of a step in the order of the device. A
 //! small product, or one inside of a kernel of many ops, gives a thread one element at a time. A kernel that is one large product
-//! gives a block a tile of the result: the greatest of `TILES` of which there are enough for a large GPU.
+//! gives a block a tile of the result: the greatest of `TILES` of which there are enough for a large GPU. Inside of turns that blocks
+//! share a block makes all tiles of its product, one after another.
 
 use super::body::loaded;
 use super::kernel::Emitter;
 use crate::base::{DType, Dim};
-use crate::nest::{Gemm, GemmAxis, Matrix};
+use crate::nest::{BufferRef, Gemm, GemmAxis, Matrix};
 
 /// Rows and columns of a block's tile.
 const TILES: [i64; 3] = [128, 64, 32];
@@ -31,10 +32,11 @@ fn n_tiles(e: &Emitter, gemm: &Gemm, tile: i64) -> f64 {
 fn tile(e: &Emitter, gemm: &Gemm) -> Option<i64> {
     let is_alone = e.kernel.ops.len() == 1 && e.kernel.scratch.is_empty();
     let (m, n) = (e.names.most(&gemm.m), e.names.most(&gemm.n));
-    if !is_alone || m.min(n).min(e.names.most(&gemm.k)) < THIN {
+    if !(is_alone || e.in_turns) || m.min(n).min(e.names.most(&gemm.k)) < THIN {
         return None;
     }
-    let fits = |tile: &i64| m.min(n) * 2.0 > *tile as f64 && n_tiles(e, gemm, *tile) >= ENOUGH;
+    let is_enough = |tile: i64| e.in_turns || n_tiles(e, gemm, tile) >= ENOUGH;
+    let fits = |tile: &i64| m.min(n) * 2.0 > *tile as f64 && is_enough(*tile);
     Some(TILES.into_iter().find(fits).unwrap_or(TILES[2]))
 }
 
@@ -142,9 +144,14 @@ fn by_tile(e: &mut Emitter, gemm: &Gemm, tile: i64) {
     let around = parallel.iter().fold(Dim::from(1), |n, i| n * gemm.batch[*i].extent.clone());
     let all = format!("{} * {m_tiles} * {n_tiles}", e.names.dim(&around));
     let first = if e.parts == 1 { "0" } else { "part" };
-    e.w.open(format!("for ({integer} i = {first}; i < {all}; i += {})", e.parts));
-    e.w.line(format!("const {integer} column = i % {n_tiles} * {tile};"));
-    e.w.line(format!("const {integer} row = i / {n_tiles} % {m_tiles} * {tile};"));
+    if [&n_tiles, &m_tiles].into_iter().all(|n| n == "1") && around.is_const(1) {
+        e.w.open("");
+        e.w.line(format!("const {integer} column = 0, row = 0;"));
+    } else {
+        e.w.open(format!("for ({integer} i = {first}; i < {all}; i += {})", e.parts));
+        e.w.line(format!("const {integer} column = i % {n_tiles} * {tile};"));
+        e.w.line(format!("const {integer} row = i / {n_tiles} % {m_tiles} * {tile};"));
+    }
     let mut loops = vec!["0".to_string(); gemm.batch.len()];
     let mut inside = format!("{n_tiles} * {m_tiles}");
     for axis in parallel.iter().rev() {
@@ -199,22 +206,25 @@ fn by_tile(e: &mut Emitter, gemm: &Gemm, tile: i64) {
         layout(e, right, [&right.column_stride, &right.row_stride], &strides(|axis| &axis.rhs), at_once);
     // Tiles of f32 lie across k whatever the factor, so only what lies across it is copied by fours.
     let together = |(by_k, aligned): (bool, bool)| aligned && (unit == Unit::Bf16 || !by_k);
+    let is_far = |matrix: &Matrix| matches!(matrix.buffer, BufferRef::Argument(_));
     let lhs_at = address(e, gemm, left, |axis| &axis.lhs, &loops, ["row", "0"]);
     let rhs_at = address(e, gemm, right, |axis| &axis.rhs, &loops, ["0", "column"]);
     let (a, b) = (e.buffer(left.buffer), e.buffer(right.buffer));
     let instance = format!(
-        "{name}<{tile}, {tile}, {}, {}, {}, {}, {integer}>",
+        "{name}<{tile}, {tile}, {}, {}, {}, {}, {}, {}, {integer}>",
+        is_far(left),
         lhs.0,
         together(lhs),
+        is_far(right),
         rhs.0,
         together(rhs)
     );
     e.w.line(format!("{instance}("));
-    e.of_instances.insert(instance, unit.bytes(tile));
+    e.of_products = e.of_products.max(unit.bytes(tile));
     let size = |dim: &Dim| e.names.dim(dim);
     let (lhs_row, lhs_k) = (size(&left.row_stride), size(&left.column_stride));
     let (rhs_k, rhs_column) = (size(&right.row_stride), size(&right.column_stride));
-    e.w.line(format!("    sums, {a} + {lhs_at}, {lhs_row}, {lhs_k}, {m} - row,"));
+    e.w.line(format!("    sums, stages, {a} + {lhs_at}, {lhs_row}, {lhs_k}, {m} - row,"));
     e.w.line(format!("    {b} + {rhs_at}, {rhs_k}, {rhs_column}, {n} - column, {k});"));
     reducing.iter().for_each(|_| e.w.close());
     each(e, format!("{out} = sums{place};"));

@@ -22,7 +22,7 @@ use super::{Entry, preamble};
 use crate::base::Dim;
 use crate::nest::TileOp;
 use crate::plan::{BufferId, Launch, Plan, is_one_launch};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// What the function is called.
 const NAME: &str = "step";
@@ -86,17 +86,16 @@ pub fn emit_whole(plan: &Plan) -> Option<Whole> {
     let threads = |i: usize| emitter(i, nothing(), Form::Kernel).choose_threads();
     let threads = (0..plan.kernels.len()).map(threads).max()?;
     let headings = headings(plan);
-    let (mut so_far, mut statics) = (nothing(), (BTreeMap::new(), 0));
+    let (mut so_far, mut of_text) = (nothing(), 0);
     let (mut all, mut texts) = (Vec::new(), Vec::new());
     for (i, kernel) in plan.kernels.iter().enumerate() {
         let mut e = emitter(i, so_far, Form::Part { of: threads });
         let (entry, text) = e.kernel(&name(kernel, i), &headings[i]);
         let has_own = entry.scratch_bytes > 0 || e.names.integer != "int";
-        if has_own || (e.of_squares + e.of_instances.values().sum::<u32>() > 0 && entry.threads < threads) {
+        if has_own || (e.of_squares + e.of_products > 0 && entry.threads < threads) {
             return None;
         }
-        statics.0.append(&mut e.of_instances);
-        statics.1 += e.of_squares;
+        of_text += e.of_squares;
         let room = SHARED_BYTES.checked_div(entry.shared_bytes).unwrap_or(u32::MAX);
         let together = (threads / entry.threads).min(room).max(1);
         all.push(Dealt { entry, together });
@@ -104,7 +103,6 @@ pub fn emit_whole(plan: &Plan) -> Option<Whole> {
         so_far = (e.functions, e.helpers);
     }
     let shared_bytes = all.iter().map(|dealt| dealt.entry.shared_bytes * dealt.together).max()?;
-    let of_text = statics.0.values().sum::<u32>() + statics.1;
     if of_text > STATIC_BYTES || of_text + shared_bytes > ALL_SHARED_BYTES {
         return None;
     }

@@ -45,7 +45,7 @@ pub fn loop_axes<'a>(graph: &'a Graph, reads: &'a Reads, cluster: &'a Cluster) -
             }
             _ => None,
         },
-        Cluster::Strips(_) => None,
+        Cluster::Strips(_) | Cluster::Blocks(_) => None,
     }
 }
 

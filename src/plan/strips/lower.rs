@@ -10,7 +10,6 @@ use super::super::fuse::Cluster;
 use super::super::lower::Lowerer;
 use super::Strips;
 use super::axes::Along;
-use super::masked::columns;
 use crate::base::Dim;
 use crate::graph::{NodeId, Op};
 use crate::nest::{Loop, TileOp, turn_symbol};
@@ -20,9 +19,10 @@ use std::collections::HashMap;
 pub struct Turn {
     /// The first place of each dimension's block, and how many there are.
     blocks: Vec<(Dim, Dim)>,
-    n_columns: Dim,
+    /// The first of its columns, and how many there are.
+    columns: (Dim, Dim),
     /// What the axes of the loop that is being written are.
-    along: Vec<Along>,
+    pub along: Vec<Along>,
     /// Elements from a place to the next along each axis of an inner value, and how many elements it has.
     inner: HashMap<NodeId, (Vec<Dim>, Dim)>,
     /// Products that add to what is there.
@@ -30,11 +30,21 @@ pub struct Turn {
 }
 
 impl Turn {
+    /// `blocks`: the first place of each dimension's block, and how many there are; so are `columns`. `inner`: elements from a place to the
+    /// next along each axis of values of which there is one block, and how many it has.
+    pub fn of_blocks(
+        blocks: Vec<(Dim, Dim)>,
+        columns: (Dim, Dim),
+        inner: HashMap<NodeId, (Vec<Dim>, Dim)>,
+    ) -> Turn {
+        Turn { blocks, columns, along: Vec::new(), inner, adds: false }
+    }
+
     pub fn extent(&self, axis: usize, extent: &Dim) -> Dim {
         match self.along[axis] {
             Along::Whole => extent.clone(),
             Along::Block(d) => self.blocks[d].1.clone(),
-            Along::Columns => self.n_columns.clone(),
+            Along::Columns => self.columns.1.clone(),
         }
     }
 
@@ -42,7 +52,8 @@ impl Turn {
     pub fn first(&self, axis: usize) -> Dim {
         match self.along[axis] {
             Along::Block(d) => self.blocks[d].0.clone(),
-            _ => Dim::from(0),
+            Along::Columns => self.columns.0.clone(),
+            Along::Whole => Dim::from(0),
         }
     }
 
@@ -107,7 +118,7 @@ impl Lowerer<'_> {
             inside(self, Dim::symbol(turn.clone()) * size.clone(), size.clone());
             self.depth -= 1;
             let ops = std::mem::replace(&mut self.out.ops, before);
-            self.out.ops.push(TileOp::Loop(Loop { turn, turns: turns.clone(), ops }));
+            self.out.ops.push(TileOp::Loop(Loop::of_turns(turn, turns.clone(), ops)));
         }
         if rest > 0 {
             inside(self, turns * size, Dim::from(rest));
@@ -116,7 +127,10 @@ impl Lowerer<'_> {
 
     fn lower_turn(&mut self, strips: &Strips, blocks: &[(Dim, Dim)], of_turns: &mut Vec<u32>) {
         let (first, rows) = blocks.last().expect("there are rows");
-        let n_columns = columns(&strips.n_columns, strips.masked_beyond, first.clone() + rows.clone());
+        let n_columns = match strips.masked_beyond {
+            Some(more) => first.clone() + rows.clone() + Dim::from(more),
+            None => strips.n_columns.clone(),
+        };
         let has_numbers = strips.inner.keys().any(|id| matches!(self.graph.node(*id).op, Op::Random { .. }));
         let last = Along::Block(blocks.len() - 1);
         let place = |(id, axes): (&NodeId, &Vec<Along>)| {
@@ -140,7 +154,7 @@ impl Lowerer<'_> {
         };
         let inner: HashMap<NodeId, (Vec<Dim>, Dim)> = strips.inner.iter().map(place).collect();
         let blocks = blocks.to_vec();
-        let around = self.turn.replace(Turn { blocks, n_columns, along: Vec::new(), inner, adds: false });
+        let around = self.turn.replace(Turn::of_blocks(blocks, (Dim::from(0), n_columns), inner));
         for (cluster, along) in strips.clusters.iter().zip(&strips.along) {
             let turn = self.turn.as_mut().expect("it was set above");
             turn.along.clone_from(along);

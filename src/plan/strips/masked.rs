@@ -1,63 +1,82 @@
-//! Columns that are masked beyond a row's place.
+//! Columns that are masked beyond a row's place, or before it.
 //!
-//! What enters: a section and what runs in its turns. What leaves: how many columns beyond its own number each row has that count, if every
+//! What enters: what runs in the turns of a section. What leaves: how many columns beyond its own number each row has that count, if every
 //! column after these is masked and leaves no trace: a maximum is taken of numbers of which the masked ones are the least, a
-//! sum and a product of zeros. The argument is by values: a node has beyond the place either a number that is known, or any. A
+//! sum and a product of zeros. Or that no column before a row's own place counts, where keys are the rows. The argument is by values: a node has beyond the place either a number that is known, or any. A
 //! mask is a comparison of two places, as `places` leaves it. Numbers of `LOW` and less, by which masks take the place of minus infinity, are less
 //! than whatever counts; each row has at least its own column that does, so its maximum is not one of them.
 
-use super::super::space::Read;
+use super::super::space::{Read, Reads};
 use super::axes::{Along, places};
-use super::section::{Section, Sections};
 use crate::base::{Dim, ReduceOp};
-use crate::graph::{NodeId, Op};
+use crate::graph::{Graph, NodeId, Op};
 use crate::plan::fuse::Cluster;
 use crate::scalar::Func;
 use std::collections::HashMap;
 
 const LOW: f64 = -1e8;
 
-/// See above; `None` where some column counts for all rows.
-pub fn beyond(sections: &Sections, section: &Section, parts: &[(Cluster, Vec<Along>)]) -> Option<i64> {
-    let mut cx = Masked { sections, section, beyond: HashMap::new(), distance: None };
-    for (cluster, along) in parts {
-        let mut loops = cx.loop_of(cluster, along)?;
-        loops.follow()?;
-    }
-    let distance = cx.distance?;
-    let rows = section.extents.last()?.as_const()?;
-    (distance >= 0 && rows + distance == section.n_columns.as_const()?).then_some(distance)
+/// Columns that need not be gone through.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Masked {
+    /// Those beyond a row's place and so many more.
+    Beyond(i64),
+    /// Those before a row's place.
+    Before,
 }
 
-struct Masked<'a> {
-    sections: &'a Sections<'a>,
-    section: &'a Section,
-    /// By wide value: the number that it is beyond a row's place, if that is known.
+/// See above; `None` where any column may count for any row. `extents`: of the dimensions, the rows last. `parts`: clusters, and
+/// what the axes of their loops are.
+pub fn columns_masked(
+    graph: &Graph,
+    reads: &Reads,
+    extents: &[Dim],
+    n_columns: &Dim,
+    parts: &[(Cluster, Vec<Along>)],
+) -> Option<Masked> {
+    let rows = Along::Block(extents.len() - 1);
+    let mut cx = Follow { graph, reads, rows, beyond: HashMap::new(), mask: None };
+    for (cluster, along) in parts {
+        let mut loops = cx.loop_of(cluster, along);
+        loops.follow()?;
+    }
+    let n_rows = extents.last()?.as_const()?;
+    match cx.mask? {
+        Masked::Beyond(distance) => {
+            (distance >= 0 && n_rows + distance == n_columns.as_const()?).then_some(Masked::Beyond(distance))
+        }
+        Masked::Before => (n_rows <= n_columns.as_const()?).then_some(Masked::Before),
+    }
+}
+
+struct Follow<'a> {
+    graph: &'a Graph,
+    reads: &'a Reads,
+    rows: Along,
+    /// By wide value: the number that it is where it is masked, if that is known.
     beyond: HashMap<NodeId, Option<f64>>,
-    /// Of the mask.
-    distance: Option<i64>,
+    mask: Option<Masked>,
 }
 
 /// One cluster's loop.
 struct InLoop<'a, 'b> {
-    cx: &'b mut Masked<'a>,
+    cx: &'b mut Follow<'a>,
     cluster: &'b Cluster,
     rows: Option<usize>,
     columns: Option<usize>,
 }
 
-impl<'a> Masked<'a> {
-    fn loop_of<'b>(&'b mut self, cluster: &'b Cluster, along: &[Along]) -> Option<InLoop<'a, 'b>> {
-        let last = Along::Block(self.section.extents.len() - 1);
+impl<'a> Follow<'a> {
+    fn loop_of<'b>(&'b mut self, cluster: &'b Cluster, along: &[Along]) -> InLoop<'a, 'b> {
         let at = |label: Along| along.iter().position(|a| *a == label);
-        Some(InLoop { rows: at(last), columns: at(Along::Columns), cx: self, cluster })
+        InLoop { rows: at(self.rows), columns: at(Along::Columns), cx: self, cluster }
     }
 }
 
 impl InLoop<'_, '_> {
     /// Finds what the cluster's values are beyond; `None` if they depend on columns that are masked.
     fn follow(&mut self) -> Option<()> {
-        let (graph, reads) = (self.cx.sections.graph, self.cx.sections.reads);
+        let (graph, reads) = (self.cx.graph, self.cx.reads);
         let Some(columns) = self.columns else { return Some(()) };
         for id in self.cluster.nodes() {
             let node = graph.node(*id);
@@ -93,24 +112,24 @@ impl InLoop<'_, '_> {
 
     /// What an operand is beyond.
     fn read(&mut self, read: &Read) -> Option<f64> {
-        let graph = self.cx.sections.graph;
+        let graph = self.cx.graph;
         if let Op::Const(value) = graph.node(read.base).op {
             return Some(value);
         }
-        if let Some(distance) = self.mask(read.base) {
-            let same = *self.cx.distance.get_or_insert(distance) == distance;
+        if let Some(mask) = self.mask(read.base) {
+            let same = *self.cx.mask.get_or_insert(mask) == mask;
             return same.then_some(0.0);
         }
         self.cx.beyond.get(&read.base).copied().flatten()
     }
 
-    /// If a value of this loop says that a column is at most a row's place, or so many more: how many.
-    fn mask(&self, id: NodeId) -> Option<i64> {
-        let graph = self.cx.sections.graph;
+    /// If a value of this loop says that a column is at most a row's place, or so many more; or that it is not before it.
+    fn mask(&self, id: NodeId) -> Option<Masked> {
+        let graph = self.cx.graph;
         if !self.cluster.nodes().contains(&id) {
             return None;
         }
-        let of = self.cx.sections.reads.of(id);
+        let of = self.cx.reads.of(id);
         let place = |read: &Read| self.place(read, read.extents.len());
         let (greater, lesser, by) = match graph.node(id).op {
             Op::Map(Func::Ge) => (place(&of[0])?, place(&of[1])?, 0),
@@ -120,12 +139,16 @@ impl InLoop<'_, '_> {
             _ => return None,
         };
         let is = |(axis, _): (usize, i64), wanted: Option<usize>| Some(axis) == wanted;
-        (is(greater, self.rows) && is(lesser, self.columns)).then(|| greater.1 - lesser.1 + by)
+        let distance = greater.1 - lesser.1 + by;
+        if is(greater, self.rows) && is(lesser, self.columns) {
+            return Some(Masked::Beyond(distance));
+        }
+        (is(greater, self.columns) && is(lesser, self.rows) && distance == 0).then_some(Masked::Before)
     }
 
     /// If an operand is the place along one axis of the loop, and so many more: which axis, and how many.
     fn place(&self, read: &Read, n_axes: usize) -> Option<(usize, i64)> {
-        let graph = self.cx.sections.graph;
+        let graph = self.cx.graph;
         let node = graph.node(read.base);
         match &node.op {
             Op::Iota { .. } => {
@@ -134,7 +157,7 @@ impl InLoop<'_, '_> {
                 moving.next().is_none().then_some((axis, read.offset.as_const()?))
             }
             Op::Map(func @ (Func::Add | Func::Sub)) if self.is_own(read) => {
-                let of = self.cx.sections.reads.of(read.base);
+                let of = self.cx.reads.of(read.base);
                 let number = |read: &Read| match graph.node(read.base).op {
                     Op::Const(value) => Some(value as i64),
                     _ => None,
@@ -153,7 +176,7 @@ impl InLoop<'_, '_> {
     /// Whether an operand is made at the same index of this loop.
     fn is_own(&self, read: &Read) -> bool {
         self.cluster.nodes().contains(&read.base)
-            && places(self.cx.sections.graph, read).is_some_and(|axes| {
+            && places(self.cx.graph, read).is_some_and(|axes| {
                 axes.iter().enumerate().all(|(i, axis)| axis.is_none_or(|axis| axis == i))
             })
     }
@@ -181,13 +204,5 @@ fn known(func: Func, operands: &[Option<f64>], dtype: crate::base::DType) -> Opt
             let operands: Option<Vec<f64>> = operands.iter().copied().collect();
             Some(func.eval_on(dtype, &operands?))
         }
-    }
-}
-
-/// The columns of a turn whose rows end at `end`.
-pub fn columns(n_columns: &Dim, masked_beyond: Option<i64>, end: Dim) -> Dim {
-    match masked_beyond {
-        Some(more) => end + Dim::from(more),
-        None => n_columns.clone(),
     }
 }

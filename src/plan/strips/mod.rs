@@ -30,12 +30,13 @@ mod section;
 #[cfg(test)]
 mod tests;
 
+pub use axes::{Along, Labels, label, places};
 pub use lower::Turn;
+pub use masked::{Masked, columns_masked};
 
 use super::fuse::Cluster;
 use crate::base::Dim;
 use crate::graph::{Graph, NodeId};
-use axes::Along;
 use std::collections::{BTreeSet, HashMap};
 
 use super::space::Reads;
@@ -110,7 +111,12 @@ fn finished(sections: &Sections, number: usize) -> Strips {
     let parts = section.parts(sections);
     let inner = sections.inner(number);
     let all_inner = section.wide(sections).all(|id| inner.contains_key(&id));
-    let masked_beyond = if all_inner { masked::beyond(sections, section, &parts) } else { None };
+    let masked =
+        || columns_masked(sections.graph, sections.reads, &section.extents, &section.n_columns, &parts);
+    let masked_beyond = match all_inner.then(masked).flatten() {
+        Some(Masked::Beyond(distance)) => Some(distance),
+        _ => None,
+    };
     let rows = section.extents.last().and_then(Dim::as_const).expect("rows are known");
     let n_dimensions = section.extents.len();
     let block = |d: usize| {

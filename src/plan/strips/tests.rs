@@ -119,9 +119,9 @@ fn env(graph: &Graph) -> Env {
 }
 
 /// How often launches go through strips, and how often with masked columns left out.
-fn n_strips(plan: &Plan) -> (usize, usize) {
+fn n_loops(plan: &Plan, what: &str) -> (usize, usize) {
     let notes: String = plan.phases.iter().flatten().map(|launch| launch.note.as_str()).collect();
-    (notes.matches("strips of").count(), notes.matches("masked columns left out").count())
+    (notes.matches(what).count(), notes.matches("masked columns left out").count())
 }
 
 #[test]
@@ -132,10 +132,13 @@ fn strips_compute_the_same() {
         for precision in [Precision::F32, Precision::Bf16] {
             let graph = optimize_in(precision, &differentiated);
             let options = Options { cache_bytes: 64, ..Options::new(2, Target::Cpu) };
-            let (found, masked) = n_strips(&plan(&graph, &options));
+            let (found, masked) = n_loops(&plan(&graph, &options), "strips of");
             assert_eq!(found, case.n_strips, "{}, {precision:?}", case.name);
             assert_eq!(masked, if case.masked { found } else { 0 }, "{}, {precision:?}", case.name);
             check(&graph, &env);
+            let options = Options { cache_bytes: 64, ..Options::new(2, Target::Cuda) };
+            let (found, masked) = n_loops(&plan(&graph, &options), "blocks of");
+            eprintln!("BLOCKS {} {precision:?}: {found} {masked}", case.name);
         }
     }
 }
@@ -144,5 +147,5 @@ fn strips_compute_the_same() {
 #[test]
 fn small_products_are_not_cut() {
     let graph = optimize_in(Precision::F32, &graph(CASES[0].body));
-    assert_eq!(n_strips(&plan(&graph, &Options::new(2, Target::Cpu))).0, 0);
+    assert_eq!(n_loops(&plan(&graph, &Options::new(2, Target::Cpu)), "strips of").0, 0);
 }

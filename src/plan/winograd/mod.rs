@@ -310,7 +310,7 @@ impl Lowerer<'_> {
         let mut ops = std::mem::replace(&mut self.out.ops, before);
         for Turns { along, number } in turns.iter().rev() {
             let turn = number.symbols().remove(0);
-            ops = vec![TileOp::Loop(Loop { turn, turns: along.extent.clone(), ops })];
+            ops = vec![TileOp::Loop(Loop::of_turns(turn, along.extent.clone(), ops))];
         }
         self.out.ops.extend(ops);
     }

@@ -1,7 +1,8 @@
 // sums += lhs * rhs for M x N elements of a product of bf16 factors, on tensor cores, by eight warps in two rows of four. Tiles of 32
 // terms come through two stages in shared memory and lie there as in global memory: along k or across it.
 // LHS_BY_K, RHS_BY_K: neighbours lie along k. LHS_EIGHTS, RHS_EIGHTS: eight of them can be copied at once.
-template <int ROWS, int COLUMNS, bool EIGHTS, class Index>
+// LHS_FAR, RHS_FAR: a factor lies in global memory for sure.
+template <int ROWS, int COLUMNS, bool FAR, bool EIGHTS, class Index>
 __device__ __forceinline__ void fetch_bf16(
     unsigned short* tile, const unsigned short* from, Index row_stride, Index column_stride, Index rows, Index columns) {
     constexpr int WIDTH = COLUMNS + 8;
@@ -10,7 +11,7 @@ __device__ __forceinline__ void fetch_bf16(
             const int row = e / (COLUMNS / 8), column = e % (COLUMNS / 8) * 8;
             const Index left = row < rows ? columns - column : 0;
             const int bytes = left < 0 ? 0 : left < 8 ? (int)left * 2 : 16;
-            copy_16(tile + row * WIDTH + column, bytes > 0 ? from + row * row_stride + column : from, bytes);
+            copy_16<FAR>(tile + row * WIDTH + column, bytes > 0 ? from + row * row_stride + column : from, bytes);
         }
     } else {
         for (int e = threadIdx.x; e < ROWS * COLUMNS; e += 256) {
@@ -21,21 +22,22 @@ __device__ __forceinline__ void fetch_bf16(
     }
 }
 
-template <int M, int N, bool LHS_BY_K, bool LHS_EIGHTS, bool RHS_BY_K, bool RHS_EIGHTS, class Index>
+template <int M, int N, bool LHS_FAR, bool LHS_BY_K, bool LHS_EIGHTS, bool RHS_FAR, bool RHS_BY_K, bool RHS_EIGHTS, class Index>
 __device__ __forceinline__ void add_product_bf16(
-    float (&sums)[M / 32][N / 32][4], const unsigned short* lhs, Index lhs_row, Index lhs_k, Index m,
+    float (&sums)[M / 32][N / 32][4], unsigned char* stages, const unsigned short* lhs, Index lhs_row, Index lhs_k, Index m,
     const unsigned short* rhs, Index rhs_k, Index rhs_column, Index n, Index k) {
     constexpr int LHS_WIDTH = LHS_BY_K ? 40 : M + 8, RHS_WIDTH = RHS_BY_K ? 40 : N + 8;
-    __shared__ __align__(16) unsigned short lhs_tile[2][LHS_BY_K ? M * 40 : 32 * (M + 8)];
-    __shared__ __align__(16) unsigned short rhs_tile[2][RHS_BY_K ? N * 40 : 32 * (N + 8)];
+    constexpr int LHS_SIZE = LHS_BY_K ? M * 40 : 32 * (M + 8), RHS_SIZE = RHS_BY_K ? N * 40 : 32 * (N + 8);
+    unsigned short (*const lhs_tile)[LHS_SIZE] = reinterpret_cast<unsigned short (*)[LHS_SIZE]>(stages);
+    unsigned short (*const rhs_tile)[RHS_SIZE] = reinterpret_cast<unsigned short (*)[RHS_SIZE]>(lhs_tile + 2);
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const int first_row = warp / 4 * (M / 2), first_column = warp % 4 * (N / 4);
     auto fetch = [&](int stage, Index start) {
         const unsigned short *a = lhs + start * lhs_k, *b = rhs + start * rhs_k;
-        if (LHS_BY_K) fetch_bf16<M, 32, LHS_EIGHTS, Index>(lhs_tile[stage], a, lhs_row, lhs_k, m, k - start);
-        else fetch_bf16<32, M, LHS_EIGHTS, Index>(lhs_tile[stage], a, lhs_k, lhs_row, k - start, m);
-        if (RHS_BY_K) fetch_bf16<N, 32, RHS_EIGHTS, Index>(rhs_tile[stage], b, rhs_column, rhs_k, n, k - start);
-        else fetch_bf16<32, N, RHS_EIGHTS, Index>(rhs_tile[stage], b, rhs_k, rhs_column, k - start, n);
+        if (LHS_BY_K) fetch_bf16<M, 32, LHS_FAR, LHS_EIGHTS, Index>(lhs_tile[stage], a, lhs_row, lhs_k, m, k - start);
+        else fetch_bf16<32, M, LHS_FAR, LHS_EIGHTS, Index>(lhs_tile[stage], a, lhs_k, lhs_row, k - start, m);
+        if (RHS_BY_K) fetch_bf16<N, 32, RHS_FAR, RHS_EIGHTS, Index>(rhs_tile[stage], b, rhs_column, rhs_k, n, k - start);
+        else fetch_bf16<32, N, RHS_FAR, RHS_EIGHTS, Index>(rhs_tile[stage], b, rhs_k, rhs_column, k - start, n);
         mark_copies();
     };
     if (k > 0) fetch(0, 0);

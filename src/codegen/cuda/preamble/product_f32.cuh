@@ -1,12 +1,13 @@
 // sums += lhs * rhs for M x N elements of a product, over all of k in its order, by 256 threads. A thread has the elements of every
 // 16th row and every 16th column. Tiles of 16 terms come through two stages in shared memory: one is read while the other is filled.
 // LHS_BY_K, RHS_BY_K: neighbours in memory lie along k. LHS_FOURS, RHS_FOURS: across it they do, and four can be copied at once.
-template <int M, int N, bool LHS_BY_K, bool LHS_FOURS, bool RHS_BY_K, bool RHS_FOURS, class Index>
+// LHS_FAR, RHS_FAR: a factor lies in global memory for sure.
+template <int M, int N, bool LHS_FAR, bool LHS_BY_K, bool LHS_FOURS, bool RHS_FAR, bool RHS_BY_K, bool RHS_FOURS, class Index>
 __device__ __forceinline__ void add_product_f32(
-    float (&sums)[M / 16][N / 16], const float* lhs, Index lhs_row, Index lhs_k, Index m,
+    float (&sums)[M / 16][N / 16], unsigned char* stages, const float* lhs, Index lhs_row, Index lhs_k, Index m,
     const float* rhs, Index rhs_k, Index rhs_column, Index n, Index k) {
-    __shared__ __align__(16) float lhs_tile[2][16][M + 4];
-    __shared__ __align__(16) float rhs_tile[2][16][N + 4];
+    float (*const lhs_tile)[16][M + 4] = reinterpret_cast<float (*)[16][M + 4]>(stages);
+    float (*const rhs_tile)[16][N + 4] = reinterpret_cast<float (*)[16][N + 4]>(lhs_tile + 2);
     const int thread = threadIdx.x;
     auto fetch = [&](int stage, Index start) {
         if (LHS_FOURS) {
@@ -14,13 +15,13 @@ __device__ __forceinline__ void add_product_f32(
                 const int l = e / (M / 4), i = e % (M / 4) * 4;
                 const Index left = start + l < k ? m - i : 0;
                 const int bytes = left < 0 ? 0 : left < 4 ? (int)left * 4 : 16;
-                copy_16(&lhs_tile[stage][l][i], bytes > 0 ? lhs + i + (start + l) * lhs_k : lhs, bytes);
+                copy_16<LHS_FAR>(&lhs_tile[stage][l][i], bytes > 0 ? lhs + i + (start + l) * lhs_k : lhs, bytes);
             }
         } else {
             for (int e = thread; e < M * 16; e += 256) {
                 const int l = LHS_BY_K ? e % 16 : e / M, i = LHS_BY_K ? e / 16 : e % M;
                 const bool inside = i < m && start + l < k;
-                copy_4(&lhs_tile[stage][l][i], inside ? lhs + i * lhs_row + (start + l) * lhs_k : lhs, inside ? 4 : 0);
+                copy_4<LHS_FAR>(&lhs_tile[stage][l][i], inside ? lhs + i * lhs_row + (start + l) * lhs_k : lhs, inside ? 4 : 0);
             }
         }
         if (RHS_FOURS) {
@@ -28,13 +29,13 @@ __device__ __forceinline__ void add_product_f32(
                 const int l = e / (N / 4), j = e % (N / 4) * 4;
                 const Index left = start + l < k ? n - j : 0;
                 const int bytes = left < 0 ? 0 : left < 4 ? (int)left * 4 : 16;
-                copy_16(&rhs_tile[stage][l][j], bytes > 0 ? rhs + (start + l) * rhs_k + j : rhs, bytes);
+                copy_16<RHS_FAR>(&rhs_tile[stage][l][j], bytes > 0 ? rhs + (start + l) * rhs_k + j : rhs, bytes);
             }
         } else {
             for (int e = thread; e < N * 16; e += 256) {
                 const int l = RHS_BY_K ? e % 16 : e / N, j = RHS_BY_K ? e / 16 : e % N;
                 const bool inside = j < n && start + l < k;
-                copy_4(&rhs_tile[stage][l][j], inside ? rhs + (start + l) * rhs_k + j * rhs_column : rhs, inside ? 4 : 0);
+                copy_4<RHS_FAR>(&rhs_tile[stage][l][j], inside ? rhs + (start + l) * rhs_k + j * rhs_column : rhs, inside ? 4 : 0);
             }
         }
         mark_copies();

@@ -1,7 +1,8 @@
 // sums += lhs * rhs for M x N elements of a product of f32 factors that are rounded to tf32, on tensor cores, by eight warps in two rows
 // of four. Tiles of 16 terms come through two stages in shared memory, where what lies across k are neighbours.
 // LHS_BY_K, RHS_BY_K: neighbours in memory lie along k. LHS_FOURS, RHS_FOURS: across it they do, and four can be copied at once.
-template <int SIDE, bool BY_K, bool FOURS, class Index>
+// LHS_FAR, RHS_FAR: a factor lies in global memory for sure.
+template <int SIDE, bool FAR, bool BY_K, bool FOURS, class Index>
 __device__ __forceinline__ void fetch_tf32(
     float (&tile)[16][SIDE + 8], const float* from, Index across, Index along, Index side, Index terms) {
     if (FOURS) {
@@ -9,13 +10,13 @@ __device__ __forceinline__ void fetch_tf32(
             const int l = e / (SIDE / 4), i = e % (SIDE / 4) * 4;
             const Index left = l < terms ? side - i : 0;
             const int bytes = left < 0 ? 0 : left < 4 ? (int)left * 4 : 16;
-            copy_16(&tile[l][i], bytes > 0 ? from + i + l * along : from, bytes);
+            copy_16<FAR>(&tile[l][i], bytes > 0 ? from + i + l * along : from, bytes);
         }
     } else {
         for (int e = threadIdx.x; e < SIDE * 16; e += 256) {
             const int l = BY_K ? e % 16 : e / SIDE, i = BY_K ? e / 16 : e % SIDE;
             const bool inside = i < side && l < terms;
-            copy_4(&tile[l][i], inside ? from + i * across + l * along : from, inside ? 4 : 0);
+            copy_4<FAR>(&tile[l][i], inside ? from + i * across + l * along : from, inside ? 4 : 0);
         }
     }
 }
@@ -27,18 +28,18 @@ __device__ __forceinline__ unsigned round_tf32(float x) {
     return nearest;
 }
 
-template <int M, int N, bool LHS_BY_K, bool LHS_FOURS, bool RHS_BY_K, bool RHS_FOURS, class Index>
+template <int M, int N, bool LHS_FAR, bool LHS_BY_K, bool LHS_FOURS, bool RHS_FAR, bool RHS_BY_K, bool RHS_FOURS, class Index>
 __device__ __forceinline__ void add_product_tf32(
-    float (&sums)[M / 32][N / 32][4], const float* lhs, Index lhs_row, Index lhs_k, Index m,
+    float (&sums)[M / 32][N / 32][4], unsigned char* stages, const float* lhs, Index lhs_row, Index lhs_k, Index m,
     const float* rhs, Index rhs_k, Index rhs_column, Index n, Index k) {
     // Eight columns more than there are, so that the lanes of a warp touch every bank once.
-    __shared__ __align__(16) float lhs_tile[2][16][M + 8];
-    __shared__ __align__(16) float rhs_tile[2][16][N + 8];
+    float (*const lhs_tile)[16][M + 8] = reinterpret_cast<float (*)[16][M + 8]>(stages);
+    float (*const rhs_tile)[16][N + 8] = reinterpret_cast<float (*)[16][N + 8]>(lhs_tile + 2);
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const int first_row = warp / 4 * (M / 2) + lane / 4, first_column = warp % 4 * (N / 4) + lane / 4;
     auto fetch = [&](int stage, Index start) {
-        fetch_tf32<M, LHS_BY_K, LHS_FOURS, Index>(lhs_tile[stage], lhs + start * lhs_k, lhs_row, lhs_k, m, k - start);
-        fetch_tf32<N, RHS_BY_K, RHS_FOURS, Index>(rhs_tile[stage], rhs + start * rhs_k, rhs_column, rhs_k, n, k - start);
+        fetch_tf32<M, LHS_FAR, LHS_BY_K, LHS_FOURS, Index>(lhs_tile[stage], lhs + start * lhs_k, lhs_row, lhs_k, m, k - start);
+        fetch_tf32<N, RHS_FAR, RHS_BY_K, RHS_FOURS, Index>(rhs_tile[stage], rhs + start * rhs_k, rhs_column, rhs_k, n, k - start);
         mark_copies();
     };
     if (k > 0) fetch(0, 0);

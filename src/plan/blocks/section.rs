@@ -1,0 +1,336 @@
+//! Sums are put into sections, each of which becomes one kernel.
+//!
+//! What enters: wide values and their sums. What leaves: sections: sums over the same columns that need nothing of each other but what can be
+//! made in between from row to row, in passes; and an order of all nodes in which sections run as a whole. Invariants: a sum is in one
+//! section; a wide value is made in every pass that needs it, and nowhere else; no section waits for itself.
+
+use super::super::fuse::{Cluster, Loop, is_reduction, is_same_index};
+use super::super::space::Reads;
+use super::super::strips::{Along, label};
+use super::Sections;
+use super::wide::{Wide, cluster_of, turned};
+use crate::base::Dim;
+use crate::graph::{Graph, NodeId, Op};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// Nodes between sums of a section, at most: it is no place for a whole network.
+const MOST_BETWEEN: usize = 8;
+
+#[derive(Clone)]
+pub struct Section {
+    pub extents: Vec<Dim>,
+    pub n_columns: Dim,
+    /// Of all that is made here.
+    pub axes: HashMap<NodeId, Vec<Along>>,
+    pub passes: Vec<Pass>,
+    is_turned: bool,
+}
+
+/// A loop over columns, and what follows it.
+#[derive(Clone, Default)]
+pub struct Pass {
+    /// Ascending.
+    wide: BTreeSet<NodeId>,
+    pub sums: Vec<NodeId>,
+    /// What is made of sums from row to row, for passes that follow.
+    pub after: Vec<NodeId>,
+}
+
+impl Pass {
+    /// What is made in the loop, in order.
+    pub fn inside(&self) -> Vec<NodeId> {
+        let mut all: Vec<NodeId> = self.wide.iter().chain(&self.sums).copied().collect();
+        all.sort_unstable();
+        all
+    }
+}
+
+impl Section {
+    /// What the section makes for others.
+    pub fn members(&self) -> impl Iterator<Item = NodeId> {
+        self.passes.iter().flat_map(|pass| pass.sums.iter().chain(&pass.after)).copied()
+    }
+
+    fn pass_of(&self, id: NodeId) -> Option<usize> {
+        self.passes.iter().position(|pass| pass.sums.contains(&id) || pass.after.contains(&id))
+    }
+}
+
+/// What a node reads and waits for.
+fn needs(reads: &Reads, id: NodeId) -> impl Iterator<Item = NodeId> {
+    reads.of(id).iter().map(|read| read.base).chain(reads.waits(id).iter().copied())
+}
+
+/// Wide values that a node is made of, by way of others.
+fn cone(reads: &Reads, wide: &Wide, id: NodeId) -> BTreeSet<NodeId> {
+    let mut found = BTreeSet::new();
+    let mut todo = vec![id];
+    while let Some(next) = todo.pop() {
+        let of = reads.of(next).iter().map(|read| read.base).filter(|base| wide.axes.contains_key(base));
+        todo.extend(of.filter(|base| found.insert(*base)).collect::<Vec<_>>());
+    }
+    found
+}
+
+pub fn sections(graph: &Graph, reads: &Reads, wide: &Wide) -> Vec<Section> {
+    let seen = reads.through(graph, &|id| wide.axes.contains_key(&id));
+    let n = wide.extents.len();
+    let mut found: Vec<Section> = Vec::new();
+    for sum in &wide.sums {
+        let cone = cone(reads, wide, sum.id);
+        let last = found.iter().rposition(|section| section.is_turned == sum.is_turned);
+        let joined = last.and_then(|s| {
+            let between = between(&seen, &found[s], sum.id);
+            let elsewhere = |id: &NodeId| found.iter().any(|section| section.pass_of(*id).is_some());
+            if between.len() > MOST_BETWEEN || between.iter().any(elsewhere) {
+                return None;
+            }
+            let mut section = found[s].clone();
+            section.take_between(graph, reads, &seen, &between)?;
+            Some((s, section))
+        });
+        let s = match joined {
+            Some((s, section)) => {
+                found[s] = section;
+                s
+            }
+            None => {
+                let mut extents = wide.extents.clone();
+                let mut n_columns = wide.n_columns.clone();
+                if sum.is_turned {
+                    std::mem::swap(&mut extents[n - 1], &mut n_columns);
+                }
+                let (axes, passes) = (HashMap::new(), Vec::new());
+                found.push(Section { extents, n_columns, axes, passes, is_turned: sum.is_turned });
+                found.len() - 1
+            }
+        };
+        let section = &mut found[s];
+        let of = |id: &NodeId| {
+            let axes = &wide.axes[id];
+            (*id, if sum.is_turned { turned(axes, n) } else { axes.clone() })
+        };
+        section.axes.extend(cone.iter().map(of));
+        let pass =
+            needs(&seen, sum.id).filter_map(|base| section.pass_of(base)).max().map_or(0, |pass| pass + 1);
+        section.passes.resize_with(section.passes.len().max(pass + 1), Pass::default);
+        section.passes[pass].wide.extend(cone);
+        section.passes[pass].sums.push(sum.id);
+        let axes = section.labels(graph, reads, sum.id).expect("it was a sum when it was found");
+        section.axes.insert(sum.id, axes);
+    }
+    (0..found.len()).for_each(|s| take_readers(graph, reads, &seen, &mut found, s));
+    found
+}
+
+/// Takes in what goes from row to row, reads what a section makes and waits for nothing that waits for the section.
+fn take_readers(graph: &Graph, reads: &Reads, seen: &Reads, found: &mut [Section], s: usize) {
+    let members: BTreeSet<NodeId> = found[s].members().collect();
+    let mut readers: BTreeSet<NodeId> =
+        members.iter().flat_map(|id| seen.by_users(*id)).map(|(user, _)| user).collect();
+    let mut n_taken = 0;
+    while let Some(id) = readers.pop_first() {
+        let is_taken = found.iter().any(|section| section.pass_of(id).is_some());
+        let is_map = matches!(graph.node(id).op, Op::Map(_) | Op::Cast) && graph.ty(id).rank() > 1;
+        if is_taken || !is_map || n_taken == MOST_BETWEEN || !between(seen, &found[s], id).is_empty() {
+            continue;
+        }
+        if found[s].take_between(graph, reads, seen, &[id]).is_some() {
+            n_taken += 1;
+            readers.extend(seen.by_users(id).map(|(user, _)| user));
+        }
+    }
+}
+
+/// Nodes outside of a section that need it and that `last` needs.
+fn between(seen: &Reads, section: &Section, last: NodeId) -> Vec<NodeId> {
+    let Some(first) = section.members().min() else { return Vec::new() };
+    let is_member = |id: NodeId| section.pass_of(id).is_some();
+    let mut waits: BTreeMap<NodeId, bool> = BTreeMap::new();
+    // Whether a node waits for the section; ids are in an order in which nodes can run.
+    fn find(
+        seen: &Reads,
+        id: NodeId,
+        first: NodeId,
+        is_member: &dyn Fn(NodeId) -> bool,
+        known: &mut BTreeMap<NodeId, bool>,
+    ) -> bool {
+        if id < first {
+            return false;
+        }
+        if let Some(known) = known.get(&id) {
+            return *known;
+        }
+        let mut waits = false;
+        for base in needs(seen, id).collect::<Vec<_>>() {
+            waits |= is_member(base) || find(seen, base, first, is_member, known);
+        }
+        known.insert(id, waits);
+        waits
+    }
+    find(seen, last, first, &is_member, &mut waits);
+    waits
+        .into_iter()
+        .filter(|(id, waits)| *waits && *id != last && !is_member(*id))
+        .map(|(id, _)| id)
+        .collect()
+}
+
+impl Section {
+    /// What the axes of a value are that reads what the section makes.
+    fn labels(&self, graph: &Graph, reads: &Reads, id: NodeId) -> Option<Vec<Along>> {
+        let cluster = cluster_of(graph, reads, id)?;
+        let of = |id: NodeId| self.axes.get(&id).map(Vec::as_slice);
+        let labels = label(graph, reads, &cluster, self.extents.len(), None, &of)?;
+        let (_, axes) = labels.values.into_iter().next()?;
+        (!labels.adds && labels.along.first() == Some(&Along::Block(0))).then_some(axes)
+    }
+
+    /// Takes in what stands between its sums and one more; nothing if that does not go from row to row.
+    fn take_between(&mut self, graph: &Graph, reads: &Reads, seen: &Reads, between: &[NodeId]) -> Option<()> {
+        for id in between {
+            let axes = self.labels(graph, reads, *id)?;
+            if axes.contains(&Along::Columns) || is_reduction(&graph.node(*id).op) {
+                return None;
+            }
+            if graph.updates.iter().any(|(_, value)| value == id) {
+                return None;
+            }
+            let pass = needs(seen, *id).filter_map(|base| self.pass_of(base)).max()?;
+            self.axes.insert(*id, axes);
+            self.passes[pass].after.push(*id);
+        }
+        Some(())
+    }
+}
+
+/// Nodes in clusters, and what the axes of their loops are: maps and reductions over the same axes share a loop.
+pub fn clusters(
+    graph: &Graph,
+    reads: &Reads,
+    nodes: &[NodeId],
+    axes: &HashMap<NodeId, Vec<Along>>,
+    n_dimensions: usize,
+) -> Vec<(Cluster, Vec<Along>)> {
+    let mut found: Vec<(Cluster, Vec<Along>)> = Vec::new();
+    let mut place: HashMap<NodeId, usize> = HashMap::new();
+    for id in nodes {
+        let cluster = cluster_of(graph, reads, *id).expect("a section has a place for it");
+        let along = loop_of(graph, reads, &cluster, axes, n_dimensions);
+        let mut least = 0;
+        for read in reads.of(*id) {
+            if let Some(at) = place.get(&read.base) {
+                let in_register = matches!((&cluster, &found[*at].0), (Cluster::Loop(_), Cluster::Loop(_)))
+                    && is_same_index(graph, read)
+                    && !is_reduction(&graph.node(read.base).op);
+                least = least.max(if in_register { *at } else { at + 1 });
+            }
+        }
+        let fits = |at: &usize| match (&found[*at], &cluster) {
+            ((Cluster::Loop(l), labels), Cluster::Loop(own)) => {
+                let same_axes =
+                    l.n_parallel.is_none() || own.n_parallel.is_none() || l.n_parallel == own.n_parallel;
+                l.extents == own.extents && *labels == along && same_axes
+            }
+            _ => false,
+        };
+        let at = (least..found.len()).rev().find(fits);
+        match (at, cluster) {
+            (Some(at), Cluster::Loop(own)) => {
+                let Cluster::Loop(Loop { nodes, n_parallel, .. }) = &mut found[at].0 else {
+                    unreachable!("only loops were looked for")
+                };
+                nodes.extend(own.nodes);
+                *n_parallel = n_parallel.or(own.n_parallel);
+                place.insert(*id, at);
+            }
+            (_, cluster) => {
+                found.push((cluster, along));
+                place.insert(*id, found.len() - 1);
+            }
+        }
+    }
+    found
+}
+
+/// What the axes of a cluster's loop are, from those of its value or of what it reads.
+fn loop_of(
+    graph: &Graph,
+    reads: &Reads,
+    cluster: &Cluster,
+    axes: &HashMap<NodeId, Vec<Along>>,
+    n_dimensions: usize,
+) -> Vec<Along> {
+    let [id] = cluster.nodes() else { unreachable!("a cluster of one node") };
+    let n_axes = match cluster {
+        Cluster::Loop(l) => l.extents.len(),
+        _ => reads.of(*id)[0].extents.len(),
+    };
+    // A value's own axes are the loop's first; those that are reduced follow from what it reads.
+    let of = |id: NodeId| axes.get(&id).map(Vec::as_slice);
+    let mut known = axes[id].clone();
+    known.resize(n_axes, Along::Whole);
+    let labels = label(graph, reads, cluster, n_dimensions, Some(known), &of);
+    labels.expect("it was found by its axes").along
+}
+
+/// All nodes, those of a section one after another; nothing if two sections wait for each other.
+pub fn order(graph: &Graph, seen: &Reads, sections: &Sections) -> Option<Vec<NodeId>> {
+    let mut cx = Order {
+        seen,
+        sections,
+        order: Vec::new(),
+        done: vec![false; graph.len()],
+        open: vec![false; sections.found.len()],
+    };
+    for id in graph.ids() {
+        cx.visit(id)?;
+    }
+    Some(cx.order)
+}
+
+struct Order<'a> {
+    seen: &'a Reads,
+    sections: &'a Sections,
+    order: Vec<NodeId>,
+    done: Vec<bool>,
+    /// Sections whose needs are being looked for.
+    open: Vec<bool>,
+}
+
+impl Order<'_> {
+    fn visit(&mut self, id: NodeId) -> Option<()> {
+        if self.done[id.index()] {
+            return Some(());
+        }
+        match self.sections.section_of(id) {
+            None => {
+                self.done[id.index()] = true;
+                self.visit_needs(&[id])?;
+                self.order.push(id);
+            }
+            Some(s) => {
+                if std::mem::replace(&mut self.open[s], true) {
+                    return None;
+                }
+                let mut members: Vec<NodeId> = self.sections.found[s].members().collect();
+                members.sort_unstable();
+                self.visit_needs(&members)?;
+                members.iter().for_each(|id| self.done[id.index()] = true);
+                self.order.extend(members);
+            }
+        }
+        Some(())
+    }
+
+    fn visit_needs(&mut self, members: &[NodeId]) -> Option<()> {
+        for id in members {
+            for base in needs(self.seen, *id).collect::<Vec<_>>() {
+                if !members.contains(&base) {
+                    self.visit(base)?;
+                }
+            }
+        }
+        Some(())
+    }
+}

@@ -1,0 +1,259 @@
+//! Wide values and their sums.
+//!
+//! What enters: a contraction to begin with. What leaves: all wide values that hang together with it, with what their axes are, and the
+//! sums that are made of them; or nothing if one of them must lie in memory: the caller wants it, or somebody reads it in a way that
+//! neither goes along rows and columns nor sums one of the two. What such values are made with (another large contraction, a mask made of
+//! places) is wide, too; what lies in memory anyway (random numbers) is read there.
+
+use super::super::fuse::{Cluster, Loop, is_reduction};
+use super::super::space::{Reads, has_storage};
+use super::super::strips::{Along, Labels, label, places};
+use crate::base::Dim;
+use crate::graph::{Graph, NodeId, Op};
+use std::collections::HashMap;
+
+/// Wide values that hang together.
+pub struct Wide {
+    /// Outermost first: examples, others, rows.
+    pub extents: Vec<Dim>,
+    pub n_columns: Dim,
+    pub axes: HashMap<NodeId, Vec<Along>>,
+    /// Ascending.
+    pub sums: Vec<Sum>,
+}
+
+/// A value that a wide one is summed to.
+pub struct Sum {
+    pub id: NodeId,
+    /// Whether rows are what is summed: in its section they are the columns.
+    pub is_turned: bool,
+}
+
+/// A cluster of one node, and how many of its loop's axes are parallel; nothing for what sections have no place for.
+pub fn cluster_of(graph: &Graph, reads: &Reads, id: NodeId) -> Option<Cluster> {
+    let node = graph.node(id);
+    match &node.op {
+        Op::Contract(_) => Some(Cluster::Single(id)),
+        Op::Map(_) | Op::Cast | Op::Reduce { .. } if has_storage(graph, id) => {
+            let read = reads.of(id).first().filter(|_| is_reduction(&node.op));
+            let (extents, n_parallel) = match read {
+                Some(read) => (read.extents.clone(), Some(read.n_parallel)),
+                None => (node.ty.shape.clone(), None),
+            };
+            Some(Cluster::Loop(Loop { nodes: vec![id], extents, n_parallel }))
+        }
+        _ => None,
+    }
+}
+
+/// Axes with rows and columns in each other's place.
+pub fn turned(axes: &[Along], n_dimensions: usize) -> Vec<Along> {
+    let rows = Along::Block(n_dimensions - 1);
+    let other = |along: &Along| match along {
+        Along::Columns => rows,
+        along if *along == rows => Along::Columns,
+        along => *along,
+    };
+    axes.iter().map(other).collect()
+}
+
+/// See the module's documentation; `None` also where the contraction is not large.
+pub fn grown_from(graph: &Graph, reads: &Reads, seed: NodeId, cache_bytes: i64) -> Option<Wide> {
+    let mut wide = begun_by(graph, reads, seed)?;
+    wide.grow(graph, reads);
+    let bytes =
+        |id: &NodeId| n_elements(graph, *id).unwrap_or(0).saturating_mul(graph.dtype(*id).bytes() as i64);
+    let all = wide.axes.keys().map(bytes).fold(0, i64::saturating_add);
+    (all > cache_bytes && wide.find_sums(graph, reads)).then_some(wide)
+}
+
+/// Elements of an example's share of a value.
+fn n_elements(graph: &Graph, id: NodeId) -> Option<i64> {
+    let shape = &graph.ty(id).shape;
+    shape.iter().skip(1).try_fold(1i64, |n, extent| n.checked_mul(extent.as_const()?))
+}
+
+/// Whether a contraction is larger than its factors, all of which have an axis of examples.
+fn is_large(graph: &Graph, id: NodeId) -> bool {
+    let node = graph.node(id);
+    let Op::Contract(contraction) = &node.op else { return false };
+    let size = |id: NodeId| n_elements(graph, id);
+    let (Some(out), Some(lhs), Some(rhs)) = (size(id), size(node.operands[0]), size(node.operands[1])) else {
+        return false;
+    };
+    let of_example = |labels: &Vec<u8>| contraction.out.first().is_some_and(|first| labels.contains(first));
+    out > lhs && out > rhs && of_example(&contraction.lhs) && of_example(&contraction.rhs)
+}
+
+/// Only the contraction itself: the left side's longest axis is the rows, what the right side alone has the columns.
+fn begun_by(graph: &Graph, reads: &Reads, seed: NodeId) -> Option<Wide> {
+    let Op::Contract(contraction) = &graph.node(seed).op else { return None };
+    if !is_large(graph, seed) {
+        return None;
+    }
+    let shape = &graph.ty(seed).shape;
+    let axes = |left: bool, right: bool| -> Vec<usize> {
+        let is_of = |axis: &usize| {
+            let label = &contraction.out[*axis];
+            [&contraction.lhs, &contraction.rhs].map(|side| side.contains(label)) == [left, right]
+                && !shape[*axis].is_const(1)
+        };
+        (0..shape.len()).filter(is_of).collect()
+    };
+    let (both, mut rows, columns) = (axes(true, true), axes(true, false), axes(false, true));
+    let [columns] = columns[..] else { return None };
+    let longest = *rows.iter().max_by_key(|axis| shape[**axis].as_const())?;
+    rows.retain(|axis| *axis != longest);
+    let mut dimensions: Vec<usize> = both.into_iter().chain(rows).collect();
+    // Examples come first, also where there is but one at a time.
+    dimensions.retain(|axis| *axis != 0);
+    dimensions.insert(0, 0);
+    dimensions.push(longest);
+    if longest == 0 || columns == 0 {
+        return None;
+    }
+    let cluster = cluster_of(graph, reads, seed)?;
+    let n_axes = reads.of(seed)[0].extents.len();
+    let mut along = vec![Along::Whole; n_axes];
+    dimensions.iter().enumerate().for_each(|(d, axis)| along[*axis] = Along::Block(d));
+    along[columns] = Along::Columns;
+    let labels = label(graph, reads, &cluster, dimensions.len(), Some(along), &|_| None)?;
+    let (id, axes) = labels.values.into_iter().next()?;
+    let extents: Vec<Dim> = dimensions.iter().map(|axis| shape[*axis].clone()).collect();
+    let are_known = extents[1..].iter().chain([&shape[columns]]).all(|extent| extent.as_const().is_some());
+    are_known.then(|| Wide {
+        extents,
+        n_columns: shape[columns].clone(),
+        axes: HashMap::from([(id, axes)]),
+        sums: Vec::new(),
+    })
+}
+
+impl Wide {
+    fn n_dimensions(&self) -> usize {
+        self.extents.len()
+    }
+
+    fn is_wide(&self, axes: &[Along]) -> bool {
+        axes.contains(&Along::Block(self.n_dimensions() - 1)) && axes.contains(&Along::Columns)
+    }
+
+    /// What the axes of a node are that reads wide values, with rows and columns in each other's place if `is_turned`.
+    fn label(&self, graph: &Graph, reads: &Reads, id: NodeId, is_turned: bool) -> Option<Labels> {
+        let cluster = cluster_of(graph, reads, id)?;
+        let axes = |id: NodeId| {
+            self.axes
+                .get(&id)
+                .map(|axes| if is_turned { turned(axes, self.n_dimensions()) } else { axes.clone() })
+        };
+        let known: HashMap<NodeId, Vec<Along>> =
+            reads.of(id).iter().filter_map(|read| Some((read.base, axes(read.base)?))).collect();
+        let of = |id: NodeId| known.get(&id).map(Vec::as_slice);
+        let labels = label(graph, reads, &cluster, self.n_dimensions(), None, &of)?;
+        (!labels.adds && labels.along.first() == Some(&Along::Block(0))).then_some(labels)
+    }
+
+    fn reads_wide(&self, reads: &Reads, id: NodeId) -> bool {
+        reads.of(id).iter().any(|read| self.axes.contains_key(&read.base))
+    }
+
+    /// Takes in whatever is made of wide values place by place, and what they are made with.
+    fn grow(&mut self, graph: &Graph, reads: &Reads) {
+        loop {
+            let n_before = self.axes.len();
+            for id in graph.ids() {
+                let is_map = matches!(graph.node(id).op, Op::Map(_) | Op::Cast);
+                if is_map && !self.axes.contains_key(&id) && self.reads_wide(reads, id) {
+                    let labels = self.label(graph, reads, id, false);
+                    if let Some((id, axes)) = labels.and_then(|labels| labels.values.into_iter().next())
+                        && self.is_wide(&axes)
+                    {
+                        self.axes.insert(id, axes);
+                    }
+                }
+                if let Some(axes) = self.axes.get(&id).cloned()
+                    && is_map
+                {
+                    self.take_makers(graph, reads, id, &axes);
+                }
+            }
+            if self.axes.len() == n_before {
+                return;
+            }
+        }
+    }
+
+    /// Large contractions, what is made of them, and functions of places, that a wide map reads.
+    fn take_makers(&mut self, graph: &Graph, reads: &Reads, reader: NodeId, along: &[Along]) {
+        for read in reads.of(reader) {
+            let maker = read.base;
+            if self.axes.contains_key(&maker) || !is_made_here(graph, reads, maker) {
+                continue;
+            }
+            let (Some(cluster), Some(places)) = (cluster_of(graph, reads, maker), places(graph, read)) else {
+                continue;
+            };
+            let n_axes = match &cluster {
+                Cluster::Loop(l) => l.extents.len(),
+                _ => reads.of(maker)[0].extents.len(),
+            };
+            let mut axes = vec![Along::Whole; n_axes];
+            places.iter().zip(along).for_each(|(axis, along)| {
+                if let Some(axis) = axis {
+                    axes[*axis] = *along;
+                }
+            });
+            let labels = label(graph, reads, &cluster, self.n_dimensions(), Some(axes), &|_| None);
+            if let Some((id, axes)) = labels.and_then(|labels| labels.values.into_iter().next())
+                && self.is_wide(&axes)
+            {
+                self.axes.insert(id, axes);
+            }
+        }
+    }
+
+    /// Finds all sums; whether nobody else reads a wide value.
+    fn find_sums(&mut self, graph: &Graph, reads: &Reads) -> bool {
+        if graph.roots().any(|root| self.axes.contains_key(&root)) {
+            return false;
+        }
+        let rows = Along::Block(self.n_dimensions() - 1);
+        for id in graph.ids().filter(|id| has_storage(graph, *id) && !self.axes.contains_key(id)) {
+            let waits = reads.waits(id).iter().any(|base| self.axes.contains_key(base));
+            if !self.reads_wide(reads, id) && !waits {
+                continue;
+            }
+            let sums = |is_turned: bool| {
+                let labels = self.label(graph, reads, id, is_turned)?;
+                let (_, axes) = labels.values.into_iter().next()?;
+                (axes.contains(&rows) && !axes.contains(&Along::Columns)).then_some(Sum { id, is_turned })
+            };
+            match sums(false).or_else(|| sums(true)) {
+                Some(sum) if !waits => self.sums.push(sum),
+                _ => return false,
+            }
+        }
+        !self.sums.is_empty()
+    }
+}
+
+/// Whether a value that is read beside wide ones is one itself.
+fn is_made_here(graph: &Graph, reads: &Reads, id: NodeId) -> bool {
+    let is_map = matches!(graph.node(id).op, Op::Map(_) | Op::Cast);
+    let is_made_of_one = |id: NodeId| {
+        let shape = &graph.ty(id).shape;
+        let mut of = reads.of(id).iter().map(|read| read.base).filter(|base| graph.ty(*base).shape == *shape);
+        of.any(|base| is_made_here(graph, reads, base))
+    };
+    is_large(graph, id) || is_of_places(graph, reads, id) || is_map && is_made_of_one(id)
+}
+
+/// Whether a map reads nothing but places, numbers and sizes.
+fn is_of_places(graph: &Graph, reads: &Reads, id: NodeId) -> bool {
+    let is_written_where_read =
+        |id: NodeId| matches!(graph.node(id).op, Op::Iota { .. } | Op::Const(_) | Op::Size(_));
+    let is_free = |id: NodeId| is_written_where_read(id) || is_of_places(graph, reads, id);
+    matches!(graph.node(id).op, Op::Map(_) | Op::Cast)
+        && !reads.of(id).is_empty()
+        && reads.of(id).iter().all(|read| is_free(read.base))
+}

@@ -7,7 +7,8 @@ use crate::autodiff::differentiate;
 use crate::base::philox::block;
 use crate::base::{DType, Dim, Distribution, Precision, ReduceOp};
 use crate::graph::arbitrary::{Wish, random_graph};
-use crate::graph::{NodeId, Op};
+use crate::graph::text::parse;
+use crate::graph::{Graph, NodeId, Op};
 use crate::nest::interpret::{Run, run};
 use crate::nest::samples::*;
 use crate::nest::verify::verify;
@@ -459,4 +460,67 @@ pub fn training_plans(n: u64, target: Target) -> Vec<Planned> {
         }
     }
     all
+}
+
+/// Training steps of attention whose scores are larger than the cache that a plan is made for: on a GPU, loops over blocks, of which the last are
+/// not whole. With and without a causal mask, in both precisions.
+pub fn attention_plans(target: Target) -> Vec<Planned> {
+    let mut all = Vec::new();
+    for (n_columns, precision) in [(45, Precision::F32), (53, Precision::F32), (45, Precision::Bf16)] {
+        let graph = optimize_in(precision, &attention(45, n_columns));
+        let plan = plan(&graph, &Options { cache_bytes: 48 * 1024, ..Options::new(3, target) });
+        let at = Run { batch: 2, seed: 3, step: 1 };
+        let what = format!("{n_columns} columns, {precision:?}\n{graph}");
+        let n = |name: &str| if name == "q" { 45 } else { n_columns } * 2 * 2 * 16;
+        let cases = launches(&plan, &what, |name| numbers(F32, n(name), name.len() as u32 + 30), at);
+        all.push((plan, cases));
+    }
+    all
+}
+
+/// Gradients of a loss of two heads' attention by queries, keys and values; causal where there are as many of one as of the other.
+fn attention(n_rows: i64, n_columns: i64) -> Graph {
+    let scores = format!("[batch, 2, {n_rows}, {n_columns}]");
+    let (rows, columns) = (format!("[batch, {n_rows}, 2, 16]"), format!("[batch, {n_columns}, 2, 16]"));
+    let masked = if n_rows == n_columns { "select %14, %7, %16" } else { "add %7, %7" };
+    let text = format!(
+        "graph {{
+        %0 = input @q : f32{rows}
+        %1 = input @keys : f32{columns}
+        %2 = input @values : f32{columns}
+        %3 = map mul %0, %0 : f32{rows}
+        %4 = contract abcd,aecd->acbe %3, %1 : f32{scores}
+        %5 = const 0.25 : f32[]
+        %6 = broadcast [] %5 : f32{scores}
+        %7 = map mul %4, %6 : f32{scores}
+        %8 = iota 0 : i32[{n_rows}]
+        %9 = iota 0 : i32[{n_columns}]
+        %10 = broadcast [0] %8 : i32[{n_rows}, {n_columns}]
+        %11 = broadcast [1] %9 : i32[{n_rows}, {n_columns}]
+        %12 = map ge %10, %11 : bool[{n_rows}, {n_columns}]
+        %13 = const -1000000000.0 : f32[]
+        %14 = broadcast [2, 3] %12 : bool{scores}
+        %15 = const 1.0 : f32[]
+        %16 = broadcast [] %13 : f32{scores}
+        %17 = map {masked} : f32{scores}
+        %18 = reduce max [3] %17 : f32[batch, 2, {n_rows}]
+        %19 = broadcast [0, 1, 2] %18 : f32{scores}
+        %20 = map sub %17, %19 : f32{scores}
+        %21 = map exp %20 : f32{scores}
+        %22 = reduce sum [3] %21 : f32[batch, 2, {n_rows}]
+        %23 = broadcast [0, 1, 2] %22 : f32{scores}
+        %24 = map div %21, %23 : f32{scores}
+        %25 = contract acbe,aecd->abcd %24, %2 : f32{rows}
+        %26 = map mul %25, %25 : f32{rows}
+        %27 = reduce sum [0, 1, 2, 3] %26 : f32[]
+        %28 = grad %27, %0 : f32{rows}
+        %29 = grad %27, %1 : f32{columns}
+        %30 = grad %27, %2 : f32{columns}
+        output loss = %27
+        output dq = %28
+        output dk = %29
+        output dv = %30
+        }}"
+    );
+    differentiate(&parse(&text).unwrap_or_else(|e| panic!("{e} in\n{text}")))
 }

@@ -85,12 +85,12 @@ fn what_the_interpreter_refuses() {
         (
             "two tiles write",
             same_row(false),
-            Some("element 0 of $1 is written by the tile from row 0 and written by the one from row 1"),
+            Some("element 0 of $1 is written by the tile from row 0 and written by the tile from row 1"),
         ),
         (
             "a tile reads what another writes",
             same_row(true),
-            Some("element 0 of $1 is written by the tile from row 0 and read by the one from row 1"),
+            Some("element 0 of $1 is written by the tile from row 0 and read by the tile from row 1"),
         ),
         ("buffers apart", wrong_overlap(128), None),
         ("buffers that only touch", wrong_overlap(64), None),

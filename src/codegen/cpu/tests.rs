@@ -132,3 +132,9 @@ fn kernels_as_clif() {
     let words = text.join("\n").replace("apple_aarch64", "system_v").replace("windows_fastcall", "system_v");
     insta::assert_snapshot!(words);
 }
+
+/// Also as a GPU's plan has them.
+#[test]
+fn kernels_of_attention() {
+    [Target::Cpu, Target::Cuda].into_iter().for_each(|target| check_plans(suite::attention_plans(target)));
+}

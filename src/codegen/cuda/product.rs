@@ -154,7 +154,7 @@ fn by_tile(e: &mut Emitter, gemm: &Gemm, tile: i64) {
     }
     let mut loops = vec!["0".to_string(); gemm.batch.len()];
     let mut inside = format!("{n_tiles} * {m_tiles}");
-    for axis in parallel.iter().rev() {
+    for axis in parallel.iter().rev().filter(|axis| !gemm.batch[**axis].extent.is_const(1)) {
         let extent = e.names.dim(&gemm.batch[*axis].extent);
         e.w.line(format!("const {integer} b{axis} = i / ({inside}) % {extent};"));
         loops[*axis] = format!("b{axis}");

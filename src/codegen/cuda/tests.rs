@@ -224,3 +224,15 @@ fn kernels_of_random_plans() {
 fn kernels_of_training_steps() {
     check_plans(suite::training_plans(20, Target::Cuda));
 }
+
+#[test]
+fn kernels_of_attention() {
+    check_plans(suite::attention_plans(Target::Cuda));
+}
+
+/// The kernels of a training step of attention, as people read them.
+#[test]
+fn attention_as_text() {
+    let (plan, _) = suite::attention_plans(Target::Cuda).swap_remove(2);
+    insta::assert_snapshot!(emit(&plan).text);
+}

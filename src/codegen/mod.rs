@@ -8,4 +8,4 @@ pub mod cuda;
 #[cfg(test)]
 mod oracle;
 #[cfg(test)]
-mod suite;
+pub mod suite;

@@ -21,4 +21,6 @@ pub mod interpreted;
 mod philox;
 pub mod planned;
 pub mod run;
+#[cfg(test)]
+mod small;
 pub mod weights;

@@ -30,7 +30,7 @@ mod scatter;
 mod sort;
 mod steps;
 #[cfg(test)]
-mod tests;
+pub mod tests;
 mod transpose;
 mod whole;
 mod writer;

@@ -100,7 +100,8 @@ fn check_all(cases: Vec<Case>) {
     }
 }
 
-fn check_plans(plans: Vec<Planned>) {
+/// Every launch of each plan, from its PTX.
+pub fn check_plans(plans: Vec<Planned>) {
     let Some(nvrtc) = nvrtc() else { return };
     for (plan, launches) in plans {
         let source = emit(&plan);

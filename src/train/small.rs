@@ -35,7 +35,7 @@ const EXAMPLES: &[Small] = &[
     },
     Small {
         example: "bench/gpt-nano",
-        edits: &[("i32[64]", "i32[12]"), ("repeat 4", "repeat 1"), ("128", "48")],
+        edits: &[("i32[64]", "i32[12]"), ("repeat 4", "repeat 1"), ("128", "32")],
         batch: 3,
     },
     // Longer than two blocks: attention is made block by block.

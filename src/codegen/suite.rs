@@ -482,7 +482,7 @@ pub fn attention_plans(target: Target) -> Vec<Planned> {
 fn attention(n_rows: i64, n_columns: i64) -> Graph {
     let scores = format!("[batch, 2, {n_rows}, {n_columns}]");
     let (rows, columns) = (format!("[batch, {n_rows}, 2, 16]"), format!("[batch, {n_columns}, 2, 16]"));
-    let masked = if n_rows == n_columns { "select %14, %7, %16" } else { "add %7, %7" };
+    let masked = if n_rows == n_columns { "select %14, %7, %15" } else { "add %7, %7" };
     let text = format!(
         "graph {{
         %0 = input @q : f32{rows}
@@ -500,12 +500,12 @@ fn attention(n_rows: i64, n_columns: i64) -> Graph {
         %12 = map ge %10, %11 : bool[{n_rows}, {n_columns}]
         %13 = const -1000000000.0 : f32[]
         %14 = broadcast [2, 3] %12 : bool{scores}
-        %15 = const 1.0 : f32[]
-        %16 = broadcast [] %13 : f32{scores}
-        %17 = map {masked} : f32{scores}
-        %18 = reduce max [3] %17 : f32[batch, 2, {n_rows}]
+        %15 = broadcast [] %13 : f32{scores}
+        %16 = map {masked} : f32{scores}
+        %17 = reduce max [3] %16 : f32[batch, 2, {n_rows}]
+        %18 = detach %17 : f32[batch, 2, {n_rows}]
         %19 = broadcast [0, 1, 2] %18 : f32{scores}
-        %20 = map sub %17, %19 : f32{scores}
+        %20 = map sub %16, %19 : f32{scores}
         %21 = map exp %20 : f32{scores}
         %22 = reduce sum [3] %21 : f32[batch, 2, {n_rows}]
         %23 = broadcast [0, 1, 2] %22 : f32{scores}

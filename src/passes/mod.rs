@@ -17,6 +17,7 @@ mod hoist;
 mod pick;
 mod precision;
 mod reduce;
+mod regroup;
 mod scan;
 mod simplify;
 mod views;
@@ -42,6 +43,7 @@ pub const PIPELINE: &[(&str, Pass)] = &[
     ("pick", pick::run),
     ("reduce", reduce::run),
     ("contract", contract::run),
+    ("regroup", regroup::run),
     ("window", window::run),
     ("scan", scan::run),
     ("cse", cse::run),

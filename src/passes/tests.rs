@@ -55,6 +55,29 @@ const CASES: &[(&str, &str, &str, &str)] = &[
          %10 = contract ab,bc->ac %8, %9 : f32[batch, 9]  output y = %5  output z = %10",
     ),
     (
+        "regroup",
+        "a sum of weights times their gradients",
+        "%0 = input @e : f32[batch, 5, 7]  %1 = input @v : f32[batch, 7, 2]  %2 = input @g : f32[batch, 5, 2]
+         %3 = contract abc,acd->abd %0, %1 : f32[batch, 5, 2]  %4 = contract xyd,xzd->xyz %2, %1 : f32[batch, 5, 7]
+         %5 = input @r : f32[batch, 5]  %6 = broadcast [0, 1] %5 : f32[batch, 5, 7]  %7 = map mul %4, %6 : f32[batch, 5, 7]
+         %8 = map mul %7, %0 : f32[batch, 5, 7]  %9 = map neg %8 : f32[batch, 5, 7]  %10 = reduce sum [2] %9 : f32[batch, 5]
+         output y = %3  output d = %10",
+        "%0 = input @e : f32[batch, 5, 7]  %1 = input @v : f32[batch, 7, 2]  %2 = input @g : f32[batch, 5, 2]
+         %3 = contract abc,acd->abd %0, %1 : f32[batch, 5, 2]  %4 = input @r : f32[batch, 5]  %5 = map mul %2, %3 : f32[batch, 5, 2]
+         %6 = reduce sum [2] %5 : f32[batch, 5]  %7 = map neg %6 : f32[batch, 5]  %8 = map mul %7, %4 : f32[batch, 5]
+         output y = %3  output d = %8",
+    ),
+    (
+        "regroup",
+        "not where the other grouping is of other values",
+        "%0 = input @e : f32[batch, 5, 7]  %1 = input @v : f32[batch, 7, 2]  %2 = input @g : f32[batch, 5, 2]  %3 = input @w : f32[batch, 7, 2]
+         %4 = contract abc,acd->abd %0, %3 : f32[batch, 5, 2]  %5 = contract abd,acd->abc %2, %1 : f32[batch, 5, 7]
+         %6 = map mul %5, %0 : f32[batch, 5, 7]  %7 = reduce sum [2] %6 : f32[batch, 5]  output y = %4  output d = %7",
+        "%0 = input @e : f32[batch, 5, 7]  %1 = input @v : f32[batch, 7, 2]  %2 = input @g : f32[batch, 5, 2]  %3 = input @w : f32[batch, 7, 2]
+         %4 = contract abc,acd->abd %0, %3 : f32[batch, 5, 2]  %5 = contract abd,acd->abc %2, %1 : f32[batch, 5, 7]
+         %6 = map mul %5, %0 : f32[batch, 5, 7]  %7 = reduce sum [2] %6 : f32[batch, 5]  output y = %4  output d = %7",
+    ),
+    (
         "fold",
         "a function of numbers",
         "%0 = const 2.0 : f32[]  %1 = const 3.0 : f32[]  %2 = map pow %0, %1 : f32[]  output y = %2",

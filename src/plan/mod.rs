@@ -54,8 +54,8 @@ pub struct Options {
     /// The greatest number of examples in a step.
     pub max_batch: i64,
     pub target: Target,
-    /// What values are kept in, that are made and read again soon: bytes of a core's own caches. A number of the plan's, not the
-    /// machine's, so that results do not depend on it.
+    /// What values are kept in, that are made and read again soon: bytes of a core's own caches, of which a GPU has about as much a
+    /// processor. A number of the plan's, not the machine's, so that results do not depend on it.
     pub cache_bytes: i64,
 }
 

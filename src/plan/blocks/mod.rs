@@ -33,11 +33,11 @@ use super::fuse::Cluster;
 use super::space::Reads;
 use super::strips::{Along, Masked, columns_masked};
 use crate::base::Dim;
-use crate::base::hash::FastSet;
+use crate::base::hash::{FastMap, FastSet};
 use crate::graph::{Graph, NodeId};
 use section::Section;
-use std::collections::HashMap;
 use std::ops::Range;
+use wide::{Kinds, Wide};
 
 /// Rows and columns of a block at most, and at least.
 const MOST: i64 = 64;
@@ -48,7 +48,7 @@ const LEAST: i64 = 4;
 pub struct Sections {
     /// What is made anew wherever it is read.
     wide: FastSet<NodeId>,
-    section_of: HashMap<NodeId, usize>,
+    section_of: FastMap<NodeId, usize>,
     found: Vec<Section>,
     /// All nodes in an order in which sections run as a whole; empty where there is no section.
     order: Vec<NodeId>,
@@ -62,7 +62,7 @@ pub struct Blocks {
     along: Vec<Vec<Along>>,
     passes: Vec<Pass>,
     /// What the axes are of each value that is made here.
-    axes: HashMap<NodeId, Vec<Along>>,
+    axes: FastMap<NodeId, Vec<Along>>,
     /// Outermost first: examples, others, rows.
     extents: Vec<Dim>,
     n_columns: Dim,
@@ -82,26 +82,24 @@ struct Pass {
 /// The sections of a graph; none where nothing is large enough.
 pub fn sections(graph: &Graph, reads: &Reads, cache_bytes: i64) -> Sections {
     let mut sections = Sections::default();
-    let mut taken = vec![false; graph.len()];
-    for seed in graph.ids() {
-        if taken[seed.index()] {
+    let kinds = Kinds::of(graph, reads);
+    let mut all: Vec<Wide> = Vec::new();
+    for seed in kinds.seeds(graph) {
+        if sections.is_wide(seed) {
             continue;
         }
-        let Some(wide) = wide::grown_from(graph, reads, seed, cache_bytes) else { continue };
+        let Some(wide) = wide::grown_from(graph, reads, &kinds, seed, cache_bytes) else { continue };
         // What is wide in two ways stays as it is.
-        if wide.axes.keys().any(|id| std::mem::replace(&mut taken[id.index()], true)) {
+        if !wide.axes.keys().all(|id| sections.wide.insert(*id)) {
             return Sections::default();
         }
-        let n_before = sections.found.len();
-        sections.found.extend(section::sections(graph, reads, &wide));
-        sections.wide.extend(wide.axes.keys());
-        for (s, section) in sections.found.iter().enumerate().skip(n_before) {
-            section.members().for_each(|id| {
-                sections.section_of.insert(id, s);
-            });
-        }
+        all.push(wide);
     }
     let Some(seen) = sections.seen(graph, reads) else { return sections };
+    all.iter().for_each(|wide| section::put(graph, reads, &seen, wide, &mut sections.found));
+    for (s, section) in sections.found.iter().enumerate() {
+        sections.section_of.extend(section.members().map(|id| (id, s)));
+    }
     match section::order(graph, &seen, &sections) {
         Some(order) => Sections { order, ..sections },
         // Two sections wait for each other.

@@ -8,10 +8,11 @@ use super::super::fuse::{Cluster, Loop, is_reduction, is_same_index};
 use super::super::space::Reads;
 use super::super::strips::{Along, label};
 use super::Sections;
-use super::wide::{Wide, cluster_of, turned};
+use super::wide::{Wide, cluster_of, n_elements, turned};
 use crate::base::Dim;
+use crate::base::hash::FastMap;
 use crate::graph::{Graph, NodeId, Op};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Nodes between sums of a section, at most: it is no place for a whole network.
 const MOST_BETWEEN: usize = 8;
@@ -21,7 +22,7 @@ pub struct Section {
     pub extents: Vec<Dim>,
     pub n_columns: Dim,
     /// Of all that is made here.
-    pub axes: HashMap<NodeId, Vec<Along>>,
+    pub axes: FastMap<NodeId, Vec<Along>>,
     pub passes: Vec<Pass>,
     is_turned: bool,
 }
@@ -72,21 +73,22 @@ fn cone(reads: &Reads, wide: &Wide, id: NodeId) -> BTreeSet<NodeId> {
     found
 }
 
-pub fn sections(graph: &Graph, reads: &Reads, wide: &Wide) -> Vec<Section> {
-    let seen = reads.through(graph, &|id| wide.axes.contains_key(&id));
+/// Puts the sums of wide values into sections, behind those that there are. `seen`: reads as they are without any wide values.
+pub fn put(graph: &Graph, reads: &Reads, seen: &Reads, wide: &Wide, found: &mut Vec<Section>) {
     let n = wide.extents.len();
-    let mut found: Vec<Section> = Vec::new();
+    let n_before = found.len();
     for sum in &wide.sums {
         let cone = cone(reads, wide, sum.id);
-        let last = found.iter().rposition(|section| section.is_turned == sum.is_turned);
-        let joined = last.and_then(|s| {
-            let between = between(&seen, &found[s], sum.id);
+        let last = found[n_before..].iter().rposition(|section| section.is_turned == sum.is_turned);
+        let joined = last.and_then(|last| {
+            let s = n_before + last;
+            let between = between(seen, &found[s], sum.id);
             let elsewhere = |id: &NodeId| found.iter().any(|section| section.pass_of(*id).is_some());
             if between.len() > MOST_BETWEEN || between.iter().any(elsewhere) {
                 return None;
             }
             let mut section = found[s].clone();
-            section.take_between(graph, reads, &seen, &between)?;
+            section.take_between(graph, reads, seen, &between)?;
             Some((s, section))
         });
         let s = match joined {
@@ -100,7 +102,7 @@ pub fn sections(graph: &Graph, reads: &Reads, wide: &Wide) -> Vec<Section> {
                 if sum.is_turned {
                     std::mem::swap(&mut extents[n - 1], &mut n_columns);
                 }
-                let (axes, passes) = (HashMap::new(), Vec::new());
+                let (axes, passes) = (FastMap::default(), Vec::new());
                 found.push(Section { extents, n_columns, axes, passes, is_turned: sum.is_turned });
                 found.len() - 1
             }
@@ -112,26 +114,28 @@ pub fn sections(graph: &Graph, reads: &Reads, wide: &Wide) -> Vec<Section> {
         };
         section.axes.extend(cone.iter().map(of));
         let pass =
-            needs(&seen, sum.id).filter_map(|base| section.pass_of(base)).max().map_or(0, |pass| pass + 1);
+            needs(seen, sum.id).filter_map(|base| section.pass_of(base)).max().map_or(0, |pass| pass + 1);
         section.passes.resize_with(section.passes.len().max(pass + 1), Pass::default);
         section.passes[pass].wide.extend(cone);
         section.passes[pass].sums.push(sum.id);
         let axes = section.labels(graph, reads, sum.id).expect("it was a sum when it was found");
         section.axes.insert(sum.id, axes);
     }
-    (0..found.len()).for_each(|s| take_readers(graph, reads, &seen, &mut found, s));
-    found
+    (n_before..found.len()).for_each(|s| take_readers(graph, reads, seen, found, s));
 }
 
-/// Takes in what goes from row to row, reads what a section makes and waits for nothing that waits for the section.
+/// Takes in what goes from row to row, reads what a section makes, is no larger and waits for nothing that waits for the section.
 fn take_readers(graph: &Graph, reads: &Reads, seen: &Reads, found: &mut [Section], s: usize) {
     let members: BTreeSet<NodeId> = found[s].members().collect();
     let mut readers: BTreeSet<NodeId> =
         members.iter().flat_map(|id| seen.by_users(*id)).map(|(user, _)| user).collect();
+    let size = |id: NodeId| n_elements(graph, id);
+    let most = members.iter().filter_map(|id| size(*id)).max();
     let mut n_taken = 0;
     while let Some(id) = readers.pop_first() {
         let is_taken = found.iter().any(|section| section.pass_of(id).is_some());
-        let is_map = matches!(graph.node(id).op, Op::Map(_) | Op::Cast) && graph.ty(id).rank() > 1;
+        let is_map =
+            matches!(graph.node(id).op, Op::Map(_) | Op::Cast) && size(id).is_some_and(|n| Some(n) <= most);
         if is_taken || !is_map || n_taken == MOST_BETWEEN || !between(seen, &found[s], id).is_empty() {
             continue;
         }
@@ -209,11 +213,11 @@ pub fn clusters(
     graph: &Graph,
     reads: &Reads,
     nodes: &[NodeId],
-    axes: &HashMap<NodeId, Vec<Along>>,
+    axes: &FastMap<NodeId, Vec<Along>>,
     n_dimensions: usize,
 ) -> Vec<(Cluster, Vec<Along>)> {
     let mut found: Vec<(Cluster, Vec<Along>)> = Vec::new();
-    let mut place: HashMap<NodeId, usize> = HashMap::new();
+    let mut place: FastMap<NodeId, usize> = FastMap::default();
     for id in nodes {
         let cluster = cluster_of(graph, reads, *id).expect("a section has a place for it");
         let along = loop_of(graph, reads, &cluster, axes, n_dimensions);
@@ -258,7 +262,7 @@ fn loop_of(
     graph: &Graph,
     reads: &Reads,
     cluster: &Cluster,
-    axes: &HashMap<NodeId, Vec<Along>>,
+    axes: &FastMap<NodeId, Vec<Along>>,
     n_dimensions: usize,
 ) -> Vec<Along> {
     let [id] = cluster.nodes() else { unreachable!("a cluster of one node") };

@@ -9,15 +9,15 @@ use super::super::fuse::{Cluster, Loop, is_reduction};
 use super::super::space::{Reads, has_storage};
 use super::super::strips::{Along, Labels, label, places};
 use crate::base::Dim;
+use crate::base::hash::FastMap;
 use crate::graph::{Graph, NodeId, Op};
-use std::collections::HashMap;
 
 /// Wide values that hang together.
 pub struct Wide {
     /// Outermost first: examples, others, rows.
     pub extents: Vec<Dim>,
     pub n_columns: Dim,
-    pub axes: HashMap<NodeId, Vec<Along>>,
+    pub axes: FastMap<NodeId, Vec<Along>>,
     /// Ascending.
     pub sums: Vec<Sum>,
 }
@@ -57,10 +57,55 @@ pub fn turned(axes: &[Along], n_dimensions: usize) -> Vec<Along> {
     axes.iter().map(other).collect()
 }
 
-/// See the module's documentation; `None` also where the contraction is not large.
-pub fn grown_from(graph: &Graph, reads: &Reads, seed: NodeId, cache_bytes: i64) -> Option<Wide> {
+/// What nodes are, before it is asked which hang together.
+pub struct Kinds {
+    /// A contraction that is larger than its factors, all of which have an axis of examples.
+    is_large: Vec<bool>,
+    /// A map of places, numbers and sizes alone.
+    is_of_places: Vec<bool>,
+    /// A value that is wide if it is read beside wide ones: one of the two, or a map of such a value.
+    is_made_here: Vec<bool>,
+}
+
+impl Kinds {
+    pub fn of(graph: &Graph, reads: &Reads) -> Kinds {
+        let mut kinds = Kinds { is_large: Vec::new(), is_of_places: Vec::new(), is_made_here: Vec::new() };
+        for id in graph.ids() {
+            let node = graph.node(id);
+            let is_map = matches!(node.op, Op::Map(_) | Op::Cast) && !reads.of(id).is_empty();
+            let bases = || reads.of(id).iter().map(|read| read.base);
+            let is_free = |base: NodeId| {
+                matches!(graph.node(base).op, Op::Iota { .. } | Op::Const(_) | Op::Size(_))
+                    || kinds.is_of_places[base.index()]
+            };
+            let is_of_places = is_map && bases().all(is_free);
+            let is_alike = |base: &NodeId| graph.ty(*base).shape == node.ty.shape;
+            let is_made_of_one =
+                is_map && bases().filter(is_alike).any(|base| kinds.is_made_here[base.index()]);
+            let is_large = is_large(graph, id);
+            kinds.is_large.push(is_large);
+            kinds.is_of_places.push(is_of_places);
+            kinds.is_made_here.push(is_large || is_of_places || is_made_of_one);
+        }
+        kinds
+    }
+
+    /// Contractions that wide values can begin with.
+    pub fn seeds<'k>(&'k self, graph: &'k Graph) -> impl Iterator<Item = NodeId> + 'k {
+        graph.ids().filter(|id| self.is_large[id.index()])
+    }
+}
+
+/// See the module's documentation; `None` also where all of it fits `cache_bytes`.
+pub fn grown_from(
+    graph: &Graph,
+    reads: &Reads,
+    kinds: &Kinds,
+    seed: NodeId,
+    cache_bytes: i64,
+) -> Option<Wide> {
     let mut wide = begun_by(graph, reads, seed)?;
-    wide.grow(graph, reads);
+    wide.grow(graph, reads, kinds);
     let bytes =
         |id: &NodeId| n_elements(graph, *id).unwrap_or(0).saturating_mul(graph.dtype(*id).bytes() as i64);
     let all = wide.axes.keys().map(bytes).fold(0, i64::saturating_add);
@@ -68,12 +113,11 @@ pub fn grown_from(graph: &Graph, reads: &Reads, seed: NodeId, cache_bytes: i64) 
 }
 
 /// Elements of an example's share of a value.
-fn n_elements(graph: &Graph, id: NodeId) -> Option<i64> {
+pub fn n_elements(graph: &Graph, id: NodeId) -> Option<i64> {
     let shape = &graph.ty(id).shape;
     shape.iter().skip(1).try_fold(1i64, |n, extent| n.checked_mul(extent.as_const()?))
 }
 
-/// Whether a contraction is larger than its factors, all of which have an axis of examples.
 fn is_large(graph: &Graph, id: NodeId) -> bool {
     let node = graph.node(id);
     let Op::Contract(contraction) = &node.op else { return false };
@@ -88,9 +132,6 @@ fn is_large(graph: &Graph, id: NodeId) -> bool {
 /// Only the contraction itself: the left side's longest axis is the rows, what the right side alone has the columns.
 fn begun_by(graph: &Graph, reads: &Reads, seed: NodeId) -> Option<Wide> {
     let Op::Contract(contraction) = &graph.node(seed).op else { return None };
-    if !is_large(graph, seed) {
-        return None;
-    }
     let shape = &graph.ty(seed).shape;
     let axes = |left: bool, right: bool| -> Vec<usize> {
         let is_of = |axis: &usize| {
@@ -124,7 +165,7 @@ fn begun_by(graph: &Graph, reads: &Reads, seed: NodeId) -> Option<Wide> {
     are_known.then(|| Wide {
         extents,
         n_columns: shape[columns].clone(),
-        axes: HashMap::from([(id, axes)]),
+        axes: FastMap::from_iter([(id, axes)]),
         sums: Vec::new(),
     })
 }
@@ -146,7 +187,7 @@ impl Wide {
                 .get(&id)
                 .map(|axes| if is_turned { turned(axes, self.n_dimensions()) } else { axes.clone() })
         };
-        let known: HashMap<NodeId, Vec<Along>> =
+        let known: FastMap<NodeId, Vec<Along>> =
             reads.of(id).iter().filter_map(|read| Some((read.base, axes(read.base)?))).collect();
         let of = |id: NodeId| known.get(&id).map(Vec::as_slice);
         let labels = label(graph, reads, &cluster, self.n_dimensions(), None, &of)?;
@@ -158,7 +199,7 @@ impl Wide {
     }
 
     /// Takes in whatever is made of wide values place by place, and what they are made with.
-    fn grow(&mut self, graph: &Graph, reads: &Reads) {
+    fn grow(&mut self, graph: &Graph, reads: &Reads, kinds: &Kinds) {
         loop {
             let n_before = self.axes.len();
             for id in graph.ids() {
@@ -174,7 +215,7 @@ impl Wide {
                 if let Some(axes) = self.axes.get(&id).cloned()
                     && is_map
                 {
-                    self.take_makers(graph, reads, id, &axes);
+                    self.take_makers(graph, reads, kinds, id, &axes);
                 }
             }
             if self.axes.len() == n_before {
@@ -184,10 +225,10 @@ impl Wide {
     }
 
     /// Large contractions, what is made of them, and functions of places, that a wide map reads.
-    fn take_makers(&mut self, graph: &Graph, reads: &Reads, reader: NodeId, along: &[Along]) {
+    fn take_makers(&mut self, graph: &Graph, reads: &Reads, kinds: &Kinds, reader: NodeId, along: &[Along]) {
         for read in reads.of(reader) {
             let maker = read.base;
-            if self.axes.contains_key(&maker) || !is_made_here(graph, reads, maker) {
+            if self.axes.contains_key(&maker) || !kinds.is_made_here[maker.index()] {
                 continue;
             }
             let (Some(cluster), Some(places)) = (cluster_of(graph, reads, maker), places(graph, read)) else {
@@ -235,25 +276,4 @@ impl Wide {
         }
         !self.sums.is_empty()
     }
-}
-
-/// Whether a value that is read beside wide ones is one itself.
-fn is_made_here(graph: &Graph, reads: &Reads, id: NodeId) -> bool {
-    let is_map = matches!(graph.node(id).op, Op::Map(_) | Op::Cast);
-    let is_made_of_one = |id: NodeId| {
-        let shape = &graph.ty(id).shape;
-        let mut of = reads.of(id).iter().map(|read| read.base).filter(|base| graph.ty(*base).shape == *shape);
-        of.any(|base| is_made_here(graph, reads, base))
-    };
-    is_large(graph, id) || is_of_places(graph, reads, id) || is_map && is_made_of_one(id)
-}
-
-/// Whether a map reads nothing but places, numbers and sizes.
-fn is_of_places(graph: &Graph, reads: &Reads, id: NodeId) -> bool {
-    let is_written_where_read =
-        |id: NodeId| matches!(graph.node(id).op, Op::Iota { .. } | Op::Const(_) | Op::Size(_));
-    let is_free = |id: NodeId| is_written_where_read(id) || is_of_places(graph, reads, id);
-    matches!(graph.node(id).op, Op::Map(_) | Op::Cast)
-        && !reads.of(id).is_empty()
-        && reads.of(id).iter().all(|read| is_free(read.base))
 }

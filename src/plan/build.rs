@@ -1,7 +1,8 @@
 //! The planner, from graph to plan, as a recipe.
 
-use super::blocks::{Sections, sections};
+use super::blocks::{Sections, in_turns, sections};
 use super::fuse::{Cluster, fuse, scalars};
+use super::gpu::MOST_SHARED_BYTES;
 use super::group::{Grouping, group};
 use super::layout::{Layout, layouts};
 use super::lower::{Homes, Lowered, lower};
@@ -193,27 +194,42 @@ impl<'a> Planner<'a> {
                 let is_inline = self.grouping.inline[id.index()];
                 is_inline || self.global.contains_key(&id) || self.variable_of.contains_key(&id)
             };
-            let is_section = self.sections.section_of(group.nodes[0]).is_some();
-            if !is_section {
+            if self.sections.section_of(group.nodes[0]).is_none() {
                 recompute(self.graph, self.reads, &kept, &mut clusters);
+                if self.target == Target::Cuda && group.rows.is_some() {
+                    clusters = in_turns(self.graph, self.reads, clusters);
+                }
             }
             if self.target == Target::Cpu && !is_long {
                 clusters =
                     strips(self.graph, self.reads, &kept, group.rows.is_some(), self.cache_bytes, clusters);
             }
-            let homes =
-                Homes { global: &self.global, variable_of: &self.variable_of, placed: FastMap::default() };
-            let lowered = lower(self.graph, self.reads, homes, group.rows.is_some(), &clusters);
+            let lowered = self.lowered(group.rows.is_some(), &mut clusters);
             let rows = group.rows.clone().unwrap_or(Dim::from(1));
             let about = self.about(&clusters, &lowered, &group.reason);
             if is_long {
                 self.launch_parts(Parts::new(lowered, rows), about, phase);
                 phase += 2;
             } else {
-                // A section's blocks share the turns of one example.
-                let tile = if is_section { 1 } else { self.choose(&rows, &lowered) };
+                // Blocks share the turns of one example.
+                let is_in_turns = matches!(clusters.last(), Some(Cluster::Blocks(_)));
+                let tile = if is_in_turns { 1 } else { self.choose(&rows, &lowered) };
                 self.launch(rows, tile, lowered, about, phase);
                 phase += 1;
+            }
+        }
+    }
+
+    /// A section's blocks get smaller until there is room for them.
+    fn lowered(&self, tiled: bool, clusters: &mut [Cluster]) -> Lowered {
+        loop {
+            let placed = FastMap::default();
+            let homes = Homes { global: &self.global, variable_of: &self.variable_of, placed };
+            let lowered = lower(self.graph, self.reads, homes, tiled, clusters);
+            let Some(Cluster::Blocks(blocks)) = clusters.last_mut() else { return lowered };
+            let (_, bytes) = scratch_offsets(&lowered.scratch, &Sizes::new(self.plan.max_batch, 1));
+            if bytes <= MOST_SHARED_BYTES || !blocks.halve() {
+                return lowered;
             }
         }
     }

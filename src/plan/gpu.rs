@@ -38,6 +38,9 @@ const THREADS: u64 = 256;
 const INDICES: u64 = 4;
 /// Shared memory of a block, so that several run on a processor.
 const SHARED_BYTES: u64 = 48 * 1024;
+/// The most scratch of a block that is in shared memory: two fit on a processor of a large GPU since sm_80, and with what products
+/// need beside it one fits on every other.
+pub const MOST_SHARED_BYTES: u64 = 72 * 1024;
 
 /// The most that a step does which is one launch: launches, floating-point operations, bytes that they read and write.
 const FEW_LAUNCHES: usize = 64;

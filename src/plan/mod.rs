@@ -37,7 +37,7 @@ mod winograd;
 mod work;
 
 pub use build::plan;
-pub use gpu::is_one_launch;
+pub use gpu::{MOST_SHARED_BYTES, is_one_launch};
 pub use rematerialise::{Exceeds, plan_within};
 pub use report::{bytes, group_digits, report};
 pub use tile::tile_cost;

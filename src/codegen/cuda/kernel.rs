@@ -17,7 +17,7 @@ use super::writer::Writer;
 use super::{Entry, Source, preamble};
 use crate::base::{DType, Dim};
 use crate::nest::{Access, ArgumentAccess, BufferRef, Inst, Kernel, Loop, TileOp};
-use crate::plan::{Buffer, Plan};
+use crate::plan::{Buffer, MOST_SHARED_BYTES, Plan};
 use std::collections::BTreeSet;
 
 /// Threads of a block, at most and at least.
@@ -25,8 +25,6 @@ const MOST_THREADS: f64 = 256.0;
 const LEAST_THREADS: f64 = 32.0;
 /// Blocks that share a tile, at most: each thread then has more than one index.
 const MOST_PARTS: f64 = 2048.0;
-/// Scratch of a block in shared memory: two blocks fit on a processor of every GPU since sm_80.
-const SHARED_BYTES: u64 = 72 * 1024;
 /// Blocks of a kernel whose scratch lies in global memory: as many as are under way at once on a large GPU.
 const SCRATCH_BLOCKS: u32 = 512;
 /// What an array through which warps pass values has for each.
@@ -299,7 +297,7 @@ impl<'a> Emitter<'a> {
             self.blocks = turns.iter().map(n).product::<f64>().clamp(1.0, MOST_PARTS) as u32;
         }
         let scratch_end = kernel.scratch.iter().map(|s| s.offset + s.bytes).max().unwrap_or(0);
-        let in_shared = scratch_end <= SHARED_BYTES;
+        let in_shared = scratch_end <= MOST_SHARED_BYTES;
         let mut entry = Entry {
             name: name.into(),
             threads: self.threads,

@@ -34,8 +34,8 @@ impl Lowerer<'_> {
             return self.lower_block_dimension(blocks, places);
         }
         let turn = turn_symbol(self.depth);
-        let (block, size) =
-            if is_rows { (blocks.side as u32, Dim::symbol(size_symbol(&turn))) } else { (1, Dim::from(1)) };
+        let block = if is_rows { blocks.side as u32 } else { 1 };
+        let size = if block == 1 { Dim::from(1) } else { Dim::symbol(size_symbol(&turn)) };
         places.push((Dim::symbol(turn.clone()), size));
         let before = std::mem::take(&mut self.out.ops);
         self.depth += 1;
@@ -52,7 +52,9 @@ impl Lowerer<'_> {
             self.turn = Some(turn((Dim::from(0), Dim::from(0))));
             let running: HashMap<NodeId, Placed> =
                 pass.sums.iter().map(|sum| (*sum, self.begin_sum(blocks, *sum))).collect();
-            self.lower_columns(blocks, pass, places, &running, &turn);
+            if !pass.inside.is_empty() {
+                self.lower_columns(blocks, pass, places, &running, &turn);
+            }
             for (sum, place) in running {
                 self.homes.placed.insert(sum, place);
             }

@@ -9,7 +9,8 @@
 //!
 //! - `wide.rs` finds wide values and their sums in the graph;
 //! - `section.rs` puts sums into sections, so that no section waits for itself;
-//! - `lower.rs` writes a section's loops.
+//! - `lower.rs` writes a section's loops;
+//! - `rows.rs` gives groups without large values the same loops, over what is made from place to place of a sequence.
 //!
 //! A section's kernel has a block of threads for each example, each head and some rows, and goes through the columns block by block, in one
 //! *pass* after another: what a pass sums over columns is there before the next one begins. Each pass makes the wide values that it
@@ -23,11 +24,14 @@
 //! The cost model. A product over `e` features reads `2 * e` numbers for each row and column of a block once, for `rows * columns * e` multiply-adds, so
 //! blocks of 64 keep tensor cores busy from the second cache; the wide value itself would be written and read some ten times a step. Where
 //! all wide values of an example are less than `Options::cache_bytes`, kernels of one operation each read them from cache, and have
-//! more threads.
+//! more threads. Where a section's blocks have more than `gpu::MOST_SHARED_BYTES`, they are halved.
 
 mod lower;
+mod rows;
 mod section;
 mod wide;
+
+pub use rows::in_turns;
 
 use super::fuse::Cluster;
 use super::space::Reads;
@@ -42,6 +46,8 @@ use wide::{Kinds, Wide};
 /// Rows and columns of a block at most, and at least.
 const MOST: i64 = 64;
 const LEAST: i64 = 4;
+/// Below which tensor cores would have too little to do.
+const LEAST_HALF: i64 = 16;
 
 /// All sections of a graph.
 #[derive(Default)]
@@ -165,9 +171,22 @@ impl Blocks {
         &self.clusters
     }
 
+    /// Makes blocks half as long and wide; whether they can be.
+    pub fn halve(&mut self) -> bool {
+        let half = self.side / 2 / LEAST * LEAST;
+        let can_be = half >= LEAST_HALF;
+        if can_be {
+            self.side = half;
+        }
+        can_be
+    }
+
     /// What people are told.
     pub fn describe(&self) -> String {
         let masked = if self.masked.is_some() { ", masked columns left out" } else { "" };
+        if self.passes.iter().all(|pass| pass.inside.is_empty()) {
+            return format!("turns of {} places", self.side);
+        }
         let passes = if self.passes.len() == 1 {
             "1 pass".to_string()
         } else {

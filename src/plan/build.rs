@@ -1,6 +1,6 @@
 //! The planner, from graph to plan, as a recipe.
 
-use super::blocks::{Sections, in_turns, sections};
+use super::blocks::{Sections, in_turns, sections, split};
 use super::fuse::{Cluster, fuse, scalars};
 use super::gpu::MOST_SHARED_BYTES;
 use super::group::{Grouping, group};
@@ -128,8 +128,12 @@ impl<'a> Planner<'a> {
             return vec![Segment { clusters: scalars.into_iter().chain([blocks]).collect(), is_long: false }];
         }
         let clusters = fuse(self.graph, self.layouts, self.reads, self.grouping, &group.nodes);
-        if self.target != Target::Cpu || group.rows.is_none() {
+        if group.rows.is_none() {
             return vec![Segment { clusters, is_long: false }];
+        }
+        if self.target == Target::Cuda {
+            let apart = split(self.graph, self.reads, self.cache_bytes, clusters);
+            return apart.into_iter().map(|clusters| Segment { clusters, is_long: false }).collect();
         }
         // The new value of a variable is written when the old one has been read.
         let is_update = |id: NodeId| self.graph.updates.iter().any(|(_, value)| *value == id);

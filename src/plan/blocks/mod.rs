@@ -31,7 +31,7 @@ mod rows;
 mod section;
 mod wide;
 
-pub use rows::in_turns;
+pub use rows::{in_turns, split};
 
 use super::fuse::Cluster;
 use super::space::Reads;

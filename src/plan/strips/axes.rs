@@ -65,7 +65,7 @@ pub fn label<'v>(
     };
     let nodes = cluster.nodes();
     for id in nodes.iter() {
-        if matches!(graph.node(*id).op, Op::Gather { .. } | Op::ArgMax { .. }) {
+        if matches!(graph.node(*id).op, Op::ArgMax { .. }) {
             return None;
         }
         for read in reads.of(*id) {

@@ -168,7 +168,8 @@ impl<'a> Sections<'a> {
             own.or_else(|| self.borrowable(section, id).and_then(|s| self.found[s].values.get(&id)))
                 .map(Vec::as_slice)
         };
-        if self.clusters[i].nodes().iter().any(|id| !self.has_one_value(*id)) {
+        let is_gather = |id: &NodeId| matches!(self.graph.node(*id).op, Op::Gather { .. });
+        if self.clusters[i].nodes().iter().any(|id| !self.has_one_value(*id) || is_gather(id)) {
             return None;
         }
         let reads_sum =

@@ -8,6 +8,7 @@ use super::memory::{Need, place};
 use super::parts::{MOST_ROWS, Parts, Segment, is_long_reduction, n_phases, segments};
 use super::prepare::prepare;
 use super::recompute::recompute;
+use super::scatter::by_tiles;
 use super::space::Reads;
 use super::strips::strips;
 use super::tile::{Sizes, flops, scratch_offsets};
@@ -27,7 +28,8 @@ use std::hash::{BuildHasher, BuildHasherDefault};
 pub fn plan(graph: &Graph, options: &Options) -> Plan {
     let graph = timed("prepare", || prepare(graph, options));
     let layouts = timed("layouts", || layouts(&graph));
-    let reads = timed("reads", || Reads::new(&graph, &layouts));
+    let scattered = |id: NodeId| options.target == Target::Cpu && by_tiles(&graph, id, options.max_batch);
+    let reads = timed("reads", || Reads::new(&graph, &layouts).with_tiles(&graph, &scattered));
     let alone = |id: NodeId| {
         options.target == Target::Cuda && super::gpu::stands_alone(&graph, id, options.max_batch)
     };

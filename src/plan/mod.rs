@@ -26,6 +26,7 @@ mod recompute;
 mod rematerialise;
 mod report;
 mod scan;
+mod scatter;
 mod space;
 mod split;
 mod strips;

@@ -111,11 +111,18 @@ impl<'a> Planner<'a> {
         let group = &self.grouping.groups[g];
         let clusters = fuse(self.graph, self.layouts, self.reads, self.grouping, &group.nodes);
         if self.target != Target::Cpu || group.rows.is_none() {
-            return vec![Segment { clusters, is_long: false }];
+            return vec![Segment { clusters, is_long: false, makes_again: false }];
         }
         // The new value of a variable is written when the old one has been read.
         let is_update = |id: NodeId| self.graph.updates.iter().any(|(_, value)| *value == id);
-        segments(self.graph, self.reads, clusters, self.plan.max_batch, &is_update)
+        let of_others = |id: NodeId| {
+            let mut users = self.reads.by_users(id);
+            users.any(|(user, _)| self.grouping.group_of[user.index()].is_none_or(|of| of != g))
+        };
+        let kept = |id: NodeId| {
+            self.grouping.inline[id.index()] || self.graph.roots().any(|root| root == id) || of_others(id)
+        };
+        segments(self.graph, self.reads, clusters, self.plan.max_batch, &is_update, &kept)
     }
 
     /// Buffers for leaves, for what crosses from launch to launch, and for what the caller reads.
@@ -171,12 +178,14 @@ impl<'a> Planner<'a> {
     fn launch_group(&mut self, g: usize, segments: Vec<Segment>, phase: usize) {
         let group = &self.grouping.groups[g];
         let mut phase = phase;
-        for Segment { mut clusters, is_long } in segments {
+        for Segment { mut clusters, is_long, makes_again } in segments {
             let kept = |id: NodeId| {
                 let is_inline = self.grouping.inline[id.index()];
                 is_inline || self.global.contains_key(&id) || self.variable_of.contains_key(&id)
             };
-            recompute(self.graph, self.reads, &kept, &mut clusters);
+            if !makes_again {
+                recompute(self.graph, self.reads, &kept, &mut clusters);
+            }
             if self.target == Target::Cpu && !is_long {
                 clusters =
                     strips(self.graph, self.reads, &kept, group.rows.is_some(), self.cache_bytes, clusters);

@@ -184,7 +184,7 @@ impl<'a> Planner<'a> {
                 is_inline || self.global.contains_key(&id) || self.variable_of.contains_key(&id)
             };
             if !makes_again {
-                recompute(self.graph, self.reads, &kept, &mut clusters);
+                recompute(self.graph, self.reads, self.target, &kept, &mut clusters);
             }
             if self.target == Target::Cpu && !is_long {
                 clusters =

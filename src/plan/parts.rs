@@ -10,11 +10,11 @@
 //! `rest * (1 - rows beyond this tile)`, at most 0 in every other tile. The results of a tile begin at its first row's number
 //! times a whole number of elements, so that their place is a polynomial, too.
 
-use super::BufferId;
 use super::fuse::{Cluster, Loop};
 use super::lower::Lowered;
 use super::recompute::recompute;
 use super::space::Reads;
+use super::{BufferId, Target};
 use crate::base::{DType, Dim, ReduceOp};
 use crate::graph::{Graph, NodeId, Op};
 use crate::nest::{Access, Argument, ArgumentAccess, Axis, BufferRef, Inst, Nest, Store, StoreKind, TileOp};
@@ -125,7 +125,7 @@ pub fn segments(
     }
     // What several loops make of the same rows each makes for itself, so that none needs another's.
     let mut apart = clusters.clone();
-    recompute(graph, reads, kept, &mut apart);
+    recompute(graph, reads, Target::Cpu, kept, &mut apart);
     read_once(graph, reads, &mut apart, max_batch);
     let mut found = in_segments(graph, reads, apart, max_batch, stays);
     if found.len() == 1 || stores_again(reads, &found) {

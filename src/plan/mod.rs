@@ -18,6 +18,7 @@ pub mod interpret;
 mod layout;
 mod lower;
 mod memory;
+mod outer;
 mod pack;
 mod parts;
 mod places;

@@ -268,6 +268,66 @@ fn long_reductions_make_their_maps_again() {
     }
 }
 
+/// Outer products of all kinds are maps, which are loops with what follows: axes in another order, and one that both sides have.
+#[test]
+fn products_without_a_sum_are_maps() {
+    for (name, left, right, out, shape) in [
+        ("of two rows", "[batch, 2]", "[3]", "ab,c->abc", "[batch, 2, 3]"),
+        ("turned about", "[batch, 2]", "[3]", "ab,c->cab", "[3, batch, 2]"),
+        ("of each example", "[batch, 2]", "[batch, 3]", "ab,ac->acb", "[batch, 3, 2]"),
+    ] {
+        let text = format!(
+            "graph {{
+                %x = input @x : f32{left}
+                %y = input @y : f32{right}
+                %p = contract {out} %x, %y : f32{shape}
+                %e = map exp %p : f32{shape}
+                output e = %e
+            }}"
+        );
+        let graph = parse(&text).unwrap_or_else(|e| panic!("{name}: {e}"));
+        verify(&graph).unwrap();
+        let mut env = Env::default();
+        env.symbols.insert("batch".into(), 5);
+        for (leaf, shape) in [("x", left), ("y", right)] {
+            let sizes = shape.trim_matches(['[', ']']).split(", ");
+            let sizes: Vec<usize> =
+                sizes.map(|s| if s == "batch" { 5 } else { s.parse().unwrap() }).collect();
+            let n: usize = sizes.iter().product();
+            let data: Vec<f64> = (0..n).map(|i| (i * 3 % 7) as f64 / 4.0 - 0.5).collect();
+            env.leaves.insert(leaf.into(), Tensor::new(sizes, data));
+        }
+        check(&graph, &env);
+        let plan = plan(&graph, &Options::new(5, Target::Cpu));
+        let n_ops: usize = plan.kernels.iter().map(|kernel| kernel.ops.len()).sum();
+        assert_eq!(n_ops, 1, "{name}: {}", report(&plan));
+    }
+}
+
+/// In a short row `exp` is stored for the loop that follows its sum; in a long one it is made twice, for it would leave the cache.
+#[test]
+fn what_is_made_again_depends_on_the_row() {
+    for (width, n_made) in [(64, 1), (100_000, 2)] {
+        let text = format!(
+            "graph {{
+                %x = input @x : f32[batch, {width}]
+                %e = map exp %x : f32[batch, {width}]
+                %s = reduce sum [1] %e : f32[batch]
+                %b = broadcast [0] %s : f32[batch, {width}]
+                %q = map div %e, %b : f32[batch, {width}]
+                %y = map mul %q, %x : f32[batch, {width}]
+                output y = %y
+            }}"
+        );
+        let graph = parse(&text).unwrap();
+        verify(&graph).unwrap();
+        let plan = plan(&graph, &Options::new(8, Target::Cpu));
+        let n_found =
+            plan.kernels.iter().map(|kernel| kernel.to_string().matches("exp").count()).sum::<usize>();
+        assert_eq!(n_found, n_made, "{width}: {}", report(&plan));
+    }
+}
+
 const UPDATES: &[(&str, &str)] = &[
     (
         "two variables change places",

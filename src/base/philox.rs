@@ -81,13 +81,13 @@ impl Stream {
             Distribution::Uniform => {
                 for i in 0..MANY {
                     for word in 0..4 {
-                        out[4 * i + word] = uniform(words[word][i] as u32);
+                        out[4 * i + word] = uniform(words[word][i]);
                     }
                 }
             }
             Distribution::Normal => {
                 for i in 0..MANY {
-                    let [a, b, c, d] = [0, 1, 2, 3].map(|word| words[word][i] as u32);
+                    let [a, b, c, d] = [0, 1, 2, 3].map(|word| words[word][i]);
                     [out[4 * i], out[4 * i + 1]] = normals(a, b);
                     [out[4 * i + 2], out[4 * i + 3]] = normals(c, d);
                 }
@@ -96,31 +96,35 @@ impl Stream {
     }
 }
 
-/// Blocks side by side: enough of them that a round's products of one do not wait for those of another.
+/// Blocks whose words are turned into numbers together.
 const MANY: usize = 64;
 
-/// The words of blocks `first`, `first + 1`, …, each in the lower half of 64 bits, as factors want them; the upper halves are
-/// of no account.
+/// The words of blocks `first`, `first + 1`, … . The loop is over blocks, with all of a block's rounds inside, so that its vectors stay
+/// in registers: round by round, each would go through memory ten times. While rounds run, a word is the lower half of 64 bits, as
+/// factors want it; the upper half is of no account.
 #[inline(always)]
-fn blocks(first: u64, [site, step]: [u32; 2], key: [u32; 2]) -> [[u64; MANY]; 4] {
+fn blocks(first: u64, [site, step]: [u32; 2], key: [u32; 2]) -> [[u32; MANY]; 4] {
     const LOW: u64 = 0xffff_ffff;
-    let index = std::array::from_fn(|i| first.wrapping_add(i as u64));
-    let mut x = [index, index.map(|index| index >> 32), [u64::from(site); MANY], [u64::from(step); MANY]];
     let [mut k0, mut k1] = key;
-    for _ in 0..10 {
-        let [x0, x1, x2, x3] = &mut x;
-        for (((x0, x1), x2), x3) in x0.iter_mut().zip(x1).zip(x2).zip(x3) {
-            let a = 0xD251_1F53 * (*x0 & LOW);
-            let b = 0xCD9E_8D57 * (*x2 & LOW);
-            *x0 = (b >> 32) ^ *x1 ^ u64::from(k0);
-            *x1 = b;
-            *x2 = (a >> 32) ^ *x3 ^ u64::from(k1);
-            *x3 = a;
-        }
+    let keys: [[u64; 2]; 10] = std::array::from_fn(|_| {
+        let keys = [u64::from(k0), u64::from(k1)];
         k0 = k0.wrapping_add(0x9E37_79B9);
         k1 = k1.wrapping_add(0xBB67_AE85);
+        keys
+    });
+    let mut words = [[0; MANY]; 4];
+    let [w0, w1, w2, w3] = &mut words;
+    for i in 0..MANY {
+        let index = first.wrapping_add(i as u64);
+        let mut x = [index, index >> 32, u64::from(site), u64::from(step)];
+        for [k0, k1] in keys {
+            let a = 0xD251_1F53 * (x[0] & LOW);
+            let b = 0xCD9E_8D57 * (x[2] & LOW);
+            x = [(b >> 32) ^ x[1] ^ k0, b, (a >> 32) ^ x[3] ^ k1, a];
+        }
+        [w0[i], w1[i], w2[i], w3[i]] = x.map(|word| word as u32);
     }
-    x
+    words
 }
 
 /// `[0, 1)`, from the upper 24 bits.

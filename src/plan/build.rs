@@ -10,6 +10,7 @@ use super::memory::{Need, place};
 use super::parts::{MOST_ROWS, Parts, Segment, is_long_reduction, n_phases, segments};
 use super::prepare::prepare;
 use super::recompute::recompute;
+use super::scatter::by_tiles;
 use super::space::Reads;
 use super::strips::strips;
 use super::tile::{Sizes, flops, scratch_offsets};
@@ -29,7 +30,8 @@ use std::hash::{BuildHasher, BuildHasherDefault};
 pub fn plan(graph: &Graph, options: &Options) -> Plan {
     let graph = timed("prepare", || prepare(graph, options));
     let layouts = timed("layouts", || layouts(&graph));
-    let reads = timed("reads", || Reads::new(&graph, &layouts));
+    let scattered = |id: NodeId| options.target == Target::Cpu && by_tiles(&graph, id, options.max_batch);
+    let reads = timed("reads", || Reads::new(&graph, &layouts).with_tiles(&graph, &scattered));
     let alone = |id: NodeId| {
         options.target == Target::Cuda && super::gpu::stands_alone(&graph, id, options.max_batch)
     };
@@ -125,19 +127,26 @@ impl<'a> Planner<'a> {
             let blocks = self.sections.blocks(self.graph, self.reads, number, self.cache_bytes);
             let nodes: Vec<NodeId> = blocks.leaves().iter().flat_map(Cluster::nodes).copied().collect();
             let scalars = scalars(self.graph, self.layouts, self.grouping, &nodes);
-            return vec![Segment { clusters: scalars.into_iter().chain([blocks]).collect(), is_long: false }];
+            return vec![Segment::new(scalars.into_iter().chain([blocks]).collect())];
         }
         let clusters = fuse(self.graph, self.layouts, self.reads, self.grouping, &group.nodes);
         if group.rows.is_none() {
-            return vec![Segment { clusters, is_long: false }];
+            return vec![Segment::new(clusters)];
         }
         if self.target == Target::Cuda {
             let apart = split(self.graph, self.reads, self.cache_bytes, clusters);
-            return apart.into_iter().map(|clusters| Segment { clusters, is_long: false }).collect();
+            return apart.into_iter().map(Segment::new).collect();
         }
         // The new value of a variable is written when the old one has been read.
         let is_update = |id: NodeId| self.graph.updates.iter().any(|(_, value)| *value == id);
-        segments(self.graph, self.reads, clusters, self.plan.max_batch, &is_update)
+        let of_others = |id: NodeId| {
+            let mut users = self.reads.by_users(id);
+            users.any(|(user, _)| self.grouping.group_of[user.index()].is_none_or(|of| of != g))
+        };
+        let kept = |id: NodeId| {
+            self.grouping.inline[id.index()] || self.graph.roots().any(|root| root == id) || of_others(id)
+        };
+        segments(self.graph, self.reads, clusters, self.plan.max_batch, &is_update, &kept)
     }
 
     /// Buffers for leaves, for what crosses from launch to launch, and for what the caller reads.
@@ -193,13 +202,13 @@ impl<'a> Planner<'a> {
     fn launch_group(&mut self, g: usize, segments: Vec<Segment>, phase: usize) {
         let group = &self.grouping.groups[g];
         let mut phase = phase;
-        for Segment { mut clusters, is_long } in segments {
+        for Segment { mut clusters, is_long, makes_again } in segments {
             let kept = |id: NodeId| {
                 let is_inline = self.grouping.inline[id.index()];
                 is_inline || self.global.contains_key(&id) || self.variable_of.contains_key(&id)
             };
-            if self.sections.section_of(group.nodes[0]).is_none() {
-                recompute(self.graph, self.reads, &kept, &mut clusters);
+            if !makes_again && self.sections.section_of(group.nodes[0]).is_none() {
+                recompute(self.graph, self.reads, self.target, &kept, &mut clusters);
                 if self.target == Target::Cuda && group.rows.is_some() {
                     clusters = in_turns(self.graph, self.reads, clusters);
                 }

@@ -14,7 +14,7 @@
 
 use super::blocks::Sections;
 use super::layout::Layout;
-use super::space::{Read, Reads, has_storage, is_row_aligned, rows};
+use super::space::{Read, Reads, has_storage, is_row_aligned};
 use crate::base::Dim;
 use crate::graph::{Graph, NodeId, Op};
 use std::collections::BTreeMap;
@@ -108,7 +108,7 @@ pub fn inline_scalars(graph: &Graph, layouts: &[Layout]) -> Vec<bool> {
 
 impl Grouping {
     fn place(&mut self, graph: &Graph, reads: &Reads, id: NodeId, alone: bool) {
-        let rows = rows(graph.node(id), graph).filter(|_| !alone);
+        let rows = reads.rows(id).cloned().filter(|_| !alone);
         let sources: Vec<(usize, &Read)> =
             reads.of(id).iter().filter_map(|r| Some((self.group_of[r.base.index()]?, r))).collect();
         let waits_for: Vec<usize> =

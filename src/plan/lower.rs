@@ -428,33 +428,7 @@ impl<'a> Lowerer<'a> {
                     own.iter().zip(step).map(|(s, step)| s.clone() * Dim::from(*step)).collect();
                 self.copy(&reads[0], id, &offset, &strides);
             }
-            Op::ScatterAdd { axis, batch } => {
-                self.zero(id);
-                let mut body = Body::default();
-                let index = self.value(&mut body, &reads[0]);
-                let value = self.value(&mut body, &reads[1]);
-                let own = node.ty.row_major_strides();
-                let n_index = self.graph.ty(node.operands[0]).rank() - batch;
-                let stride = |i: usize| match i {
-                    i if i < *axis => own[i].clone(),
-                    i if i < axis + n_index => Dim::from(0),
-                    i => own[i - n_index + 1].clone(),
-                };
-                let extents = &reads[1].extents;
-                let strides: Vec<Dim> = (0..extents.len()).map(stride).collect();
-                let access = self.access(id, &Dim::from(0), &strides, true);
-                let kind = StoreKind::AddAt {
-                    index,
-                    stride: own[*axis].clone(),
-                    bound: node.ty.shape[*axis].clone(),
-                };
-                let axes = self.axes(extents, extents.len());
-                self.out.push(TileOp::Nest(Nest {
-                    axes,
-                    body: body.insts,
-                    stores: vec![Store { value, access, kind }],
-                }));
-            }
+            Op::ScatterAdd { axis, batch } => self.lower_scatter(id, *axis, *batch),
             Op::Random { distribution, site } => {
                 let own = self.own_access(id, 0);
                 let extents = node.ty.shape.iter().enumerate().map(|(i, e)| self.extent(i, e));

@@ -10,10 +10,11 @@
 //! `rest * (1 - rows beyond this tile)`, at most 0 in every other tile. The results of a tile begin at its first row's number
 //! times a whole number of elements, so that their place is a polynomial, too.
 
-use super::BufferId;
 use super::fuse::{Cluster, Loop};
 use super::lower::Lowered;
+use super::recompute::recompute;
 use super::space::Reads;
+use super::{BufferId, Target};
 use crate::base::{DType, Dim, ReduceOp};
 use crate::graph::{Graph, NodeId, Op};
 use crate::nest::{Access, Argument, ArgumentAccess, Axis, BufferRef, Inst, Nest, Store, StoreKind, TileOp};
@@ -53,14 +54,31 @@ pub fn is_long_reduction(graph: &Graph, reads: &Reads, id: NodeId, max_batch: i6
         })
 }
 
-/// Whether a cluster is a long reduction: of one kind, along its last axis, of what lies row by row in memory.
-fn reduces_rows(graph: &Graph, reads: &Reads, cluster: &Cluster, max_batch: i64) -> bool {
-    let Cluster::Loop(Loop { nodes, extents, n_parallel }) = cluster else { return false };
+/// Whether a cluster is a loop over rows, reduced last, that is long.
+fn is_long_loop(cluster: &Cluster, max_batch: i64) -> bool {
+    let Cluster::Loop(Loop { extents, n_parallel, .. }) = cluster else { return false };
     let Some((rows, row)) = extents.split_last() else { return false };
     let shape: Vec<Dim> = [rows].into_iter().chain(row).cloned().collect();
-    if *n_parallel != Some(row.len()) || row.is_empty() || !is_long(&shape, max_batch) {
+    *n_parallel == Some(row.len()) && !row.is_empty() && is_long(&shape, max_batch)
+}
+
+/// Whether a cluster is a long reduction: of one kind, along its last axis, of what lies row by row in memory.
+fn reduces_rows(
+    graph: &Graph,
+    reads: &Reads,
+    clusters: &[Cluster],
+    cluster: &Cluster,
+    max_batch: i64,
+) -> bool {
+    let Cluster::Loop(Loop { nodes, extents, .. }) = cluster else { return false };
+    let Some((_, row)) = extents.split_last().filter(|_| is_long_loop(cluster, max_batch)) else {
         return false;
-    }
+    };
+    // Who else reads it makes it again.
+    let makes_again = |id: &NodeId, user: &NodeId| {
+        let mut readers = clusters.iter().filter(|other| other.nodes().contains(user)).peekable();
+        readers.peek().is_some() && readers.all(|reader| reader.nodes().contains(id))
+    };
     let mut kinds = nodes.iter().filter_map(|id| match &graph.node(*id).op {
         Op::Reduce { op, .. } => Some((*op, graph.dtype(*id))),
         _ => None,
@@ -70,7 +88,7 @@ fn reduces_rows(graph: &Graph, reads: &Reads, cluster: &Cluster, max_batch: i64)
         Op::Reduce { .. } => true,
         Op::Map(_) | Op::Cast => {
             let is_root = graph.roots().any(|root| root == *id);
-            !is_root && reads.by_users(*id).all(|(user, _)| nodes.contains(&user))
+            !is_root && reads.by_users(*id).all(|(user, _)| makes_again(id, &user))
         }
         _ => false,
     };
@@ -87,33 +105,123 @@ fn reduces_rows(graph: &Graph, reads: &Reads, cluster: &Cluster, max_batch: i64)
 pub struct Segment {
     pub clusters: Vec<Cluster>,
     pub is_long: bool,
+    /// Whether it has been seen to what its loops make again.
+    pub makes_again: bool,
 }
 
-/// `stays`: what must be made together with the rest of its group. Scalars that each kernel works out are worked out in each segment.
+impl Segment {
+    /// One launch.
+    pub fn new(clusters: Vec<Cluster>) -> Segment {
+        Segment { clusters, is_long: false, makes_again: false }
+    }
+}
+
+/// `stays`: what must be made together with the rest of its group. `kept`: what is stored whoever reads it. Scalars that each kernel works
+/// out are worked out in each segment.
 pub fn segments(
     graph: &Graph,
     reads: &Reads,
     clusters: Vec<Cluster>,
     max_batch: i64,
     stays: &dyn Fn(NodeId) -> bool,
+    kept: &dyn Fn(NodeId) -> bool,
 ) -> Vec<Segment> {
-    let is_long = |cluster: &Cluster| reduces_rows(graph, reads, cluster, max_batch);
-    let last = clusters.iter().rposition(is_long);
+    let whole = |clusters| vec![Segment::new(clusters)];
+    if !clusters.iter().any(|cluster| is_long_loop(cluster, max_batch)) {
+        return whole(clusters);
+    }
+    // What several loops make of the same rows each makes for itself, so that none needs another's.
+    let mut apart = clusters.clone();
+    recompute(graph, reads, Target::Cpu, kept, &mut apart);
+    read_once(graph, reads, &mut apart, max_batch);
+    let mut found = in_segments(graph, reads, apart, max_batch, stays);
+    if found.len() == 1 || stores_again(reads, &found) {
+        return in_segments(graph, reads, clusters, max_batch, stays);
+    }
+    found.iter_mut().for_each(|segment| segment.makes_again = true);
+    found
+}
+
+/// Whether a segment reads what more than one before it makes, so that more than one would store it.
+fn stores_again(reads: &Reads, segments: &[Segment]) -> bool {
+    let nodes = |segment: &Segment| -> Vec<NodeId> {
+        segment.clusters.iter().flat_map(Cluster::nodes).copied().collect()
+    };
+    let made: Vec<Vec<NodeId>> = segments.iter().map(nodes).collect();
+    made.iter().enumerate().any(|(at, of_segment)| {
+        let mut bases = of_segment.iter().flat_map(|id| reads.of(*id)).map(|read| read.base);
+        bases.any(|base| {
+            let n_makers = made[..at].iter().filter(|others| others.contains(&base)).count();
+            !of_segment.contains(&base) && n_makers > 1
+        })
+    })
+}
+
+/// A reduction of an array that no other node of its long loop reads goes to a later one that reads it, unless it is wanted before:
+/// there it is read anyway.
+fn read_once(graph: &Graph, reads: &Reads, clusters: &mut [Cluster], max_batch: i64) {
+    let is_long = |cluster: &Cluster| is_long_loop(cluster, max_batch);
+    let loads = |cluster: &Cluster, base: NodeId, but: NodeId| {
+        let nodes = cluster.nodes().iter().filter(|id| **id != but);
+        !cluster.nodes().contains(&base) && nodes.flat_map(|id| reads.of(*id)).any(|read| read.base == base)
+    };
+    for from in (0..clusters.len()).filter(|at| is_long(&clusters[*at])).collect::<Vec<_>>() {
+        for id in clusters[from].nodes().to_vec() {
+            let [read] = reads.of(id) else { continue };
+            let is_reduction = matches!(graph.node(id).op, Op::Reduce { .. });
+            if !is_reduction
+                || clusters[from].nodes().contains(&read.base)
+                || loads(&clusters[from], read.base, id)
+            {
+                continue;
+            }
+            let is_wanted =
+                |cluster: &Cluster| reads.by_users(id).any(|(user, _)| cluster.nodes().contains(&user));
+            let extents = |cluster: &Cluster| match cluster {
+                Cluster::Loop(l) => Some((l.extents.clone(), l.n_parallel)),
+                _ => None,
+            };
+            let later = (from + 1..clusters.len()).take_while(|at| !is_wanted(&clusters[*at]));
+            let to = later.into_iter().find(|at| {
+                is_long(&clusters[*at])
+                    && extents(&clusters[*at]) == extents(&clusters[from])
+                    && loads(&clusters[*at], read.base, id)
+            });
+            let Some(to) = to else { continue };
+            for (at, is_new) in [(from, false), (to, true)] {
+                let Cluster::Loop(l) = &mut clusters[at] else { unreachable!("long ones are loops") };
+                l.nodes.retain(|other| *other != id);
+                l.nodes.extend(is_new.then_some(id));
+                l.nodes.sort_unstable();
+            }
+        }
+    }
+}
+
+fn in_segments(
+    graph: &Graph,
+    reads: &Reads,
+    clusters: Vec<Cluster>,
+    max_batch: i64,
+    stays: &dyn Fn(NodeId) -> bool,
+) -> Vec<Segment> {
+    let long: Vec<bool> =
+        clusters.iter().map(|cluster| reduces_rows(graph, reads, &clusters, cluster, max_batch)).collect();
+    let last = long.iter().rposition(|is_long| *is_long);
     let before = clusters[..last.map_or(0, |last| last + 1)].iter().flat_map(Cluster::nodes);
     if last.is_none() || before.copied().any(stays) {
-        return vec![Segment { clusters, is_long: false }];
+        return vec![Segment::new(clusters)];
     }
-    let mut clusters = clusters;
     let of_scalars = matches!(&clusters[0], Cluster::Loop(l) if l.extents.is_empty());
-    let scalars = of_scalars.then(|| clusters.remove(0));
+    let mut each = clusters.into_iter().zip(long);
+    let scalars = of_scalars.then(|| each.next().expect("it is the first").0);
     let mut found: Vec<Segment> = Vec::new();
-    for cluster in clusters {
-        let is_long = is_long(&cluster);
+    for (cluster, is_long) in each {
         match found.last_mut() {
             Some(last) if !is_long && !last.is_long => last.clusters.push(cluster),
             _ => {
                 let clusters = scalars.iter().cloned().chain([cluster]).collect();
-                found.push(Segment { clusters, is_long });
+                found.push(Segment { clusters, is_long, makes_again: false });
             }
         }
     }

@@ -7,12 +7,13 @@
 //! made there (the terms of the gradients of biases, scales and shifts) is never written to memory; (6) some
 //! products are sums of products (`split.rs`); (7) sorts go along the last axis; (8) a scan's operands lie in memory
 //! without gaps, and its body is prepared, too; (9) some reductions over rows take their maps along (`along.rs`); (10) cheap functions of
-//! places are worked out where they are read (`places.rs`).
+//! places are worked out where they are read (`places.rs`); (11) products that sum over nothing are maps (`outer.rs`).
 //! A copy is a `Cast` to the type that its operand has already.
 
 use super::Options;
 use super::along::take_along;
 use super::layout::{is_copy, is_widening, layouts};
+use super::outer::as_maps;
 use super::pack::pack;
 use super::places::make_where_read;
 use super::split::split_sums;
@@ -21,7 +22,8 @@ use crate::graph::rewrite::{Rewriter, copy_node, reachable, rewrite};
 use crate::graph::{Contraction, Graph, Node, NodeId, Op, View};
 
 pub fn prepare(graph: &Graph, options: &Options) -> Graph {
-    let graph = live(&take_along(&split_reductions(&live(&make_where_read(graph))), options));
+    let graph = live(&make_where_read(&as_maps(graph, options)));
+    let graph = live(&take_along(&split_reductions(&graph), options));
     let graph = split_sums(&sort_last(&graph), options.max_batch);
     copy_where_needed(&prepare_bodies(graph, options))
 }

@@ -8,10 +8,13 @@
 //!
 //! The cost model counts bytes for each index of the loop. Given up are, of each value, a store (a read and a write of its
 //! line) and a load in each reader. Taken on is a load in each reader of each operand that it does not load already; operands of fewer
-//! elements (broadcast ones) cost nothing. One byte may cost `STEPS_PER_BYTE` steps of the scalar table. Values that the same loop
+//! elements (broadcast ones) cost nothing. One byte may cost `STEPS_PER_BYTE` steps of the scalar table; where, on a CPU, no product wants long
+//! tiles and rows are short, tiles are as short as caches want them, and a byte of a cache is worth `STEPS_PER_NEAR_BYTE`: `exp` is
+//! stored there, what is one or two steps is made again. Values that the same loop
 //! makes and the same loops read are looked at together, for they often come of one operand; if that does not pay, one by one. What
 //! is kept alive for longer, the new operands, must not be more than what is no longer kept.
 
+use super::Target;
 use super::fuse::{Cluster, is_same_index};
 use super::space::{Read, Reads};
 use crate::base::hash::{FastMap, FastSet};
@@ -21,10 +24,21 @@ use crate::scalar::machine::Step;
 use std::collections::BTreeMap;
 
 const STEPS_PER_BYTE: usize = 2;
+const STEPS_PER_NEAR_BYTE: usize = 1;
+/// Bytes of a value's row that stay in a core's own caches with a few others and with those of other values.
+const NEAR_ROW: i64 = 32 * 1024;
 
 /// `kept`: nodes that are stored whoever reads them.
-pub fn recompute(graph: &Graph, reads: &Reads, kept: &dyn Fn(NodeId) -> bool, clusters: &mut [Cluster]) {
-    let mut cx = Recompute { graph, reads, home: FastMap::default(), clusters };
+pub fn recompute(
+    graph: &Graph,
+    reads: &Reads,
+    target: Target,
+    kept: &dyn Fn(NodeId) -> bool,
+    clusters: &mut [Cluster],
+) {
+    let wants_rows = |id: &NodeId| matches!(graph.node(*id).op, Op::Contract(_) | Op::Scan(_));
+    let has_short_tiles = target == Target::Cpu && !clusters.iter().flat_map(Cluster::nodes).any(wants_rows);
+    let mut cx = Recompute { graph, reads, home: FastMap::default(), clusters, has_short_tiles };
     for (at, cluster) in cx.clusters.iter().enumerate() {
         cluster.nodes().iter().for_each(|id| {
             cx.home.insert(*id, at);
@@ -60,6 +74,7 @@ struct Recompute<'a> {
     /// The cluster that makes a node first.
     home: FastMap<NodeId, usize>,
     clusters: &'a mut [Cluster],
+    has_short_tiles: bool,
 }
 
 impl Recompute<'_> {
@@ -138,8 +153,16 @@ impl Recompute<'_> {
         }
         let given_up = kept_no_longer * (2 + n);
         let steps: usize = made.iter().map(|id| n_steps(self.graph, *id)).sum();
-        let pays = given_up > taken_on && steps * n <= STEPS_PER_BYTE * (given_up - taken_on);
+        let is_near = self.has_short_tiles && values.iter().all(|id| self.has_short_rows(*id));
+        let worth = if is_near { STEPS_PER_NEAR_BYTE } else { STEPS_PER_BYTE };
+        let pays = given_up > taken_on && steps * n <= worth * (given_up - taken_on);
         (pays && kept <= kept_no_longer).then_some(made)
+    }
+
+    fn has_short_rows(&self, id: NodeId) -> bool {
+        let ty = self.graph.ty(id);
+        let row = ty.shape.iter().skip(1).try_fold(1i64, |n, size| Some(n.saturating_mul(size.as_const()?)));
+        row.is_some_and(|n| n.saturating_mul(ty.dtype.bytes() as i64) <= NEAR_ROW)
     }
 
     /// Whether a cluster reads a base from memory.

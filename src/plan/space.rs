@@ -32,6 +32,8 @@ pub struct Reads {
     users: Vec<Vec<(NodeId, usize)>>,
     /// By node: bases that must be there before it reads, though it does not read them.
     waits: Vec<Vec<NodeId>>,
+    /// By node: see `rows`.
+    rows: Vec<Option<Dim>>,
 }
 
 impl Reads {
@@ -54,7 +56,21 @@ impl Reads {
             false => Vec::new(),
         };
         let waits = graph.ids().map(waits).collect();
-        Reads { of, users, waits }
+        let rows = graph.ids().map(|id| rows(graph.node(id), graph)).collect();
+        Reads { of, users, waits, rows }
+    }
+
+    /// The same, where nodes that were made as a whole are made row by row, of all that they read.
+    pub fn with_tiles(mut self, graph: &Graph, by_tiles: &dyn Fn(NodeId) -> bool) -> Reads {
+        for id in graph.ids().filter(|id| by_tiles(*id)) {
+            self.rows[id.index()] = graph.ty(id).shape.first().cloned();
+        }
+        self
+    }
+
+    /// The number of rows that a node's result can be made of one by one; `None` when it is made as a whole.
+    pub fn rows(&self, id: NodeId) -> Option<&Dim> {
+        self.rows[id.index()].as_ref()
     }
 
     /// Reads as they are where some nodes are made anew by whoever reads them: readers read what those are made of.
@@ -184,7 +200,9 @@ fn read(graph: &Graph, layouts: &[Layout], id: NodeId, i: usize) -> Read {
                     strides
                 }
             };
-            (updates.clone(), updates.len(), strides)
+            // Along the first axis, a row of the result is made of any rows of the updates.
+            let n_parallel = if *axis == 0 { 0 } else { updates.len() };
+            (updates.clone(), n_parallel, strides)
         }
         // Elementwise, and what moves each operand's elements to a place of their own.
         _ => (shape.clone(), shape.len(), layout.strides.clone()),

@@ -2,7 +2,7 @@
 
 use super::interpret::{Values, interpret};
 use super::rematerialise::made_again_in;
-use super::{Options, Place, Plan, Target, plan, report};
+use super::{Buffer, BufferId, Options, Place, Plan, Target, plan, report};
 use crate::autodiff::differentiate;
 use crate::base::Precision;
 use crate::graph::arbitrary::convolutions::CONVOLUTIONS;
@@ -189,6 +189,143 @@ fn long_reductions_are_taken_in_parts() {
             assert_eq!(parts, 3, "{}", report(&plan));
             check_plan(&graph, &plan, &env);
         }
+    }
+}
+
+/// Tiles of a table's rows, which the update follows in; with indices out of range, one of them so low that it has no difference to a
+/// tile's first row.
+#[test]
+fn scatters_are_made_by_tiles() {
+    let text = "graph {
+        %i = input @i : i32[batch, 2]
+        %x = input @x : f32[batch, 2, 3]
+        %t = param @t : f32[9, 3]
+        %s = scatter_add 0 %i, %x : f32[9, 3]
+        %n = map sub %t, %s : f32[9, 3]
+        update %t <- %n
+    }";
+    let graph = parse(text).unwrap();
+    verify(&graph).unwrap();
+    let mut env = Env::default();
+    env.symbols.insert("batch".into(), 4);
+    let i = [8.0, 0.0, 5.0, -1.0, 9.0, 0.0, f64::from(i32::MIN), f64::from(i32::MAX)];
+    env.leaves.insert("i".into(), Tensor::new(vec![4, 2], i.to_vec()));
+    env.leaves.insert("x".into(), Tensor::new(vec![4, 2, 3], (1..25u8).map(f64::from).collect::<Vec<_>>()));
+    env.leaves.insert("t".into(), Tensor::new(vec![9, 3], (0..27u8).map(f64::from).collect::<Vec<_>>()));
+    check(&graph, &env);
+    let mut plan = plan(&graph, &Options::new(4, Target::Cpu));
+    let in_arena = plan.buffers.iter().filter(|b| matches!(b.place, Place::Arena { .. })).count();
+    assert!(in_arena == 0 && plan.kernels.len() == 1, "{}", report(&plan));
+    assert!(plan.kernels[0].rows.is_const(9), "{}", report(&plan));
+    for tile in [1, 2, 4] {
+        plan.kernels[0].tile = tile;
+        check_plan(&graph, &plan, &env);
+    }
+}
+
+/// Batch norm's backward pass: reductions that share maps are each taken in parts, and what is summed by itself is summed where it is read
+/// anyway.
+#[test]
+fn long_reductions_make_their_maps_again() {
+    let text = "graph {
+        %x = input @x : f32[batch, 2, 3]
+        %d = input @d : f32[batch, 2, 3]
+        %s = reduce sum [0] %x : f32[2, 3]
+        %m = broadcast [1, 2] %s : f32[batch, 2, 3]
+        %c = map sub %x, %m : f32[batch, 2, 3]
+        %q = map mul %c, %c : f32[batch, 2, 3]
+        %v = reduce sum [0] %q : f32[2, 3]
+        %t = reduce sum [0] %d : f32[2, 3]
+        %w = broadcast [1, 2] %v : f32[batch, 2, 3]
+        %n = map mul %c, %w : f32[batch, 2, 3]
+        %p = map mul %d, %n : f32[batch, 2, 3]
+        %g = reduce sum [0] %p : f32[2, 3]
+        %h = broadcast [1, 2] %g : f32[batch, 2, 3]
+        %y = map mul %h, %n : f32[batch, 2, 3]
+        output y = %y
+        output t = %t
+        output g = %g
+    }";
+    let graph = parse(text).unwrap();
+    verify(&graph).unwrap();
+    for batch in [1, 5, 40] {
+        let mut env = Env::default();
+        env.symbols.insert("batch".into(), batch as i64);
+        for (name, step) in [("x", 7), ("d", 5)] {
+            let data: Vec<f64> = (0..6 * batch).map(|i| (i * i % step) as f64 - 2.0).collect();
+            env.leaves.insert(name.into(), Tensor::new(vec![batch, 2, 3], data));
+        }
+        check(&graph, &env);
+        let plan = plan(&graph, &Options::new(40, Target::Cpu));
+        let n_parts = plan.buffers.iter().filter(|b| b.name.starts_with("parts")).count();
+        let is_whole = |b: &&Buffer| b.shape.len() == 3 && matches!(b.place, Place::Arena { .. });
+        let whole: Vec<&str> = plan.buffers.iter().filter(is_whole).map(|b| b.name.as_str()).collect();
+        assert_eq!((n_parts, &whole[..]), (3, &["y"][..]), "{}", report(&plan));
+        let d = plan.buffers.iter().position(|b| b.name == "d").unwrap() as u32;
+        let launches = plan.phases.iter().flatten();
+        let n_reads = launches.filter(|launch| launch.arguments.contains(&BufferId(d))).count();
+        assert_eq!(n_reads, 1, "{}", report(&plan));
+        check_plan(&graph, &plan, &env);
+    }
+}
+
+/// Outer products of all kinds are maps, which are loops with what follows: axes in another order, and one that both sides have.
+#[test]
+fn products_without_a_sum_are_maps() {
+    for (name, left, right, out, shape) in [
+        ("of two rows", "[batch, 2]", "[3]", "ab,c->abc", "[batch, 2, 3]"),
+        ("turned about", "[batch, 2]", "[3]", "ab,c->cab", "[3, batch, 2]"),
+        ("of each example", "[batch, 2]", "[batch, 3]", "ab,ac->acb", "[batch, 3, 2]"),
+    ] {
+        let text = format!(
+            "graph {{
+                %x = input @x : f32{left}
+                %y = input @y : f32{right}
+                %p = contract {out} %x, %y : f32{shape}
+                %e = map exp %p : f32{shape}
+                output e = %e
+            }}"
+        );
+        let graph = parse(&text).unwrap_or_else(|e| panic!("{name}: {e}"));
+        verify(&graph).unwrap();
+        let mut env = Env::default();
+        env.symbols.insert("batch".into(), 5);
+        for (leaf, shape) in [("x", left), ("y", right)] {
+            let sizes = shape.trim_matches(['[', ']']).split(", ");
+            let sizes: Vec<usize> =
+                sizes.map(|s| if s == "batch" { 5 } else { s.parse().unwrap() }).collect();
+            let n: usize = sizes.iter().product();
+            let data: Vec<f64> = (0..n).map(|i| (i * 3 % 7) as f64 / 4.0 - 0.5).collect();
+            env.leaves.insert(leaf.into(), Tensor::new(sizes, data));
+        }
+        check(&graph, &env);
+        let plan = plan(&graph, &Options::new(5, Target::Cpu));
+        let n_ops: usize = plan.kernels.iter().map(|kernel| kernel.ops.len()).sum();
+        assert_eq!(n_ops, 1, "{name}: {}", report(&plan));
+    }
+}
+
+/// In a short row `exp` is stored for the loop that follows its sum; in a long one it is made twice, for it would leave the cache.
+#[test]
+fn what_is_made_again_depends_on_the_row() {
+    for (width, n_made) in [(64, 1), (100_000, 2)] {
+        let text = format!(
+            "graph {{
+                %x = input @x : f32[batch, {width}]
+                %e = map exp %x : f32[batch, {width}]
+                %s = reduce sum [1] %e : f32[batch]
+                %b = broadcast [0] %s : f32[batch, {width}]
+                %q = map div %e, %b : f32[batch, {width}]
+                %y = map mul %q, %x : f32[batch, {width}]
+                output y = %y
+            }}"
+        );
+        let graph = parse(&text).unwrap();
+        verify(&graph).unwrap();
+        let plan = plan(&graph, &Options::new(8, Target::Cpu));
+        let n_found =
+            plan.kernels.iter().map(|kernel| kernel.to_string().matches("exp").count()).sum::<usize>();
+        assert_eq!(n_found, n_made, "{width}: {}", report(&plan));
     }
 }
 

@@ -13,7 +13,7 @@ use crate::nest::{Access, Inst, Nest, Store, StoreKind};
 use crate::scalar::machine::{Compare, Step, Steps};
 use crate::scalar::{Func, StepId};
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
-use cranelift_codegen::ir::{Endianness, InstBuilder, MemFlagsData as MemFlags, Type, Value, types};
+use cranelift_codegen::ir::{Block, Endianness, InstBuilder, MemFlagsData as MemFlags, Type, Value, types};
 
 /// One index at a time, or four along the innermost axis.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -376,16 +376,35 @@ impl<'n> BodyEmitter<'n> {
         self.store(e, access, at, value);
     }
 
+    /// Goes around the loop over a row that is added at a place, if its index gives none; the block behind the loop.
+    pub fn leave_without_place(&self, e: &mut Emitter) -> Block {
+        let [Store { kind: StoreKind::AddAt { index, bound, .. }, .. }] = &self.nest.stores[..] else {
+            unreachable!("it adds a row")
+        };
+        let (inside, after) = (e.b.create_block(), e.b.create_block());
+        let index = self.first_lane(e, *index);
+        let bound = e.dim(bound);
+        let in_range = e.b.ins().icmp(IntCC::UnsignedLessThan, index, bound);
+        e.b.ins().brif(in_range, inside, &[], after, &[]);
+        e.b.switch_to_block(inside);
+        after
+    }
+
+    /// An index as i64; of a vector its first lane.
+    fn first_lane(&self, e: &mut Emitter, index: u32) -> Value {
+        let mut index = self.value(index);
+        if self.mode == Mode::Vector {
+            index = e.b.ins().extractlane(index, 0);
+        }
+        e.b.ins().sextend(types::I64, index)
+    }
+
     /// An addition at a place that an index gives; of vectors only where all lanes have the same index.
     fn add_at(&self, e: &mut Emitter, i: usize, store: &Store, index: &[Value]) {
         let StoreKind::AddAt { index: by, stride, bound } = &store.kind else { return };
         let base = self.store_base[i].expect("made by `outer`");
         let at = self.moved(e, base, &store.access, index);
-        let mut by = self.value(*by);
-        if self.mode == Mode::Vector {
-            by = e.b.ins().extractlane(by, 0);
-        }
-        let by = e.b.ins().sextend(types::I64, by);
+        let by = self.first_lane(e, *by);
         let (stride, bound) = (e.dim(stride), e.dim(bound));
         let (inside, after) = (e.b.create_block(), e.b.create_block());
         let in_range = e.b.ins().icmp(IntCC::UnsignedLessThan, by, bound);

@@ -18,6 +18,8 @@ pub struct Function {
     pub op: TileOp,
     /// How many buffers it names.
     pub n_slots: usize,
+    /// Whether no other op of its kernel, nor any load of its own, touches what it stores to.
+    pub only_stores: bool,
 }
 
 /// What a kernel does with a tile.
@@ -51,6 +53,10 @@ pub fn share(kernels: &[Kernel]) -> (Vec<Function>, Vec<Calls>) {
 
 fn calls(kernel: &Kernel, known: &mut FastMap<Function, usize>) -> Calls {
     let (mut calls, mut slots) = (Vec::with_capacity(kernel.ops.len()), Vec::new());
+    let mut n_named: FastMap<BufferRef, usize> = FastMap::default();
+    for op in &kernel.ops {
+        each_buffer(&mut op.clone(), &mut |buffer| *n_named.entry(*buffer).or_default() += 1);
+    }
     let mut of_op: Vec<BufferRef> = Vec::new();
     for op in &kernel.ops {
         let mut op = op.clone();
@@ -66,7 +72,8 @@ fn calls(kernel: &Kernel, known: &mut FastMap<Function, usize>) -> Calls {
             };
         });
         let next = known.len();
-        let function = Function { rows: kernel.rows.clone(), op, n_slots: of_op.len() };
+        let only_stores = stores_to(&op).all(|slot| n_named[&of_op[slot as usize]] == 1);
+        let function = Function { rows: kernel.rows.clone(), op, n_slots: of_op.len(), only_stores };
         calls.push((*known.entry(function).or_insert(next), slots.len()));
         slots.extend(of_op.iter().map(|buffer| match buffer {
             BufferRef::Argument(i) => u64::from(*i) * size_of::<*mut u8>() as u64,
@@ -74,6 +81,14 @@ fn calls(kernel: &Kernel, known: &mut FastMap<Function, usize>) -> Calls {
         }));
     }
     Calls { calls, slots }
+}
+
+/// The slots that a nest stores to.
+fn stores_to(op: &TileOp) -> impl Iterator<Item = u32> {
+    let stores = if let TileOp::Nest(nest) = op { &nest.stores[..] } else { &[] };
+    stores.iter().map(|store| match store.access.buffer {
+        BufferRef::Argument(slot) | BufferRef::Scratch(slot) => slot,
+    })
 }
 
 impl Calls {
@@ -126,13 +141,17 @@ mod tests {
             op
         };
         kernel.ops.push(of(&|i| argument(7 - i)));
+        kernel.ops.push(of(&|i| argument(7 - i)));
         kernel.ops.push(of(&|i| if i == 0 { scratch(0) } else { argument(i) }));
         let mut longer = kernel.clone();
         longer.rows = longer.rows + Dim::from(1);
         let (functions, calls) = share(&[kernel.clone(), longer, kernel]);
         let called: Vec<Vec<usize>> = calls.iter().map(|calls| calls.functions().collect()).collect();
-        assert_eq!(called, [[0, 0, 1], [2, 2, 3], [0, 0, 1]]);
+        assert_eq!(called, [[0, 0, 0, 1], [2, 2, 2, 3], [0, 0, 0, 1]]);
         assert_eq!(functions.len(), 4);
+        assert!(functions.iter().all(|function| !function.only_stores), "all arguments are named twice");
+        let (functions, _) = share(&[affine(2)]);
+        assert!(functions.iter().all(|function| function.only_stores), "each argument is named once");
         let n = functions[0].n_slots;
         assert_eq!(calls[0].slots[..2 * n].iter().sum::<u64>(), 7 * 8 * n as u64);
         assert!(calls[0].slots[2 * n..].contains(&128));

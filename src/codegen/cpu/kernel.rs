@@ -72,7 +72,8 @@ pub fn build(
     let ops = std::slice::from_ref(&function.op);
     let mut wide = VecDeque::new();
     if let Some(kind) = vectors {
-        define_wide(module, &mut cx.func, &callee, ops, kind, &mut wide);
+        let only_stores = function.only_stores;
+        define_wide(module, &mut cx.func, &callee, (ops, only_stores), kind, &mut wide);
     }
     let mut import = |name: &str, func: &mut Function| {
         let id = module.declare_function(name, Linkage::Import, &callee).expect("one signature a name");
@@ -114,19 +115,21 @@ fn define_wide(
     module: &mut JITModule,
     func: &mut Function,
     signature: &Signature,
-    ops: &[TileOp],
+    (ops, only_stores): (&[TileOp], bool),
     kind: Kind,
     to: &mut VecDeque<Option<(Wide, FuncRef)>>,
 ) {
     for op in ops {
         match op {
-            TileOp::Nest(nest) => to.push_back(timed("wide", || wide::compile(nest, kind)).map(|wide| {
-                let id = module.declare_anonymous_function(signature).expect("a function without a name");
-                module.define_function_bytes(id, 64, &wide.bytes, &[]).expect("bytes need nothing else");
-                let callee = module.declare_func_in_func(id, func);
-                (wide, callee)
-            })),
-            TileOp::Loop(l) => define_wide(module, func, signature, &l.ops, kind, to),
+            TileOp::Nest(nest) => {
+                to.push_back(timed("wide", || wide::compile(nest, kind, only_stores)).map(|wide| {
+                    let id = module.declare_anonymous_function(signature).expect("a function without a name");
+                    module.define_function_bytes(id, 64, &wide.bytes, &[]).expect("bytes need nothing else");
+                    let callee = module.declare_func_in_func(id, func);
+                    (wide, callee)
+                }))
+            }
+            TileOp::Loop(l) => define_wide(module, func, signature, (&l.ops, false), kind, to),
             _ => {}
         }
     }

@@ -153,20 +153,22 @@ fn compile_with(kernels: &[Kernel], ticking: Ticking, vectors: Option<Kind>) -> 
 
 /// The assembly of a kernel's nests for a kind of vectors, whatever CPU this one is. Other ops, and nests that have none, are Cranelift's.
 pub fn assembly(kernel: &Kernel, kind: Kind) -> String {
-    fn of_ops(ops: &[TileOp], kind: Kind, text: &mut String) {
-        for op in ops {
-            match op {
-                TileOp::Nest(nest) => {
-                    let code = wide::compile(nest, kind).map_or("; Cranelift's\n".into(), |wide| wide.text());
-                    text.push_str(&format!("{}{code}\n", nest_comment(nest)));
-                }
-                TileOp::Loop(l) => of_ops(&l.ops, kind, text),
-                _ => {}
+    fn of_op(op: &TileOp, only_stores: bool, kind: Kind, text: &mut String) {
+        match op {
+            TileOp::Nest(nest) => {
+                let code = wide::compile(nest, kind, only_stores);
+                let code = code.map_or("; Cranelift's\n".into(), |wide| wide.text());
+                text.push_str(&format!("{}{code}\n", nest_comment(nest)));
             }
+            TileOp::Loop(l) => l.ops.iter().for_each(|op| of_op(op, false, kind, text)),
+            _ => {}
         }
     }
     let mut text = format!("; {}\n", kernel.name);
-    of_ops(&kernel.ops, kind, &mut text);
+    let (functions, calls) = share(std::slice::from_ref(kernel));
+    for (op, function) in kernel.ops.iter().zip(calls[0].functions()) {
+        of_op(op, functions[function].only_stores, kind, &mut text);
+    }
     text
 }
 

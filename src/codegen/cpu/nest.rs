@@ -169,6 +169,7 @@ impl<'n> Loops<'n> {
     fn innermost(&mut self, e: &mut Emitter, axis: usize, mode: Mode, each: &mut TakeValues<'_, 'n>) {
         let zero = e.integer(0);
         let extent = e.extent(&self.nest.axes[axis].extent);
+        let is_row = self.nest.stores.len() == 1 && adds_rows(self.nest, axis);
         let mut run = |loops: &mut Self,
                        e: &mut Emitter,
                        mode: Mode,
@@ -181,11 +182,16 @@ impl<'n> Loops<'n> {
             let mut body = BodyEmitter::new(loops.nest, mode, lanes_along);
             if lanes_along == Some(axis) {
                 body.outer(e, &loops.index);
+                let after = is_row.then(|| body.leave_without_place(e));
                 e.each(from, to, step, |e, i| {
                     loops.index[axis] = i;
                     body.inner(e, &loops.index);
                     each(&mut body, e, &loops.index, 0);
                 });
+                if let Some(after) = after {
+                    e.b.ins().jump(after, &[]);
+                    e.b.switch_to_block(after);
+                }
             } else {
                 e.each(from, to, step, |e, i| {
                     loops.index[axis] = i;

@@ -2,8 +2,9 @@
 //!
 //! What enters: a program. What leaves: it, without ops whose results nobody reads, and for each register its home: a machine
 //! register, a place on the stack, or, for a constant, the place in memory where it stands anyway. A life lasts from the first
-//! definition to the last use; a use inside of a loop of what is defined before it lasts to the loop's end. Who is used least,
-//! weighted by loops, goes to memory. Source: Poletto and Sarkar, "Linear scan register allocation", 1999.
+//! definition to the last use; a use inside of a loop of what is defined before it lasts to the loop's end. Who is used least for
+//! each op of its life, weighted by loops, goes to memory: what lives long, such as a running value, blocks a register that many short
+//! lives could have had one after another. Source: Poletto and Sarkar, "Linear scan register allocation", 1999.
 
 use super::program::{Class, Op, Program, Role, V};
 
@@ -22,11 +23,11 @@ pub enum Home {
     None,
 }
 
-/// Machine registers to be had.
+/// Machine registers to be had, by number.
 pub struct Registers {
-    pub n_lanes: u8,
-    /// The first, and how many; without any, masks are lanes like others.
-    pub masks: Option<(u8, u8)>,
+    pub lanes: Vec<u8>,
+    /// Without any, masks are lanes like others.
+    pub masks: Option<Vec<u8>>,
     /// Whether four bytes in memory can be an operand for all lanes.
     pub items_are_operands: bool,
 }
@@ -73,6 +74,8 @@ struct Life {
     end: u32,
     /// How often it is read or written, loops counted tenfold; how much memory costs.
     weight: f32,
+    /// That for each op of the life: what the register is worth that it takes.
+    worth: f32,
     /// Operands of the op that defines it: if one dies there, its register will do best.
     hints: [Option<V>; 3],
 }
@@ -110,6 +113,7 @@ fn lives(program: &Program) -> Vec<Life> {
                 start: 2 * at + 1,
                 end,
                 weight: 0.0,
+                worth: 0.0,
                 hints: if role == Role::Def { read } else { [None; 3] },
             });
             life.end = life.end.max(end);
@@ -129,7 +133,9 @@ fn lives(program: &Program) -> Vec<Life> {
             life.weight *= 0.3;
         }
     }
-    lives.into_iter().flatten().collect()
+    let mut lives: Vec<Life> = lives.into_iter().flatten().collect();
+    lives.iter_mut().for_each(|life| life.worth = life.weight / (life.end - life.start + 1) as f32);
+    lives
 }
 
 /// Machine registers of a class.
@@ -155,10 +161,13 @@ fn scan(program: &Program, lives: Vec<Life>, registers: &Registers) -> Homes {
         }
         all
     };
-    let class =
-        |numbers: std::ops::Range<u8>| Free { free: numbers.rev().collect(), active: Vec::new(), n_stack: 0 };
-    let mut lanes = class(0..registers.n_lanes);
-    let mut masks = registers.masks.map(|(first, n)| class(first..first + n));
+    let class = |numbers: &[u8]| Free {
+        free: numbers.iter().copied().rev().collect(),
+        active: Vec::new(),
+        n_stack: 0,
+    };
+    let mut lanes = class(&registers.lanes);
+    let mut masks = registers.masks.as_deref().map(class);
     for life in lives {
         let set = match &mut masks {
             Some(masks) if program.classes[life.v as usize] == Class::Mask => masks,
@@ -182,10 +191,10 @@ fn scan(program: &Program, lives: Vec<Life>, registers: &Registers) -> Homes {
                 .active
                 .iter()
                 .enumerate()
-                .min_by(|(_, a), (_, b)| a.weight.total_cmp(&b.weight))
+                .min_by(|(_, a), (_, b)| a.worth.total_cmp(&b.worth))
                 .map(|(i, other)| (i, *other))
                 .expect("without free registers some are in use");
-            if least.weight < life.weight {
+            if least.worth < life.worth {
                 homes[life.v as usize] = homes[least.v as usize];
                 homes[least.v as usize] = memory(least.v);
                 set.active[at] = life;

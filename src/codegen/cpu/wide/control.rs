@@ -240,6 +240,38 @@ impl<'p> Control<'p> {
         true
     }
 
+    /// `Op::Seek`, with the index in `eax`.
+    pub fn seek(&mut self, pointer: Pointer, from: Pointer, stride: Amount, limit: Option<(Amount, usize)>) {
+        let (rax, eax) = (Register::RAX, Register::EAX);
+        self.push(Instruction::with2(Code::Movsxd_r64_rm32, rax, eax));
+        if let Some((bound, label)) = limit {
+            self.push(match bound {
+                Amount::Known(bound) => Instruction::with2(Code::Cmp_rm64_imm32, rax, known(bound)),
+                Amount::Frame(item) => Instruction::with2(Code::Cmp_r64_rm64, rax, frame(item)),
+                Amount::Local(_) => unreachable!("a bound is a size"),
+            });
+            // A negative one is a large one without a sign.
+            self.code.branch(Code::Jae_rel32_64, label);
+        }
+        self.push(match stride {
+            Amount::Known(stride) => Instruction::with3(Code::Imul_r64_rm64_imm32, rax, rax, known(stride)),
+            Amount::Frame(item) => Instruction::with2(Code::Imul_r64_rm64, rax, frame(item)),
+            Amount::Local(_) => unreachable!("a stride is a size"),
+        });
+        self.push(match self.pointers[from] {
+            Cell::Register(from) => Instruction::with2(Code::Add_r64_rm64, rax, from),
+            Cell::Stack(from) => Instruction::with2(Code::Add_r64_rm64, rax, stack(from)),
+        });
+        self.push(match self.pointers[pointer] {
+            Cell::Register(to) => Instruction::with2(Code::Mov_r64_rm64, to, rax),
+            Cell::Stack(to) => Instruction::with2(Code::Mov_rm64_r64, stack(to), rax),
+        });
+    }
+
+    fn push(&mut self, instruction: Result<Instruction, iced_x86::IcedError>) {
+        self.code.push(instruction.expect("the code has these operands"));
+    }
+
     /// Jumps if a register holds no multiple of 64.
     fn leave_unless_multiple(&mut self, register: Register, label: usize) {
         self.code.push(Instruction::with2(Code::Test_rm64_imm32, register, 63).expect("test"));
@@ -310,6 +342,10 @@ impl<'p> Control<'p> {
         };
         self.code.push(instruction.expect("sub"));
     }
+}
+
+fn known(value: i64) -> i32 {
+    i32::try_from(value).expect("the form has seen to it")
 }
 
 pub fn frame(item: usize) -> MemoryOperand {

@@ -7,16 +7,17 @@
 //! registers hold them for a few neighbouring columns alone, and to visit each row's few columns again and again is to read memory
 //! in another order than it lies in.
 //!
+//! Rows that are added or read at places: lanes lie along the row, and the loops around find the place of each row once.
+//!
 //! Transposes: where a map stores neighbours along one axis and loads them along another, lanes lie along the first, and the second
 //! is innermost, a vector's lanes of indices at a time: as many rows are loaded whole and turned in registers. So each line of memory
-//! is read once and written once, and nothing hinges on how many lines at distances of a power of two a cache can hold. Results too
-//! large for a core's caches are written past them (`turn.rs`), for a line that is written whole need not be read first.
+//! is read once and written once, and nothing hinges on how many lines at distances of a power of two a cache can hold.
 
 use super::Kind;
 use super::turn::LINE;
-use crate::base::DType;
+use crate::base::{DType, Dim};
 use crate::codegen::cpu::nest::vector_axis;
-use crate::nest::analysis::{accesses, types_of};
+use crate::nest::analysis::{accesses, depends_on, types_of};
 use crate::nest::{Access, BufferRef, Inst, Nest, Store, StoreKind};
 use crate::scalar::machine::{Step, Steps};
 
@@ -46,6 +47,8 @@ pub struct Form {
     pub along_rows: bool,
     /// The innermost axis, if along it lie neighbours of what is strided along the vector axis.
     pub turn: Option<usize>,
+    /// Whether nothing else of the kernel touches what the nest writes.
+    pub only_stores: bool,
 }
 
 impl Form {
@@ -77,7 +80,7 @@ impl Form {
             None if along_rows => BESIDE_IN_MEMORY,
             None => beside(nest, vector, kind),
         };
-        Some(Form { kind, order, n_parallel, vector, beside, along_rows, turn })
+        Some(Form { kind, order, n_parallel, vector, beside, along_rows, turn, only_stores: false })
     }
 
     /// Whether an access is to be turned: its neighbours lie along the innermost axis, and lanes along another.
@@ -101,7 +104,11 @@ fn is_turned(access: &Access, vector: usize, turn: usize) -> bool {
 /// The axis along which all stores of a map are neighbours, and one along which loads are that are strided along the first.
 fn transpose(nest: &Nest) -> Option<(usize, usize)> {
     let long_enough = |axis: &usize| nest.axes[*axis].extent.as_const().is_none_or(|n| n >= LINE);
-    if nest.axes.iter().any(|axis| axis.reduce) || nest.stores.iter().any(|s| s.kind != StoreKind::Set) {
+    let at_index = |inst: &Inst| matches!(inst, Inst::LoadAt { .. });
+    if nest.axes.iter().any(|axis| axis.reduce)
+        || nest.stores.iter().any(|s| s.kind != StoreKind::Set)
+        || nest.body.iter().any(at_index)
+    {
         return None;
     }
     let axes = || (0..nest.axes.len()).filter(long_enough);
@@ -126,7 +133,7 @@ fn reachable(nest: &Nest, vector: usize, kind: Kind) -> bool {
     };
     let is_parallel = !nest.axes[vector].reduce;
     let types = types_of(nest);
-    nest.body.iter().all(|inst| !matches!(inst, Inst::LoadAt { .. }))
+    nest.body.iter().all(|inst| reads_rows(nest, vector, inst))
         && accesses(nest).into_iter().all(spread)
         && nest.stores.iter().all(|store| {
             let moves = !store.access.strides[vector].is_const(0);
@@ -141,9 +148,28 @@ fn reachable(nest: &Nest, vector: usize, kind: Kind) -> bool {
                         && matches!(types[store.value as usize], DType::F32 | DType::I32)
                         && store.access.dtype == types[store.value as usize]
                 }
-                StoreKind::ArgMax | StoreKind::AddAt { .. } => false,
+                // The vector axis says that rows are added: each index adds neighbours to neighbours.
+                StoreKind::AddAt { ref stride, ref bound, .. } => {
+                    let is_known = |n: &Dim| n.as_const().is_none_or(|n| (0..FARTHEST).contains(&n));
+                    let is_number = matches!(store.access.dtype, DType::F32 | DType::I32);
+                    is_number && nest.stores.len() == 1 && is_known(stride) && is_known(bound)
+                }
+                StoreKind::ArgMax => false,
             }
         })
+}
+
+/// Whether a load at an index, if it is one, is of neighbours in a row that is the same for all lanes. Where there are sums they would be
+/// made of other parts than without such a load.
+fn reads_rows(nest: &Nest, vector: usize, inst: &Inst) -> bool {
+    let Inst::LoadAt { access, index, stride, bound } = inst else { return true };
+    let is_known = |n: &Dim| n.as_const().is_none_or(|n| (0..FARTHEST).contains(&n));
+    access.dtype.bytes() == 4
+        && access.strides[vector].is_const(1)
+        && is_known(stride)
+        && is_known(bound)
+        && !depends_on(nest, vector)[*index as usize]
+        && nest.axes.iter().all(|axis| !axis.reduce)
 }
 
 /// Whether a reduction walks a long way over rows that are wider than registers are many, in memory that is not scratch.
@@ -185,7 +211,7 @@ fn divides_whole_numbers(nest: &Nest) -> bool {
 }
 
 fn beside(nest: &Nest, vector: usize, kind: Kind) -> i64 {
-    let n_running = nest.stores.iter().filter(|s| s.kind != StoreKind::Set).count() as i64;
+    let n_running = nest.stores.iter().filter(|s| matches!(s.kind, StoreKind::Reduce(_))).count() as i64;
     if n_running == 0 {
         return 1;
     }

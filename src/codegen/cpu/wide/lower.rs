@@ -8,6 +8,7 @@
 
 use super::form::Form;
 use super::program::{Along, Amount, Binary, Class, Counter, Item, Label, Op, Place, Program, Unary, V};
+use super::rows::Rows;
 use super::values::Values;
 use crate::base::{DType, Dim, ReduceOp};
 use crate::nest::analysis::{depends_on, types_of};
@@ -47,6 +48,8 @@ pub(super) struct Lowering<'n> {
     pub(super) next_turned: Option<usize>,
     /// Whether whole vectors are written past the caches.
     pub(super) streams: bool,
+    /// Rows that are read or added to at places.
+    pub(super) rows: Rows,
 }
 
 impl<'n> Lowering<'n> {
@@ -81,6 +84,7 @@ impl<'n> Lowering<'n> {
             turned: vec![Vec::new(); n],
             next_turned: None,
             streams: false,
+            rows: Rows::default(),
         }
         .with_groups()
     }
@@ -95,6 +99,7 @@ impl<'n> Lowering<'n> {
                 self.values.program.pointers.push(item);
             }
         }
+        self.find_rows();
         self
     }
 
@@ -126,15 +131,14 @@ impl<'n> Lowering<'n> {
 
     /// Everything inside of the first `depth` loops.
     pub(super) fn run(&mut self, depth: usize) {
-        if self.begins {
-            return self.innermost();
-        }
-        self.make(depth);
         let n_loops = self.form.order.len();
-        if depth == n_loops {
-            return self.innermost();
+        if self.begins || depth == n_loops {
+            return self.innermost(depth);
         }
-        let reduces = self.nest.stores.iter().any(|s| s.kind != StoreKind::Set);
+        for beside in 0..self.n_beside(depth) {
+            self.make(depth, beside);
+        }
+        let reduces = self.nest.stores.iter().any(|s| matches!(s.kind, StoreKind::Reduce(_)));
         if self.form.along_rows && depth + 1 == self.form.n_parallel {
             self.begins = true;
             self.vectors(n_loops - 1);
@@ -142,6 +146,8 @@ impl<'n> Lowering<'n> {
             self.over(depth);
         } else if depth == self.form.n_parallel && reduces && !self.form.along_rows {
             self.reduction(depth);
+        } else if depth + 1 == n_loops && self.rows.are_there() {
+            self.rows(depth);
         } else {
             self.over(depth);
         }
@@ -153,21 +159,19 @@ impl<'n> Lowering<'n> {
     }
 
     /// The values that depend on the first `depth` loops, and on no further one.
-    fn make(&mut self, depth: usize) {
-        for beside in 0..self.n_beside(depth) {
-            for i in 0..self.nest.body.len() {
-                if self.depth[i] == depth && (beside == 0 || self.varies[i]) {
-                    let value = self.inst(i, beside);
-                    if beside == 0 {
-                        self.made[i].clear();
-                    }
-                    self.made[i].push(value);
+    fn make(&mut self, depth: usize, beside: i64) {
+        for i in 0..self.nest.body.len() {
+            if self.depth[i] == depth && (beside == 0 || self.varies[i]) {
+                let value = self.inst(i, beside);
+                if beside == 0 {
+                    self.made[i].clear();
                 }
+                self.made[i].push(value);
             }
         }
     }
 
-    fn value(&self, of: u32, beside: i64) -> V {
+    pub(super) fn value(&self, of: u32, beside: i64) -> V {
         let made = &self.made[of as usize];
         if self.varies[of as usize] { made[beside as usize] } else { made[0] }
     }
@@ -179,7 +183,7 @@ impl<'n> Lowering<'n> {
                 Some(next) => self.turned[i][beside as usize][next],
                 None => self.load(access, beside),
             },
-            Inst::LoadAt { .. } => unreachable!("the form has none of these"),
+            Inst::LoadAt { access, .. } => self.load_of_row(i, access, beside),
             Inst::Const { bits, dtype } => {
                 let value = f64::from_bits(*bits);
                 match dtype {
@@ -250,10 +254,13 @@ impl<'n> Lowering<'n> {
         value
     }
 
-    /// What is stored at each index, and what sums take.
-    fn innermost(&mut self) {
+    /// What is made at each index, what is stored there, and what sums take: one vector after another, so that few values wait.
+    fn innermost(&mut self, depth: usize) {
         let nest = self.nest;
         for beside in 0..self.n_beside(self.form.order.len()) {
+            if !self.begins {
+                self.make(depth, beside);
+            }
             let mut n_sums = 0;
             for store in &nest.stores {
                 if self.form.along_rows {
@@ -272,6 +279,7 @@ impl<'n> Lowering<'n> {
                         self.values.push(Op::Take { op, sum, value, masked });
                         n_sums += 1;
                     }
+                    StoreKind::AddAt { .. } => self.add(store, value),
                     _ => self.store(store, value, beside),
                 }
             }
@@ -371,7 +379,7 @@ impl<'n> Lowering<'n> {
         sums.truncate(1);
     }
 
-    fn over(&mut self, depth: usize) {
+    pub(super) fn over(&mut self, depth: usize) {
         let axis = self.form.order[depth];
         if axis == self.form.vector {
             self.vectors(depth);
@@ -499,7 +507,7 @@ impl<'n> Lowering<'n> {
     }
 }
 
-fn combination(op: ReduceOp, dtype: DType) -> Binary {
+pub(super) fn combination(op: ReduceOp, dtype: DType) -> Binary {
     match (op, dtype == DType::F32) {
         (ReduceOp::Sum, true) => Binary::AddF,
         (ReduceOp::Prod, true) => Binary::MulF,

@@ -7,8 +7,8 @@
 //! and compared anywhere; `Kind::of_machine` says what this machine runs.
 //!
 //! Each lane's bits are those of Cranelift's code; a sum along neighbours is made of other partial sums, so it may differ in its
-//! last bits from that of another kind. Not here: indexed loads, places of the greatest, additions at places, quotients of whole
-//! numbers.
+//! last bits from that of another kind. Not here: loads and additions whose places differ from lane to lane, places of the greatest,
+//! quotients of whole numbers.
 
 mod allocate;
 mod assembler;
@@ -19,6 +19,8 @@ mod form;
 mod lower;
 mod operands;
 mod program;
+mod rows;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod turn;
@@ -85,13 +87,14 @@ impl Kind {
     }
 }
 
-pub fn compile(nest: &Nest, kind: Kind) -> Option<Wide> {
+/// `only_stores`: whether nothing else of the nest's kernel touches what it writes.
+pub fn compile(nest: &Nest, kind: Kind, only_stores: bool) -> Option<Wide> {
     let nest = merge_axes(nest);
-    let form = Form::of(&nest, kind)?;
+    let form = Form { only_stores, ..Form::of(&nest, kind)? };
     let mut program = lower::lower(&nest, &form);
     let registers = match kind {
-        Kind::Avx2 => avx2::REGISTERS,
-        Kind::Avx512 => avx512::REGISTERS,
+        Kind::Avx2 => avx2::registers(&program),
+        Kind::Avx512 => avx512::registers(),
     };
     let homes = allocate::allocate(&mut program, &registers);
     let written = match kind {

@@ -285,6 +285,15 @@ pub enum Op {
     Jump {
         label: Label,
     },
+    /// A pointer becomes another one moved by the first lane's number of strides of so many bytes. With a limit: to its label if that
+    /// number is below 0, or not below the amount.
+    Seek {
+        pointer: Pointer,
+        from: Pointer,
+        index: V,
+        stride: Amount,
+        limit: Option<(Amount, Label)>,
+    },
     /// What was streamed is seen by others before what is written later.
     Fence,
     /// Adds to the counter, and goes to `label` while it is below the limit.
@@ -332,6 +341,7 @@ impl Op {
                 see(to, Def);
             }
             Op::Store { value, .. } | Op::StoreFirst { value, .. } => see(value, Use),
+            Op::Seek { index, .. } => see(index, Use),
             Op::Scatter { value, steps, .. } => {
                 see(value, Use);
                 see(steps, Use);

@@ -84,13 +84,16 @@ fn nests_of_training_have_wide_code() {
     let (mut n, mut n_wide) = (0, 0);
     for nest in with_axes {
         n += 1;
-        n_wide += i32::from(compile(nest, Kind::Avx512).is_some());
+        n_wide += i32::from(compile(nest, Kind::Avx512, false).is_some());
     }
     assert!(n_wide * 3 > n * 2, "{n_wide} of {n}");
 }
 
 fn text_of(kernel: &Kernel, kind: Kind) -> String {
-    nests(&kernel.ops).into_iter().map(|nest| compile(nest, kind).expect("it has wide code").text()).collect()
+    nests(&kernel.ops)
+        .into_iter()
+        .map(|nest| compile(nest, kind, false).expect("it has wide code").text())
+        .collect()
 }
 
 #[test]

@@ -4,71 +4,16 @@
 //! as often as a vector has lanes, and one over what is left, one index at a time, which gathers. Vectors of eight lanes go two beside
 //! each other, so that lines of the result are written whole. Not here: a tail of the vector axis, which has not all rows and gathers
 //! too.
-//!
-//! Stores of a large transpose stream: a line that is written whole need not be read, and rows of the result that lie a power of
-//! two apart do not drive each other out of the cache while they wait for it. Measured for 16384 by 1024 on one core: 11 ms, not 27;
-//! a copy takes 9.5.
 
 use super::lower::Lowering;
 use super::program::{Amount, Binary, Class, Counter, Op, Place, V};
 use super::values::Values;
-use crate::base::Dim;
-use crate::nest::{Access, BufferRef, Inst};
+use crate::nest::Inst;
 
 /// Elements of a line of memory.
 pub(super) const LINE: i64 = 16;
-/// Elements of a result from which on it is streamed: more than a core's own caches keep for who reads it.
-const LARGE: i64 = 1 << 18;
 
 impl Lowering<'_> {
-    /// The nest; of a transpose that may be large twice, with stores that stream where size and addresses allow, and without.
-    pub(super) fn whole(&mut self) {
-        let n = self.nest.axes.iter().fold(Dim::from(1), |n, axis| n * axis.extent.clone());
-        if self.form.turn.is_none() || n.as_const().is_some_and(|n| n < LARGE) || !self.may_stream() {
-            return self.run(0);
-        }
-        let [caches, end] = std::array::from_fn(|_| self.values.program.label());
-        if n.as_const().is_none() {
-            let amount = self.values.program.amount(&n);
-            self.push(Op::LeaveBelow { amount, least: LARGE, label: caches });
-        }
-        let nest = self.nest;
-        for store in &nest.stores {
-            let (pointer, _) = self.locate(&store.access).expect("all accesses have groups");
-            self.push(Op::LeaveUnaligned { pointer, label: caches });
-            for stride in &store.access.strides {
-                let bytes = stride.clone() * Dim::from(store.access.dtype.bytes() as i64);
-                if bytes.as_const().is_none() {
-                    let amount = self.values.program.amount(&bytes);
-                    self.push(Op::LeaveOdd { amount, label: caches });
-                }
-            }
-        }
-        self.streams = true;
-        self.run(0);
-        self.streams = false;
-        self.push(Op::Fence);
-        self.push(Op::Jump { label: end });
-        self.push(Op::Bind { label: caches });
-        self.run(0);
-        self.push(Op::Bind { label: end });
-    }
-
-    /// Whether all stores go to memory that is not scratch, by steps of whole lines as far as these are known.
-    fn may_stream(&self) -> bool {
-        self.nest.stores.iter().all(|store| {
-            let Access { buffer, dtype, strides, .. } = &store.access;
-            let is_whole = |(axis, stride): (usize, &Dim)| {
-                axis == self.form.vector || stride.as_const().is_none_or(|stride| stride % LINE == 0)
-            };
-            let apart = self.locate(&store.access).map(|(_, beyond)| beyond);
-            matches!(buffer, BufferRef::Argument(_))
-                && dtype.bytes() == 4
-                && apart.is_some_and(|beyond| beyond % 64 == 0)
-                && strides.iter().enumerate().all(is_whole)
-        })
-    }
-
     pub(super) fn turns(&mut self, depth: usize) {
         let counter: Counter = depth;
         let extent = self.values.program.extent(&self.nest.axes[self.form.order[depth]].extent);

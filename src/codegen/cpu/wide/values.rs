@@ -107,12 +107,12 @@ impl Values {
         self.make(Class::Lanes, |to| Op::Binary { op, to, a, b })
     }
 
-    fn compare(&mut self, float: bool, how: Compare, a: V, b: V) -> V {
+    pub fn compare(&mut self, float: bool, how: Compare, a: V, b: V) -> V {
         let (a, b) = (self.lanes(a), self.lanes(b));
         self.make(Class::Mask, |to| Op::Compare { to, float, how, a, b })
     }
 
-    fn logic(&mut self, op: Logic, a: V, b: V) -> V {
+    pub fn logic(&mut self, op: Logic, a: V, b: V) -> V {
         self.make(Class::Mask, |to| Op::Logic { op, to, a, b })
     }
 
@@ -120,7 +120,7 @@ impl Values {
         self.program.classes[v as usize]
     }
 
-    fn lanes(&mut self, v: V) -> V {
+    pub fn lanes(&mut self, v: V) -> V {
         if self.class(v) == Class::Lanes {
             v
         } else {
@@ -132,7 +132,7 @@ impl Values {
         if self.class(v) == Class::Mask { v } else { self.make(Class::Mask, |to| Op::MaskOf { to, a: v }) }
     }
 
-    fn select(&mut self, mask: V, a: V, b: V) -> V {
+    pub fn select(&mut self, mask: V, a: V, b: V) -> V {
         let mask = self.mask(mask);
         if (self.class(a), self.class(b)) == (Class::Mask, Class::Mask) {
             let (a, b) = (self.logic(Logic::And, mask, a), self.logic(Logic::AndNot, mask, b));

@@ -17,7 +17,15 @@ use codes::{binary_code, binary_number};
 use iced_x86::{Code, Instruction, MemoryOperand, Register};
 
 pub const LANES: i64 = 8;
-pub const REGISTERS: Registers = Registers { n_lanes: 12, masks: None, items_are_operands: false };
+
+/// All but two that pass values, and those that some op of the program needs for itself.
+pub fn registers(program: &Program) -> Registers {
+    let needs = |found: fn(&Op) -> bool| program.ops.iter().any(found);
+    let mut lanes: Vec<u8> = (0..12).collect();
+    lanes.extend((!needs(|op| matches!(op, Op::Gather { .. } | Op::Select { .. }))).then_some(12));
+    lanes.extend((!needs(|op| matches!(op, Op::Tail { .. }))).then_some(15));
+    Registers { lanes, masks: None, items_are_operands: false }
+}
 
 const SPARE: [Register; 2] = [Register::YMM13, Register::YMM14];
 /// A mask that a gather uses up, or a third operand.
@@ -252,6 +260,12 @@ impl Writer<'_> {
                     self.not(register, register);
                 }
                 self.keep(to);
+            }
+            Op::Seek { pointer, from, index, stride, limit } => {
+                let index = xmm(self.lanes(index, SPARE[1]));
+                let moved = Instruction::with2(Code::VEX_Vmovd_rm32_xmm, Register::EAX, index);
+                self.control.code.push(moved.expect("vmovd"));
+                self.control.seek(pointer, from, stride, limit);
             }
             Op::Take { op, sum, value, masked } => self.take(op, sum, value, masked),
             Op::Tail { counter, extent } => self.tail(counter, extent),

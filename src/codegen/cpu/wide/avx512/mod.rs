@@ -18,7 +18,9 @@ use iced_x86::{Code, Instruction, MemoryOperand, Register};
 
 pub const LANES: i64 = 16;
 /// Vectors but for the last two; masks but for `k0`, which masks nothing, the tail's and the last.
-pub const REGISTERS: Registers = Registers { n_lanes: 30, masks: Some((2, 5)), items_are_operands: true };
+pub fn registers() -> Registers {
+    Registers { lanes: (0..30).collect(), masks: Some((2..7).collect()), items_are_operands: true }
+}
 
 const SPARE: [Register; 2] = [Register::ZMM30, Register::ZMM31];
 const SPARE_MASK: Register = Register::K7;
@@ -191,10 +193,14 @@ impl Writer<'_> {
             Op::StoreFirst { value, at } => {
                 let value = self.lanes(value, SPARE[1]);
                 let memory = self.control.address(&at, DType::F32);
-                let low = Register::XMM0 + (value as u32 - Register::ZMM0 as u32);
-                self.control
-                    .code
-                    .push(Instruction::with2(Code::EVEX_Vmovd_rm32_xmm, memory, low).expect("vmovd"));
+                let moved = Instruction::with2(Code::EVEX_Vmovd_rm32_xmm, memory, xmm(value));
+                self.control.code.push(moved.expect("vmovd"));
+            }
+            Op::Seek { pointer, from, index, stride, limit } => {
+                let index = xmm(self.lanes(index, SPARE[1]));
+                let moved = Instruction::with2(Code::EVEX_Vmovd_rm32_xmm, Register::EAX, index);
+                self.control.code.push(moved.expect("vmovd"));
+                self.control.seek(pointer, from, stride, limit);
             }
             Op::Copy { to, a } => {
                 let (register, from) = (self.target(to), self.operand(a));
@@ -378,4 +384,9 @@ impl Writer<'_> {
 
 fn broadcast(memory: MemoryOperand) -> MemoryOperand {
     MemoryOperand { is_broadcast: true, ..memory }
+}
+
+/// The lowest quarter of a vector.
+fn xmm(register: Register) -> Register {
+    Register::XMM0 + (register as u32 - Register::ZMM0 as u32)
 }

@@ -95,7 +95,7 @@ impl Reads {
             of.push(own);
             waits.push(first);
         }
-        Reads { of, users, waits }
+        Reads { of, users, waits, rows: self.rows.clone() }
     }
 
     /// What must be there before a node reads, though it does not read it.

@@ -1,8 +1,8 @@
 //! Optimizations, one pass a file, graph to graph.
 //!
 //! What enters: a graph without `Grad`. What leaves: a graph with the same outputs and updates that takes less work. Invariant: an
-//! optimized graph is equal to the first in real numbers; in f32 it may round otherwise where a pass says so (`simplify`
-//! and `hoist`). Each pass leaves a graph that verifies, and nothing in it that a second run of the same pass alone would change
+//! optimized graph is equal to the first in real numbers; in f32 it may round otherwise where a pass says so (`simplify`,
+//! `hoist` and `regroup`). Each pass leaves a graph that verifies, and nothing in it that a second run of the same pass alone would change
 //! back. Not here: what is computed together, in which order, and where it lies (`plan`).
 //!
 //! The list is run over and over until nothing changes, for what one pass does makes room for another: a hoisted

@@ -14,9 +14,10 @@
 //!
 //! A section's kernel has a block of threads for each example, each head and some rows, and goes through the columns block by block, in one
 //! *pass* after another: what a pass sums over columns is there before the next one begins. Each pass makes the wide values that it
-//! needs from their factors again, in scratch of rows times columns, so nothing grows with the number of columns. Two passes instead of
-//! sums that are mended whenever a greater maximum is found ("online softmax") cost one product more of each five or so, and leave a maximum a maximum and
-//! a sum a sum, of any function.
+//! needs from their factors again, in scratch of rows times columns, so nothing grows with the number of columns. Attention has two passes
+//! forward (maxima; then sums and the product with the values) and one in each of its two sections backward: ten products of a block.
+//! Sums that are mended whenever a greater maximum is found ("online softmax") would take nine, but know what an exponential is;
+//! here a maximum is a maximum and a sum a sum, of any function.
 //!
 //! Invariants: each sum has one order, block after block; no two blocks of threads add to one place. Masked columns beyond (or before)
 //! a block's rows are left out: they would add products with 0 (`masked.rs`).

@@ -3,9 +3,9 @@
 use super::interpret::{Run, run};
 use super::samples::*;
 use super::verify::verify;
-use super::{ArgumentAccess, Inst, Kernel, Nest, TileOp};
+use super::{ArgumentAccess, Axis, Inst, Kernel, Loop, Nest, TileOp};
 use crate::base::philox::Stream;
-use crate::base::{DType, Distribution, ReduceOp};
+use crate::base::{DType, Dim, Distribution, ReduceOp};
 use crate::scalar::Func;
 
 fn same(a: f64, b: f64) -> bool {
@@ -81,7 +81,48 @@ fn what_the_interpreter_refuses() {
         }
         kernel
     };
+    // Turns over five places, two at a time, that write their own places, or all the first; or read what another turn left in scratch.
+    let turns = |is_parallel: bool, step: i64| {
+        let first = Dim::symbol("turn") * c(step);
+        let axis = Axis { extent: Dim::symbol("n_turn"), reduce: false };
+        let store = set(at(argument(0), F32, first, &[1]), 0);
+        let op = Nest { axes: vec![axis], body: vec![number(1.0, F32)], stores: vec![store] };
+        let l =
+            Loop { turn: "turn".into(), extent: c(5), block: 2, is_parallel, ops: vec![TileOp::Nest(op)] };
+        kernel(c(1), 1, &[(F32, 'w')], vec![TileOp::Loop(l)])
+    };
+    let left_in_scratch = |is_parallel: bool| {
+        let copy = |from, to| {
+            let load = load(at(from, F32, c(0), &[1]));
+            nest(&[c(1)], &[], vec![load], vec![set(at(to, F32, c(0), &[1]), 0)])
+        };
+        let none = nest(
+            &[c(1) - Dim::symbol("turn")],
+            &[],
+            vec![number(1.0, F32)],
+            vec![set(at(scratch(0), F32, c(0), &[1]), 0)],
+        );
+        let store = copy(scratch(0), argument(0));
+        let ops = vec![none, store];
+        let l = Loop { turn: "turn".into(), extent: c(2), block: 1, is_parallel, ops };
+        with_scratch(kernel(c(1), 1, &[(F32, 'w')], vec![TileOp::Loop(l)]), &[(F32, 0, 1)])
+    };
     let cases: &[(&str, Kernel, Option<&str>)] = &[
+        ("turns at the same time", turns(true, 1), None),
+        ("turns one after another write the same", turns(false, 0), None),
+        (
+            "turns at the same time write the same",
+            turns(true, 0),
+            Some(
+                "element 0 of $0 is written by the tile from row 0, turn 0 and written by the tile from row 0, turn 2",
+            ),
+        ),
+        ("a turn reads what the one before left", left_in_scratch(false), None),
+        (
+            "a turn reads what one at the same time left",
+            left_in_scratch(true),
+            Some("is read, but holds nothing"),
+        ),
         (
             "two tiles write",
             same_row(false),
@@ -99,7 +140,7 @@ fn what_the_interpreter_refuses() {
     ];
     for (name, kernel, expected) in cases {
         let mut arguments =
-            if kernel.arguments.len() == 1 { vec![vec![0.0; 2]] } else { vec![vec![0.0; 6]; 2] };
+            if kernel.arguments.len() == 1 { vec![vec![0.0; 5]] } else { vec![vec![0.0; 6]; 2] };
         let found = run(kernel, &mut arguments, Run { batch: 2, ..Run::default() }).err();
         match (found, expected) {
             (None, None) => {}

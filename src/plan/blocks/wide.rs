@@ -269,8 +269,10 @@ impl Wide {
                 let (_, axes) = labels.values.into_iter().next()?;
                 (axes.contains(&rows) && !axes.contains(&Along::Columns)).then_some(Sum { id, is_turned })
             };
+            // A variable's next value is written where the variable lies, which sections do not do.
+            let is_update = graph.updates.iter().any(|(_, value)| *value == id);
             match sums(false).or_else(|| sums(true)) {
-                Some(sum) if !waits => self.sums.push(sum),
+                Some(sum) if !waits && !is_update => self.sums.push(sum),
                 _ => return false,
             }
         }

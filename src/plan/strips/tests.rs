@@ -182,3 +182,20 @@ fn small_products_are_not_cut() {
     let graph = optimize_in(Precision::F32, &graph(CASES[0].body));
     assert_eq!(n_loops(&plan(&graph, &Options::new(2, Target::Cpu)), "strips of").0, 0);
 }
+
+/// A sum that is a variable's next value is written there, which blocks do not do.
+#[test]
+fn a_sum_may_be_a_variables_next_value() {
+    let text = "graph {
+        %0 = state @q : f32[2, 9, 4]
+        %1 = input @k : f32[2, 9, 4]
+        %2 = contract abc,adc->abd %0, %1 : f32[2, 9, 9]
+        %3 = map exp %2 : f32[2, 9, 9]
+        %4 = contract abd,adc->abc %3, %1 : f32[2, 9, 4]
+        %5 = reduce sum [2] %4 : f32[2, 9]
+        output y = %5
+        update %0 <- %4
+    }";
+    let graph = crate::graph::text::parse(text).unwrap();
+    check(&graph, &env(&graph));
+}

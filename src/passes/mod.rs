@@ -2,7 +2,7 @@
 //!
 //! What enters: a graph without `Grad`. What leaves: a graph with the same outputs and updates that takes less work. Invariant: an
 //! optimized graph is equal to the first in real numbers; in f32 it may round otherwise where a pass says so (`simplify`,
-//! `hoist` and `regroup`). Each pass leaves a graph that verifies, and nothing in it that a second run of the same pass alone would change
+//! `hoist`, `terms` and `regroup`). Each pass leaves a graph that verifies, and nothing in it that a second run of the same pass alone would change
 //! back. Not here: what is computed together, in which order, and where it lies (`plan`).
 //!
 //! The list is run over and over until nothing changes, for what one pass does makes room for another: a hoisted
@@ -20,6 +20,7 @@ mod reduce;
 mod regroup;
 mod scan;
 mod simplify;
+mod terms;
 mod views;
 mod window;
 
@@ -40,6 +41,7 @@ pub const PIPELINE: &[(&str, Pass)] = &[
     ("fold", fold::run),
     ("simplify", simplify::run),
     ("hoist", hoist::run),
+    ("terms", terms::run),
     ("pick", pick::run),
     ("reduce", reduce::run),
     ("contract", contract::run),

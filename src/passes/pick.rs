@@ -35,7 +35,7 @@ fn picked(graph: &mut Graph, axes: &[usize], x: NodeId) -> Option<NodeId> {
     let last = row.len();
     let n = size.as_const().filter(|_| axes.contains(&last))?;
     let mut factors = Vec::new();
-    factors_of(graph, x, &mut factors);
+    let is_negative = factors_of(graph, x, &mut factors);
     let (at, label) =
         factors.iter().enumerate().find_map(|(at, id)| Some((at, one_at(graph, *id, last)?)))?;
     factors.remove(at);
@@ -54,6 +54,9 @@ fn picked(graph: &mut Graph, axes: &[usize], x: NodeId) -> Option<NodeId> {
         let factor = pick(graph, factor, label);
         product = if i == 0 { factor } else { map(graph, Func::Mul, &[product, factor]) };
     }
+    if is_negative {
+        product = map(graph, Func::Neg, &[product]);
+    }
     let (none, end) = (constant(graph, 0.0, DType::I32), constant(graph, n as f64, DType::I32));
     let is_inside =
         [(Func::Ge, none), (Func::Lt, end)].map(|(compare, limit)| map(graph, compare, &[label, limit]));
@@ -64,12 +67,17 @@ fn picked(graph: &mut Graph, axes: &[usize], x: NodeId) -> Option<NodeId> {
     Some(graph.reduce(ReduceOp::Sum, element, &others).expect("axes of the operand"))
 }
 
-fn factors_of(graph: &Graph, x: NodeId, factors: &mut Vec<NodeId>) {
+/// Whether their product is to be made negative.
+fn factors_of(graph: &Graph, x: NodeId, factors: &mut Vec<NodeId>) -> bool {
     let node = graph.node(x);
     let (op, operands) = (&node.op, &node.operands);
     match op {
-        Op::Map(Func::Mul) => operands.iter().for_each(|side| factors_of(graph, *side, factors)),
-        _ => factors.push(x),
+        Op::Map(Func::Mul) => operands.iter().fold(false, |is, side| is != factors_of(graph, *side, factors)),
+        Op::Map(Func::Neg) => !factors_of(graph, operands[0], factors),
+        _ => {
+            factors.push(x);
+            false
+        }
     }
 }
 

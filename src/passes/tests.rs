@@ -33,6 +33,59 @@ const CASES: &[(&str, &str, &str, &str)] = &[
          %7 = reduce sum [0, 1] %6 : f32[]  output y = %7",
     ),
     (
+        "pick",
+        "a negative one",
+        "%0 = input @c : f32[]  %1 = input @l : i32[batch]  %2 = broadcast [0] %1 : i32[batch, 3]  %3 = iota 1 : i32[batch, 3]
+         %4 = map eq %2, %3 : bool[batch, 3]  %5 = cast %4 : f32[batch, 3]  %6 = broadcast [] %0 : f32[batch, 3]
+         %7 = map mul %6, %5 : f32[batch, 3]  %8 = map neg %7 : f32[batch, 3]  %9 = reduce sum [1] %8 : f32[batch]  output y = %9",
+        "%0 = input @c : f32[]  %1 = input @l : i32[batch]  %2 = broadcast [] %0 : f32[batch]  %3 = map neg %2 : f32[batch]
+         %4 = const 0.0 : i32[]  %5 = broadcast [] %4 : i32[batch]  %6 = const 3.0 : i32[]  %7 = broadcast [] %6 : i32[batch]
+         %8 = map ge %1, %5 : bool[batch]  %9 = map lt %1, %7 : bool[batch]  %10 = map and %8, %9 : bool[batch]
+         %11 = const 0.0 : f32[]  %12 = broadcast [] %11 : f32[batch]  %13 = map select %10, %3, %12 : f32[batch]  output y = %13",
+    ),
+    (
+        "terms",
+        "what is centred sums to 0, and another sum is there",
+        "%0 = input @x : f32[batch, 5]  %1 = reduce sum [1] %0 : f32[batch]  %2 = const 0.2 : f32[]  %3 = broadcast [] %2 : f32[batch]
+         %4 = map mul %1, %3 : f32[batch]  %5 = broadcast [0] %4 : f32[batch, 5]  %6 = map sub %0, %5 : f32[batch, 5]
+         %7 = input @g : f32[batch, 5]  %8 = reduce sum [1] %7 : f32[batch]  %9 = input @s : f32[batch]  %10 = broadcast [0] %9 : f32[batch, 5]
+         %11 = map mul %7, %10 : f32[batch, 5]  %12 = map mul %6, %10 : f32[batch, 5]  %13 = map add %11, %12 : f32[batch, 5]
+         %14 = map neg %13 : f32[batch, 5]  %15 = reduce sum [1] %14 : f32[batch]  output a = %8  output b = %15",
+        "%0 = input @g : f32[batch, 5]  %1 = reduce sum [1] %0 : f32[batch]  %2 = input @s : f32[batch]
+         %3 = map mul %1, %2 : f32[batch]  %4 = map neg %3 : f32[batch]  output a = %1  output b = %4",
+    ),
+    (
+        "terms",
+        "a mean over examples; one sum is made",
+        "%0 = input @x : f32[batch, 5]  %1 = reduce sum [0] %0 : f32[5]  %2 = size batch : f32[]  %3 = const 1.0 : f32[]
+         %4 = map div %3, %2 : f32[]  %5 = broadcast [] %4 : f32[5]  %6 = map mul %5, %1 : f32[5]  %7 = broadcast [1] %6 : f32[batch, 5]
+         %8 = map sub %0, %7 : f32[batch, 5]  %9 = input @g : f32[batch, 5]  %10 = map sub %8, %9 : f32[batch, 5]
+         %11 = reduce sum [0] %10 : f32[5]  output y = %11",
+        "%0 = input @g : f32[batch, 5]  %1 = reduce sum [0] %0 : f32[5]  %2 = map neg %1 : f32[5]  output y = %2",
+    ),
+    (
+        "terms",
+        "a sum with some of the factors is there",
+        "%0 = input @x : f32[batch, 5]  %1 = input @g : f32[batch, 5]  %2 = input @r : f32[5]  %3 = broadcast [1] %2 : f32[batch, 5]
+         %4 = map mul %0, %3 : f32[batch, 5]  %5 = map mul %1, %4 : f32[batch, 5]  %6 = map neg %5 : f32[batch, 5]  %7 = reduce sum [0] %6 : f32[5]
+         %8 = map mul %4, %3 : f32[batch, 5]  %9 = map mul %8, %1 : f32[batch, 5]  %10 = reduce sum [0] %9 : f32[5]  output a = %7  output b = %10",
+        "%0 = input @x : f32[batch, 5]  %1 = input @g : f32[batch, 5]  %2 = input @r : f32[5]  %3 = broadcast [1] %2 : f32[batch, 5]
+         %4 = map mul %0, %3 : f32[batch, 5]  %5 = map mul %1, %4 : f32[batch, 5]  %6 = map neg %5 : f32[batch, 5]  %7 = reduce sum [0] %6 : f32[5]
+         %8 = map mul %7, %2 : f32[5]  %9 = map neg %8 : f32[5]  output a = %7  output b = %9",
+    ),
+    (
+        "terms",
+        "not where two sums would be made, nor of another mean",
+        "%0 = input @x : f32[batch, 5]  %1 = input @y : f32[batch, 5]  %2 = map add %0, %1 : f32[batch, 5]  %3 = reduce sum [1] %2 : f32[batch]
+         %4 = reduce sum [1] %0 : f32[batch]  %5 = const 0.25 : f32[]  %6 = broadcast [] %5 : f32[batch]  %7 = map mul %4, %6 : f32[batch]
+         %8 = broadcast [0] %7 : f32[batch, 5]  %9 = map mul %1, %1 : f32[batch, 5]  %10 = map sub %9, %8 : f32[batch, 5]
+         %11 = reduce sum [1] %10 : f32[batch]  output a = %3  output b = %11",
+        "%0 = input @x : f32[batch, 5]  %1 = input @y : f32[batch, 5]  %2 = map add %0, %1 : f32[batch, 5]  %3 = reduce sum [1] %2 : f32[batch]
+         %4 = reduce sum [1] %0 : f32[batch]  %5 = const 0.25 : f32[]  %6 = broadcast [] %5 : f32[batch]  %7 = map mul %4, %6 : f32[batch]
+         %8 = broadcast [0] %7 : f32[batch, 5]  %9 = map mul %1, %1 : f32[batch, 5]  %10 = map sub %9, %8 : f32[batch, 5]
+         %11 = reduce sum [1] %10 : f32[batch]  output a = %3  output b = %11",
+    ),
+    (
         "hoist",
         "what a product's side is multiplied with, where the result is smaller",
         "%0 = input @p : f32[batch, 5, 7]  %1 = input @r : f32[5, batch]  %2 = permute [1, 0] %1 : f32[batch, 5]

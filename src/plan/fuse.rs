@@ -6,7 +6,8 @@
 //! index of its own.
 //!
 //! A node goes into the last loop that it fits, so that chains stay together and independent nodes over the same axes share
-//! loads. Reductions of one loop run over the same axes; gathers have loops without any.
+//! loads; but a reduction goes into the first that has what it reduces, for who reads it waits for that loop's end. Reductions of one
+//! loop run over the same axes; gathers have loops without any.
 
 use super::blocks::Blocks;
 use super::group::Grouping;
@@ -78,7 +79,7 @@ pub fn is_same_index(graph: &Graph, read: &Read) -> bool {
 pub fn fuse(
     graph: &Graph,
     layouts: &[Layout],
-    reads: &Reads,
+    all_reads: &Reads,
     grouping: &Grouping,
     nodes: &[NodeId],
 ) -> Vec<Cluster> {
@@ -92,7 +93,7 @@ pub fn fuse(
     }
     for &id in nodes {
         let op = &graph.node(id).op;
-        let reads = reads.of(id);
+        let reads = all_reads.of(id);
         let mut least = 0;
         for read in reads {
             if let Some(at) = place.get(&read.base) {
@@ -119,7 +120,19 @@ pub fn fuse(
             }
             _ => false,
         };
-        let at = (least..clusters.len()).rev().find(fits);
+        let has_what_is_read = |at: &usize| {
+            let made = clusters[*at].nodes();
+            let is_same = |a: &Read, b: &Read| {
+                a.base == b.base && a.offset == b.offset && a.strides == b.strides && a.indexed == b.indexed
+            };
+            let reads_it = |read: &Read| {
+                made.iter().any(|other| all_reads.of(*other).iter().any(|also| is_same(read, also)))
+            };
+            reads.iter().all(|read| made.contains(&read.base) || reads_it(read))
+        };
+        let first = || (least..clusters.len()).find(|at| fits(at) && has_what_is_read(at));
+        let last = || (least..clusters.len()).rev().find(fits);
+        let at = if is_reduction(op) { first().or_else(last) } else { last() };
         match (at, extents_and_parallel) {
             (Some(at), Some((_, n_parallel))) => {
                 let Cluster::Loop(l) = &mut clusters[at] else { unreachable!("only loops were looked for") };

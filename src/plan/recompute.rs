@@ -19,8 +19,6 @@ use super::fuse::{Cluster, is_same_index};
 use super::space::{Read, Reads};
 use crate::base::hash::{FastMap, FastSet};
 use crate::graph::{Graph, NodeId, Op};
-use crate::scalar::Steps;
-use crate::scalar::machine::Step;
 use std::collections::BTreeMap;
 
 const STEPS_PER_BYTE: usize = 2;
@@ -186,10 +184,5 @@ impl Recompute<'_> {
 pub fn n_steps(graph: &Graph, id: NodeId) -> usize {
     let node = graph.node(id);
     let Op::Map(func) = &node.op else { return 2 };
-    let mut steps = Steps::default();
-    let operands: Vec<u32> = (0..node.operands.len()).map(|i| steps.push(Step::Argument(i as u8))).collect();
-    let dtype = node.operands.last().map_or(node.ty.dtype, |operand| graph.dtype(*operand));
-    func.lower(&mut steps, &operands, dtype);
-    let of_lane = |s: &&Step| !matches!(s, Step::Argument(_) | Step::ConstF(_) | Step::ConstI(_));
-    steps.steps.iter().filter(of_lane).count()
+    func.n_steps(node.operands.last().map_or(node.ty.dtype, |operand| graph.dtype(*operand)))
 }

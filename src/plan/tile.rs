@@ -13,7 +13,8 @@
 //! is the one whose times on `CORES` are least together, each counted against the best that there is for so many cores; a few
 //! long tiles would be best for one core, many for a large machine, and the plan must not know which it is. What lies in scratch
 //! should stay in a core's second-level cache (`SCRATCH_BYTES`), and so should rows of arrays that several loops go over one after
-//! another, unless that makes tiles shorter than `LEAST_ROWS`. Where a row by
+//! another, unless that makes tiles shorter than `LEAST_ROWS`; where all
+//! loops go along rows, a tile may be one. Where a row by
 //! itself is past all caches (an example's whole way through a transformer and back), shorter tiles gain no speed, but each
 //! thread has such a scratch: past `MOST_SCRATCH_BYTES` tiles have as few rows as vectors and products allow.
 
@@ -21,7 +22,7 @@ use super::lower::ScratchUse;
 use super::memory::{Need, place};
 use crate::base::Dim;
 use crate::nest::analysis::accesses;
-use crate::nest::{BufferRef, GemmAxis, Kernel, Loop, Matrix, Nest, Scratch, TileOp};
+use crate::nest::{Axis, BufferRef, GemmAxis, Kernel, Loop, Matrix, Nest, Scratch, TileOp};
 use smol_str::SmolStr;
 use std::collections::BTreeMap;
 
@@ -208,14 +209,28 @@ pub fn choose(ops: &[TileOp], scratch: &[ScratchUse], rows: u64, batch: i64) -> 
     let n_tiles = counts.min_by(|a, b| loss(*a).total_cmp(&loss(*b))).expect("there is one");
     let mut tile = tile_of(n_tiles).min(MOST_ROWS);
     let bytes = |tile: u64| scratch_offsets(scratch, &Sizes::new(batch, tile as i64)).1;
-    let near = |tile: u64| bytes(tile) + visited_again(ops, &Sizes::new(batch, tile as i64));
-    while tile > LEAST_ROWS && near(tile) > SCRATCH_BYTES {
-        tile = (tile / 2).next_multiple_of(ROW_STEP);
+    let near = |tile: u64| bytes(tile) + 2 * visited_again(ops, &Sizes::new(batch, tile as i64));
+    let (least, multiple) = if are_along_rows(ops) { (1, 1) } else { (LEAST_ROWS, ROW_STEP) };
+    while tile > least && near(tile) > SCRATCH_BYTES {
+        tile = (tile / 2).next_multiple_of(multiple);
     }
     while tile > step && bytes(tile) > MOST_SCRATCH_BYTES {
         tile = (tile / 2).next_multiple_of(step);
     }
     tile as u32
+}
+
+/// Whether all ops go along rows, so that a row by itself does as well as several.
+fn are_along_rows(ops: &[TileOp]) -> bool {
+    ops.iter().all(|op| {
+        let TileOp::Nest(nest) = op else { return false };
+        accesses(nest).into_iter().all(|access| {
+            let mut moving = nest.axes.iter().zip(&access.strides).filter(|(_, stride)| !stride.is_const(0));
+            let is_across =
+                |(axis, stride): (&Axis, &Dim)| axis.extent.contains("tile") && stride.is_const(1);
+            moving.clone().count() < 2 || !moving.any(is_across)
+        })
+    })
 }
 
 /// Bytes of a tile's rows in arrays that several loops visit; nothing where products are, whose blocks want rows enough, or where

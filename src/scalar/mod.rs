@@ -19,6 +19,7 @@ pub use machine::{StepId, Steps};
 pub use table::{Func, Row, Types};
 
 use crate::base::{DType, ReduceOp};
+use machine::Step;
 use std::sync::OnceLock;
 
 /// The algebra of a row, parsed once.
@@ -105,5 +106,14 @@ impl Func {
     /// last operand).
     pub fn lower(self, steps: &mut Steps, arguments: &[StepId], dtype: DType) -> StepId {
         (self.row().lower)(steps, arguments, dtype)
+    }
+
+    /// How many steps of a lane that is, but for constants.
+    pub fn n_steps(self, dtype: DType) -> usize {
+        let mut steps = Steps::default();
+        let operands: Vec<StepId> = (0..self.arity()).map(|i| steps.push(Step::Argument(i as u8))).collect();
+        self.lower(&mut steps, &operands, dtype);
+        let of_lane = |s: &&Step| !matches!(s, Step::Argument(_) | Step::ConstF(_) | Step::ConstI(_));
+        steps.steps.iter().filter(of_lane).count()
     }
 }

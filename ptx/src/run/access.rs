@@ -153,11 +153,11 @@ impl Reach<'_> {
             }
             Space::Shared => {
                 self.check_bounds(space, &self.shared.cells, at, n, Access::Read)?;
-                // The compiler may load four words where it knows that they are aligned and wants fewer: the rest is never used.
+                // The compiler may load four elements where it knows that they are aligned and wants fewer: the rest is never used.
                 let cells = &self.shared.cells;
-                let is_padded = n == 16
+                let is_padded = n >= 8
                     && cells.flaw(place, n) == Some(State::Unwritten)
-                    && cells.flaw(place, 4).is_none();
+                    && cells.flaw(place, n / 4).is_none();
                 if !is_padded {
                     self.check_written(space, cells, place, n, at)?;
                 }

@@ -7,9 +7,9 @@
 use super::StepEnv;
 use super::ticks::{What, mark};
 use crate::base::Dim;
-use crate::base::hash::FastMap;
-use crate::nest::analysis::each_buffer;
-use crate::nest::{BufferRef, Kernel, TileOp};
+use crate::base::hash::{FastMap, FastSet};
+use crate::nest::analysis::{each_buffer, types_of};
+use crate::nest::{ArgumentAccess, BufferRef, Inst, Kernel, TileOp};
 
 /// An op whose buffers are numbered in the order in which it names them; `rows` are its kernel's.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -18,9 +18,24 @@ pub struct Function {
     pub op: TileOp,
     /// How many buffers it names.
     pub n_slots: usize,
-    /// Whether no other op of its kernel, nor any load of its own, touches what it stores to.
-    pub only_stores: bool,
+    pub around: Around,
 }
+
+/// What the rest of its kernel means for an op.
+#[derive(Clone, Default, PartialEq, Eq, Hash, Debug)]
+pub struct Around {
+    /// Whether no other op of the kernel, nor any load of its own, touches what it stores to.
+    pub only_stores: bool,
+    /// By slot: rows to the next tile, if what that reads there can be asked for while this op computes. So it is for the
+    /// first op that reads this tile's part again and has work enough for the time that takes, if no op writes there and a cache has room
+    /// for both parts; else it is 0.
+    pub ahead: Vec<u32>,
+}
+
+/// Of an array, what a core's second-level cache has room for beside what else a tile reads and writes.
+const AHEAD_BYTES: i64 = 256 * 1024;
+/// Steps at an index that take longer than to read an element takes.
+const AHEAD_STEPS: usize = 3;
 
 /// What a kernel does with a tile.
 pub struct Calls {
@@ -58,6 +73,7 @@ fn calls(kernel: &Kernel, known: &mut FastMap<Function, usize>) -> Calls {
         each_buffer(&mut op.clone(), &mut |buffer| *n_named.entry(*buffer).or_default() += 1);
     }
     let mut of_op: Vec<BufferRef> = Vec::new();
+    let [mut was_read, mut asked]: [FastSet<BufferRef>; 2] = Default::default();
     for op in &kernel.ops {
         let mut op = op.clone();
         of_op.clear();
@@ -72,8 +88,21 @@ fn calls(kernel: &Kernel, known: &mut FastMap<Function, usize>) -> Calls {
             };
         });
         let next = known.len();
-        let only_stores = stores_to(&op).all(|slot| n_named[&of_op[slot as usize]] == 1);
-        let function = Function { rows: kernel.rows.clone(), op, n_slots: of_op.len(), only_stores };
+        let mut around = Around {
+            only_stores: stores_to(&op).all(|slot| n_named[&of_op[slot as usize]] == 1),
+            ahead: vec![0; of_op.len()],
+        };
+        let has_time = n_steps(&op) >= AHEAD_STEPS;
+        for (slot, bytes) in loads_of(&op, kernel.tile) {
+            let buffer = of_op[slot];
+            let fits = bytes.is_some_and(|n| n <= AHEAD_BYTES);
+            let may_ask = fits && has_time && is_only_read(kernel, buffer) && was_read.contains(&buffer);
+            if may_ask && asked.insert(buffer) {
+                around.ahead[slot] = kernel.tile;
+            }
+        }
+        was_read.extend(loads_of(&op, kernel.tile).map(|(slot, _)| of_op[slot]));
+        let function = Function { rows: kernel.rows.clone(), op, n_slots: of_op.len(), around };
         calls.push((*known.entry(function).or_insert(next), slots.len()));
         slots.extend(of_op.iter().map(|buffer| match buffer {
             BufferRef::Argument(i) => u64::from(*i) * size_of::<*mut u8>() as u64,
@@ -89,6 +118,39 @@ fn stores_to(op: &TileOp) -> impl Iterator<Item = u32> {
     stores.iter().map(|store| match store.access.buffer {
         BufferRef::Argument(slot) | BufferRef::Scratch(slot) => slot,
     })
+}
+
+/// The slots that a nest loads from, and how many bytes of each a tile of so many rows visits, if that is known.
+fn loads_of(op: &TileOp, tile: u32) -> impl Iterator<Item = (usize, Option<i64>)> {
+    let nest = if let TileOp::Nest(nest) = op { Some(nest) } else { None };
+    let loads = nest.into_iter().flat_map(|nest| nest.body.iter().map(move |inst| (nest, inst)));
+    loads.filter_map(move |(nest, inst)| {
+        let Inst::Load { access } = inst else { return None };
+        let (BufferRef::Argument(slot) | BufferRef::Scratch(slot)) = access.buffer;
+        let size = |dim: &Dim| dim.eval(&|symbol| (symbol == "tile").then_some(tile.into()));
+        let axes = nest.axes.iter().zip(&access.strides).filter(|(_, stride)| !stride.is_const(0));
+        let bytes = access.dtype.bytes() as i64;
+        let bytes =
+            axes.map(|(axis, _)| size(&axis.extent)).try_fold(bytes, |n, extent| n.checked_mul(extent?));
+        Some((slot as usize, bytes))
+    })
+}
+
+/// What a nest computes at an index.
+fn n_steps(op: &TileOp) -> usize {
+    let TileOp::Nest(nest) = op else { return 0 };
+    let types = types_of(nest);
+    let of_inst = |inst: &Inst| match inst {
+        Inst::Call { func, arguments } => {
+            arguments.last().map_or(0, |last| func.n_steps(types[*last as usize]))
+        }
+        _ => 0,
+    };
+    nest.body.iter().map(of_inst).sum()
+}
+
+fn is_only_read(kernel: &Kernel, buffer: BufferRef) -> bool {
+    matches!(buffer, BufferRef::Argument(i) if kernel.arguments[i as usize].access == ArgumentAccess::Read)
 }
 
 impl Calls {
@@ -123,7 +185,8 @@ mod tests {
     use super::*;
     use crate::base::DType;
     use crate::nest::Scratch;
-    use crate::nest::samples::{affine, argument, scratch};
+    use crate::nest::samples::{affine, argument, scratch, visited_twice};
+    use crate::scalar::Func;
 
     /// Two ops that differ in their buffers alone are one function; another size, or scratch for an argument, is another.
     #[test]
@@ -149,11 +212,31 @@ mod tests {
         let called: Vec<Vec<usize>> = calls.iter().map(|calls| calls.functions().collect()).collect();
         assert_eq!(called, [[0, 0, 0, 1], [2, 2, 2, 3], [0, 0, 0, 1]]);
         assert_eq!(functions.len(), 4);
-        assert!(functions.iter().all(|function| !function.only_stores), "all arguments are named twice");
+        assert!(
+            functions.iter().all(|function| !function.around.only_stores),
+            "all arguments are named twice"
+        );
         let (functions, _) = share(&[affine(2)]);
-        assert!(functions.iter().all(|function| function.only_stores), "each argument is named once");
+        assert!(functions.iter().all(|function| function.around.only_stores), "each argument is named once");
         let n = functions[0].n_slots;
         assert_eq!(calls[0].slots[..2 * n].iter().sum::<u64>(), 7 * 8 * n as u64);
         assert!(calls[0].slots[2 * n..].contains(&128));
+    }
+
+    /// The next tile's rows are asked for by who has the time for it, where they stay, and where nobody writes.
+    #[test]
+    fn rows_are_asked_for_ahead() {
+        let cases = [
+            (visited_twice(1024, Func::Exp, false), 16),
+            (visited_twice(1024, Func::Neg, false), 0),
+            (visited_twice(8192, Func::Exp, false), 0),
+            (visited_twice(1024, Func::Exp, true), 0),
+        ];
+        for (kernel, rows) in cases {
+            let (functions, _) = share(&[kernel]);
+            assert_eq!(functions[0].around.ahead, [0, 0]);
+            assert_eq!(functions[1].around.ahead[0], rows, "{:?}", functions[1].op);
+            assert!(functions[1].around.ahead[1..].iter().all(|rows| *rows == 0));
+        }
     }
 }

@@ -4,7 +4,7 @@
 //! written where they are used: Cranelift makes equal ones one and moves them out of loops. Nests are `nest.rs`'s.
 
 use super::body::scale;
-use super::calls::{self, Tile};
+use super::calls::{self, Around, Tile};
 use super::nest::emit_nest;
 use super::products::{Numbers, Product};
 use super::sort::Line;
@@ -72,8 +72,7 @@ pub fn build(
     let ops = std::slice::from_ref(&function.op);
     let mut wide = VecDeque::new();
     if let Some(kind) = vectors {
-        let only_stores = function.only_stores;
-        define_wide(module, &mut cx.func, &callee, (ops, only_stores), kind, &mut wide);
+        define_wide(module, &mut cx.func, &callee, (ops, &function.around), kind, &mut wide);
     }
     let mut import = |name: &str, func: &mut Function| {
         let id = module.declare_function(name, Linkage::Import, &callee).expect("one signature a name");
@@ -115,21 +114,21 @@ fn define_wide(
     module: &mut JITModule,
     func: &mut Function,
     signature: &Signature,
-    (ops, only_stores): (&[TileOp], bool),
+    (ops, around): (&[TileOp], &Around),
     kind: Kind,
     to: &mut VecDeque<Option<(Wide, FuncRef)>>,
 ) {
     for op in ops {
         match op {
             TileOp::Nest(nest) => {
-                to.push_back(timed("wide", || wide::compile(nest, kind, only_stores)).map(|wide| {
+                to.push_back(timed("wide", || wide::compile(nest, kind, around)).map(|wide| {
                     let id = module.declare_anonymous_function(signature).expect("a function without a name");
                     module.define_function_bytes(id, 64, &wide.bytes, &[]).expect("bytes need nothing else");
                     let callee = module.declare_func_in_func(id, func);
                     (wide, callee)
                 }))
             }
-            TileOp::Loop(l) => define_wide(module, func, signature, (&l.ops, false), kind, to),
+            TileOp::Loop(l) => define_wide(module, func, signature, (&l.ops, &Around::default()), kind, to),
             _ => {}
         }
     }

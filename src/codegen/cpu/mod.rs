@@ -25,7 +25,7 @@ pub use wide::Kind;
 
 use crate::base::stopwatch::{count, timed};
 use crate::nest::{Kernel, Nest, TileOp};
-use calls::{Calls, OpFn, share};
+use calls::{Around, Calls, OpFn, share};
 use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::settings::{self, Configurable};
 use cranelift_codegen::{Context, control::ControlPlane};
@@ -153,21 +153,21 @@ fn compile_with(kernels: &[Kernel], ticking: Ticking, vectors: Option<Kind>) -> 
 
 /// The assembly of a kernel's nests for a kind of vectors, whatever CPU this one is. Other ops, and nests that have none, are Cranelift's.
 pub fn assembly(kernel: &Kernel, kind: Kind) -> String {
-    fn of_op(op: &TileOp, only_stores: bool, kind: Kind, text: &mut String) {
+    fn of_op(op: &TileOp, around: &Around, kind: Kind, text: &mut String) {
         match op {
             TileOp::Nest(nest) => {
-                let code = wide::compile(nest, kind, only_stores);
+                let code = wide::compile(nest, kind, around);
                 let code = code.map_or("; Cranelift's\n".into(), |wide| wide.text());
                 text.push_str(&format!("{}{code}\n", nest_comment(nest)));
             }
-            TileOp::Loop(l) => l.ops.iter().for_each(|op| of_op(op, false, kind, text)),
+            TileOp::Loop(l) => l.ops.iter().for_each(|op| of_op(op, &Around::default(), kind, text)),
             _ => {}
         }
     }
     let mut text = format!("; {}\n", kernel.name);
     let (functions, calls) = share(std::slice::from_ref(kernel));
     for (op, function) in kernel.ops.iter().zip(calls[0].functions()) {
-        of_op(op, functions[function].only_stores, kind, &mut text);
+        of_op(op, &functions[function].around, kind, &mut text);
     }
     text
 }

@@ -2,7 +2,7 @@
 
 use super::parts::*;
 use crate::base::{DType, Distribution, ReduceOp};
-use crate::nest::{Fill, Gemm, GemmAxis, Inst, Kernel, Sort, Store, TileOp};
+use crate::nest::{Fill, Gemm, GemmAxis, Inst, Kernel, Scratch, Sort, Store, TileOp};
 use crate::scalar::Func;
 
 /// `$1 = 2 * $0 + 1` over rows of 3.
@@ -161,4 +161,19 @@ pub fn sorted(dtype: DType, n: i64, width: i64, tile: u32, descending: bool) -> 
     };
     let whole = kernel(c(width), tile, &[(dtype, 'r'), (I32, 'w')], vec![TileOp::Sort(Box::new(sort))]);
     with_scratch(whole, &[(I32, 0, 2 * n as u64 + 2)])
+}
+
+/// Rows of `n` that are summed, then visited again with `func`; the second loop may write to what it reads.
+pub fn visited_twice(n: i64, func: Func, writes: bool) -> Kernel {
+    let x = || at(argument(0), DType::F32, symbol("start") * c(n), &[n, 1]);
+    let sum = || at(scratch(0), DType::F32, c(0), &[1, 0]);
+    let summed = nest(&[symbol("tile")], &[c(n)], vec![load(x())], vec![reduce(ReduceOp::Sum, sum(), 0)]);
+    let to = if writes { x() } else { at(argument(1), DType::F32, symbol("start") * c(n), &[n, 1]) };
+    let body = vec![load(x()), load(sum()), call(Func::Sub, &[0, 1]), call(func, &[2])];
+    let again = nest(&[symbol("tile"), c(n)], &[], body, vec![set(to, 3)]);
+    let how = if writes { 'b' } else { 'r' };
+    let mut kernel =
+        kernel(symbol("batch"), 16, &[(DType::F32, how), (DType::F32, 'w')], vec![summed, again]);
+    kernel.scratch.push(Scratch { dtype: DType::F32, offset: 0, bytes: 64 });
+    kernel
 }

@@ -228,6 +228,11 @@ impl<'p> Control<'p> {
             }
             Op::Jump { label } => self.code.branch(Code::Jmp_rel32_64, label),
             Op::Fence => self.code.push(Instruction::with(Code::Sfence)),
+            Op::Fetch { at, dtype } => {
+                let memory = self.address(&at, dtype);
+                let fetch = Instruction::with1(Code::Prefetcht1_m8, memory);
+                self.code.push(fetch.expect("the code has this operand"));
+            }
             Op::Next { counter, step, limit, label } => {
                 self.add(self.counters[counter], Amount::Known(step));
                 self.compare_counter(counter, limit);

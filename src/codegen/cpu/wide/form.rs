@@ -47,8 +47,6 @@ pub struct Form {
     pub along_rows: bool,
     /// The innermost axis, if along it lie neighbours of what is strided along the vector axis.
     pub turn: Option<usize>,
-    /// Whether nothing else of the kernel touches what the nest writes.
-    pub only_stores: bool,
 }
 
 impl Form {
@@ -80,7 +78,7 @@ impl Form {
             None if along_rows => BESIDE_IN_MEMORY,
             None => beside(nest, vector, kind),
         };
-        Some(Form { kind, order, n_parallel, vector, beside, along_rows, turn, only_stores: false })
+        Some(Form { kind, order, n_parallel, vector, beside, along_rows, turn })
     }
 
     /// Whether an access is to be turned: its neighbours lie along the innermost axis, and lanes along another.

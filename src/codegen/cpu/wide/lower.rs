@@ -6,16 +6,19 @@
 //! axis's counter indexes memory; along all
 //! others the pointers move: each iteration by the axis's stride, less what the loops inside of it have moved.
 
+use super::super::calls::Around;
 use super::form::Form;
 use super::program::{Along, Amount, Binary, Class, Counter, Item, Label, Op, Place, Program, Unary, V};
 use super::rows::Rows;
 use super::values::Values;
 use crate::base::{DType, Dim, ReduceOp};
 use crate::nest::analysis::{depends_on, types_of};
-use crate::nest::{Access, Inst, Nest, Store, StoreKind};
+use crate::nest::{Access, BufferRef, Inst, Nest, Store, StoreKind};
 
-pub fn lower(nest: &Nest, form: &Form) -> Program {
-    let mut lowering = Lowering::new(nest, form);
+const BYTES_OF_LINE: i64 = 64;
+
+pub fn lower(nest: &Nest, form: &Form, around: &Around) -> Program {
+    let mut lowering = Lowering::new(nest, form, around);
     lowering.whole();
     lowering.values.finish()
 }
@@ -28,6 +31,7 @@ struct Group<'n> {
 pub(super) struct Lowering<'n> {
     pub(super) nest: &'n Nest,
     pub(super) form: &'n Form,
+    pub(super) around: &'n Around,
     types: Vec<DType>,
     pub(super) values: Values,
     groups: Vec<Group<'n>>,
@@ -53,7 +57,7 @@ pub(super) struct Lowering<'n> {
 }
 
 impl<'n> Lowering<'n> {
-    fn new(nest: &'n Nest, form: &'n Form) -> Self {
+    fn new(nest: &'n Nest, form: &'n Form, around: &'n Around) -> Self {
         let n = nest.body.len();
         let mut depth = vec![0; n];
         for (i, axis) in form.order.iter().enumerate() {
@@ -71,6 +75,7 @@ impl<'n> Lowering<'n> {
         Lowering {
             nest,
             form,
+            around,
             types,
             values,
             groups: Vec::new(),
@@ -212,6 +217,7 @@ impl<'n> Lowering<'n> {
     fn load(&mut self, access: &Access, beside: i64) -> V {
         let (at, dtype, masked) = (self.place(access, beside), access.dtype, self.masked);
         let class = if dtype == DType::Bool { Class::Mask } else { Class::Lanes };
+        self.ask_ahead(access, at);
         match at.along {
             Along::Fixed => self.values.make(class, |to| Op::Splat { to, at, dtype }),
             Along::Unit(_) => self.values.make(class, |to| Op::Load { to, at, dtype, masked }),
@@ -219,6 +225,22 @@ impl<'n> Lowering<'n> {
                 let steps = self.steps(access);
                 self.values.make(class, |to| Op::Gather { to, at, steps, masked })
             }
+        }
+    }
+
+    /// Asks for the line at the same place of the next tile, once for each line.
+    fn ask_ahead(&mut self, access: &Access, at: Place) {
+        let (BufferRef::Argument(slot) | BufferRef::Scratch(slot)) = access.buffer;
+        let rows = self.around.ahead.get(slot as usize).map_or(0, |rows| i64::from(*rows));
+        let next = |symbol: &str| (symbol == "start").then(|| Dim::symbol("start") + Dim::from(rows));
+        let begins_line = matches!(at.along, Along::Unit(_)) && at.beyond % BYTES_OF_LINE == 0;
+        if rows == 0 || self.masked || !begins_line {
+            return;
+        }
+        let apart = (access.offset.substitute(&next) - access.offset.clone()).as_const();
+        let bytes = apart.and_then(|n| n.checked_mul(access.dtype.bytes() as i64));
+        if let Some(bytes) = bytes.filter(|bytes| (1..1 << 30).contains(bytes)) {
+            self.push(Op::Fetch { at: Place { beyond: at.beyond + bytes, ..at }, dtype: access.dtype });
         }
     }
 

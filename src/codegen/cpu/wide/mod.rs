@@ -28,6 +28,7 @@ mod values;
 
 pub use program::Item;
 
+use super::calls::Around;
 use crate::nest::Nest;
 use crate::nest::analysis::merge_axes;
 use form::Form;
@@ -87,11 +88,11 @@ impl Kind {
     }
 }
 
-/// `only_stores`: whether nothing else of the nest's kernel touches what it writes.
-pub fn compile(nest: &Nest, kind: Kind, only_stores: bool) -> Option<Wide> {
+/// `around`: of the nest's slots.
+pub fn compile(nest: &Nest, kind: Kind, around: &Around) -> Option<Wide> {
     let nest = merge_axes(nest);
-    let form = Form { only_stores, ..Form::of(&nest, kind)? };
-    let mut program = lower::lower(&nest, &form);
+    let form = Form::of(&nest, kind)?;
+    let mut program = lower::lower(&nest, &form, around);
     let registers = match kind {
         Kind::Avx2 => avx2::registers(&program),
         Kind::Avx512 => avx512::registers(),

@@ -150,6 +150,11 @@ pub enum Op {
         dtype: DType,
         masked: bool,
     },
+    /// Asks for the line of a place, which need not be valid.
+    Fetch {
+        at: Place,
+        dtype: DType,
+    },
     /// One element, in all lanes.
     Splat {
         to: V,
@@ -383,6 +388,7 @@ impl Op {
             | Op::LeaveOdd { .. }
             | Op::LeaveBelow { .. }
             | Op::Jump { .. }
+            | Op::Fetch { .. }
             | Op::Fence
             | Op::Next { .. }
             | Op::Bump { .. }

@@ -64,7 +64,7 @@ impl Lowering<'_> {
     /// Whether all stores go to memory that is not scratch, by steps of whole lines as far as these are known.
     fn may_stream(&self) -> bool {
         let is_map = |kind: &StoreKind| *kind == StoreKind::Set;
-        let is_alone = self.form.turn.is_some() || self.form.only_stores;
+        let is_alone = self.form.turn.is_some() || self.around.only_stores;
         is_alone
             && self.nest.stores.iter().all(|store| {
                 let Access { buffer, dtype, strides, .. } = &store.access;

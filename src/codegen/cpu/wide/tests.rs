@@ -4,6 +4,7 @@
 use super::form::Form;
 use super::{Kind, compile};
 use crate::base::{DType, ReduceOp};
+use crate::codegen::cpu::calls::{Around, Function, share};
 use crate::codegen::cpu::oracle::run_compiled;
 use crate::codegen::cpu::{Ticking, compile_with};
 use crate::codegen::suite::{self, Case};
@@ -84,16 +85,18 @@ fn nests_of_training_have_wide_code() {
     let (mut n, mut n_wide) = (0, 0);
     for nest in with_axes {
         n += 1;
-        n_wide += i32::from(compile(nest, Kind::Avx512, false).is_some());
+        n_wide += i32::from(compile(nest, Kind::Avx512, &Around::default()).is_some());
     }
     assert!(n_wide * 3 > n * 2, "{n_wide} of {n}");
 }
 
 fn text_of(kernel: &Kernel, kind: Kind) -> String {
-    nests(&kernel.ops)
-        .into_iter()
-        .map(|nest| compile(nest, kind, false).expect("it has wide code").text())
-        .collect()
+    let (functions, _) = share(std::slice::from_ref(kernel));
+    let text = |function: &Function| {
+        let TileOp::Nest(nest) = &function.op else { unreachable!("the kernels have nests alone") };
+        compile(nest, kind, &function.around).expect("it has wide code").text()
+    };
+    functions.iter().map(text).collect()
 }
 
 #[test]
@@ -113,6 +116,10 @@ fn assembly() {
         ("exp of rows and a row, 21 wide", maps),
         ("a sum of 70 neighbours", rows_reduced(ReduceOp::Sum, DType::F32, 1, 70)),
         ("f32 to bf16", conversion(DType::F32, DType::BF16, 16)),
+        (
+            "a sum of rows, then less it, where the next rows are asked for",
+            visited_twice(256, Func::Sigmoid, false),
+        ),
     ];
     for kind in Kind::ALL {
         let text = kernels.iter().map(|(name, kernel)| format!("; {name}\n{}", text_of(kernel, kind)));

@@ -1,0 +1,233 @@
+//! A sum of terms, where the sums of its terms are known.
+//!
+//! ```text
+//! sum(a * x + b * y)  =  a * sum(x) + b * sum(y)
+//! ```
+//!
+//! if `a` and `b` stand still along the sum's axes. The right side is taken where all of its sums but one are there already, or are none: what
+//! is left of numbers when their mean is taken from them sums to 0. So the gradient of a norm finds the sums that its parameters'
+//! gradients need, and visits its rows once less. This rounds otherwise: a product of sums where it was a sum of products, and 0
+//! where it was what roundings left of it.
+
+use super::{known, map};
+use crate::base::hash::FastMap;
+use crate::base::{DType, Dim, ReduceOp};
+use crate::graph::rewrite::Rewriter;
+use crate::graph::{Graph, NodeId, Op, View};
+use crate::scalar::Func;
+
+/// Terms of a sum, and factors of a term, that are looked at.
+const MOST_TERMS: usize = 8;
+const MOST_FACTORS: usize = 8;
+
+pub fn run(graph: &Graph) -> Graph {
+    let mut rewriter = Rewriter::new(graph);
+    let mut sums = Sums::default();
+    for id in graph.ids() {
+        rewriter.enter(id);
+        match sums.expanded(graph, id) {
+            Some(terms) => {
+                let image = build(&mut rewriter, id, &terms);
+                rewriter.set(id, image);
+            }
+            None => {
+                rewriter.copy(id);
+            }
+        }
+    }
+    rewriter.finish()
+}
+
+/// A product of what stands still along a sum's axes and what does not, each sorted.
+#[derive(Default)]
+struct Term {
+    is_negative: bool,
+    still: Vec<NodeId>,
+    moving: Vec<NodeId>,
+}
+
+/// The sum of a term.
+enum Known {
+    /// That of its moving factors is made anew.
+    New,
+    /// Another sum of the same moving factors, with its sign; the term's other still factors are those that this one has not.
+    There { sum: NodeId, is_negative: bool },
+}
+
+/// The sums of one term that were met, by what moves and the sum's axes.
+#[derive(Default)]
+struct Sums {
+    there: FastMap<(Vec<NodeId>, Vec<usize>), Vec<(NodeId, Term)>>,
+}
+
+impl Sums {
+    /// What a sum is the sum of, if that is better; terms that sum to 0 are left out.
+    fn expanded(&mut self, graph: &Graph, id: NodeId) -> Option<Vec<(Term, Known)>> {
+        let node = graph.node(id);
+        let Op::Reduce { op: ReduceOp::Sum, axes } = &node.op else { return None };
+        let mut terms = Vec::new();
+        if node.ty.dtype != DType::F32 || !add_terms(graph, axes, node.operands[0], false, &mut terms) {
+            return None;
+        }
+        if terms.iter().any(|term| term.moving.is_empty()) {
+            return None;
+        }
+        let n_terms = terms.len();
+        terms.retain(|term| !matches!(term.moving[..], [x] if sums_to_none(graph, axes, x)));
+        let mut n_new = 0;
+        let mut found = |mut term: Term| {
+            let there = self.there.get(&(term.moving.clone(), axes.clone()));
+            let same = there.and_then(|all| {
+                all.iter().find_map(|(sum, other)| {
+                    Some((sum, other.is_negative, without(&term.still, &other.still)?))
+                })
+            });
+            let Some((sum, is_negative, still)) = same else {
+                n_new += 1;
+                return (term, Known::New);
+            };
+            term.still = still;
+            (term, Known::There { sum: *sum, is_negative })
+        };
+        let expanded: Vec<(Term, Known)> = terms.into_iter().map(&mut found).collect();
+        if n_new <= 1 && n_new < n_terms {
+            return Some(expanded);
+        }
+        if let [(_, Known::New)] = expanded[..] {
+            let (term, _) = expanded.into_iter().next().expect("there is one");
+            self.there.entry((term.moving.clone(), axes.clone())).or_default().push((id, term));
+        }
+        None
+    }
+}
+
+/// Adds the terms of `x`; whether there are few enough.
+fn add_terms(graph: &Graph, axes: &[usize], x: NodeId, is_negative: bool, terms: &mut Vec<Term>) -> bool {
+    let node = graph.node(x);
+    let operands = &node.operands;
+    match node.op {
+        Op::Map(Func::Add) => operands.iter().all(|side| add_terms(graph, axes, *side, is_negative, terms)),
+        // What is centred is a term by itself.
+        Op::Map(Func::Sub) if !sums_to_none(graph, axes, x) => {
+            add_terms(graph, axes, operands[0], is_negative, terms)
+                && add_terms(graph, axes, operands[1], !is_negative, terms)
+        }
+        Op::Map(Func::Neg) => add_terms(graph, axes, operands[0], !is_negative, terms),
+        _ => {
+            let mut term = Term { is_negative, ..Term::default() };
+            add_factors(graph, axes, x, &mut term);
+            term.still.sort_unstable();
+            term.moving.sort_unstable();
+            let is_short = term.still.len() + term.moving.len() <= MOST_FACTORS;
+            terms.push(term);
+            is_short && terms.len() <= MOST_TERMS
+        }
+    }
+}
+
+fn add_factors(graph: &Graph, axes: &[usize], x: NodeId, term: &mut Term) {
+    let node = graph.node(x);
+    match &node.op {
+        _ if term.still.len() + term.moving.len() > MOST_FACTORS => {}
+        Op::View(View::Broadcast { axes: own }) if axes.iter().all(|axis| !own.contains(axis)) => {
+            term.still.push(x);
+        }
+        Op::Map(Func::Mul) => node.operands.iter().for_each(|side| add_factors(graph, axes, *side, term)),
+        Op::Map(Func::Neg) => {
+            term.is_negative = !term.is_negative;
+            add_factors(graph, axes, node.operands[0], term);
+        }
+        _ => term.moving.push(x),
+    }
+}
+
+/// Whether a node is numbers less their own mean along the axes.
+fn sums_to_none(graph: &Graph, axes: &[usize], x: NodeId) -> bool {
+    let node = graph.node(x);
+    if node.op != Op::Map(Func::Sub) {
+        return false;
+    }
+    let (numbers, mean) = (node.operands[0], graph.node(node.operands[1]));
+    let kept: Vec<usize> = (0..node.ty.rank()).filter(|axis| !axes.contains(axis)).collect();
+    if mean.op != Op::View(View::Broadcast { axes: kept }) {
+        return false;
+    }
+    let product = graph.node(mean.operands[0]);
+    if product.op != Op::Map(Func::Mul) {
+        return false;
+    }
+    let is_sum = |id: NodeId| {
+        let sum = graph.node(id);
+        matches!(&sum.op, Op::Reduce { op: ReduceOp::Sum, axes: own } if own == axes)
+            && sum.operands[0] == numbers
+    };
+    let n = axes.iter().fold(Dim::from(1), |n, axis| n * node.ty.shape[*axis].clone());
+    let [a, b] = [product.operands[0], product.operands[1]];
+    is_sum(a) && is_inverse(graph, b, &n) || is_sum(b) && is_inverse(graph, a, &n)
+}
+
+/// Whether a node is 1 / `n`.
+fn is_inverse(graph: &Graph, id: NodeId, n: &Dim) -> bool {
+    if let (Some(value), Some(n)) = (known(graph, id), n.as_const()) {
+        return (value * n as f64 - 1.0).abs() < 1e-6;
+    }
+    let node = graph.node(id);
+    match &node.op {
+        Op::View(View::Broadcast { .. }) => is_inverse(graph, node.operands[0], n),
+        Op::Map(Func::Div) => {
+            known(graph, node.operands[0]) == Some(1.0)
+                && matches!(&graph.node(node.operands[1]).op, Op::Size(size) if size == n)
+        }
+        _ => false,
+    }
+}
+
+/// All but some, each as often as it is there; nothing if one of them is not there.
+fn without(all: &[NodeId], some: &[NodeId]) -> Option<Vec<NodeId>> {
+    let mut left = all.to_vec();
+    for id in some {
+        left.remove(left.iter().position(|other| other == id)?);
+    }
+    Some(left)
+}
+
+fn build(rewriter: &mut Rewriter, id: NodeId, terms: &[(Term, Known)]) -> NodeId {
+    let node = rewriter.old.node(id);
+    let Op::Reduce { axes, .. } = &node.op else { unreachable!("it is a sum") };
+    let image = |rewriter: &Rewriter, id| rewriter.image(id).expect("it comes before the sum");
+    let mut total: Option<NodeId> = None;
+    for (term, known) in terms {
+        let (mut sum, of_sum) = match known {
+            Known::There { sum, is_negative } => (image(rewriter, *sum), *is_negative),
+            Known::New => {
+                let moving: Vec<NodeId> = term.moving.iter().map(|id| image(rewriter, *id)).collect();
+                let new = &mut rewriter.new;
+                let product = moving.into_iter().reduce(|a, b| map(new, Func::Mul, &[a, b]));
+                let product = product.expect("something moves");
+                (new.reduce(ReduceOp::Sum, product, axes).expect("the axes of the sum"), false)
+            }
+        };
+        for factor in &term.still {
+            let Op::View(View::Broadcast { axes: own }) = &rewriter.old.node(*factor).op else {
+                unreachable!("it repeats")
+            };
+            let repeated = image(rewriter, rewriter.old.node(*factor).operands[0]);
+            // The summed axes are gone.
+            let places: Vec<usize> =
+                own.iter().map(|axis| axis - axes.iter().filter(|gone| *gone < axis).count()).collect();
+            let new = &mut rewriter.new;
+            let factor = new
+                .broadcast(repeated, &places, node.ty.shape.clone())
+                .expect("sizes of the axes that are left");
+            sum = map(new, Func::Mul, &[sum, factor]);
+        }
+        let new = &mut rewriter.new;
+        total = Some(match (total, term.is_negative != of_sum) {
+            (None, false) => sum,
+            (None, true) => map(new, Func::Neg, &[sum]),
+            (Some(total), false) => map(new, Func::Add, &[total, sum]),
+            (Some(total), true) => map(new, Func::Sub, &[total, sum]),
+        });
+    }
+    total.unwrap_or_else(|| super::filled(&mut rewriter.new, 0.0, &node.ty))
+}

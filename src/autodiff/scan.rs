@@ -2,10 +2,10 @@
 //!
 //! What enters: a scan and the cotangent of its vector of results. What leaves: cotangents of its operands. Turn t of the
 //! reverse scan reads what the forward turn t began with (its *trace*: every scan yields the carried values of
-//! each turn's start, and the products made of them, see `traced`), works the rest of the turn out again, and pulls the
+//! each turn's start, and what of them took long to make, see `traced`), works the rest of the turn out again, and pulls the
 //! cotangents back through it by the ordinary rules. It carries the cotangents of the carried values, and yields those of
-//! the slices. So nothing but carried values and products is kept from forward to backward. Products of slices are not:
-//! the passes move them out of the loop, in both directions to the same place.
+//! the slices. So nothing but carried values, products and functions of many steps (`exp`, `tanh`) is kept from forward to backward.
+//! Products of slices are not: the passes move them out of the loop, in both directions to the same place.
 //!
 //! A value that all turns read gets the sum of all turns' cotangents. The sum is moved outside of the scan and into
 //! the last operation, for the sum over turns of `x_t w_t` is one contraction over turns and all (`Total`): that of a
@@ -22,8 +22,11 @@ use std::collections::HashMap;
 
 const VALID: &str = "the reverse rule of a well-typed scan is well-typed";
 
-/// The scan, with the carried values of each turn's start and the products that depend on them among its yields; they come
-/// last, so that the others keep their places.
+/// Steps of a function from which on its values are kept: to read one again takes less time than to make it.
+const MANY_STEPS: usize = 12;
+
+/// The scan, with the carried values of each turn's start and what depends on them and takes long to make among its yields; they
+/// come last, so that the others keep their places.
 pub fn traced(mut scan: Scan) -> Scan {
     let carried = scan.body.updates.iter().enumerate();
     let mut traces: Vec<(SmolStr, NodeId)> =
@@ -33,8 +36,13 @@ pub fn traced(mut scan: Scan) -> Scan {
         let node = scan.body.node(id);
         let is_carried = matches!(node.op, Op::State(_));
         depends[id.index()] = is_carried || node.operands.iter().any(|x| depends[x.index()]);
-        if depends[id.index()] && matches!(node.op, Op::Contract(_)) {
-            traces.push((product_name(id), id));
+        let is_kept = match node.op {
+            Op::Contract(_) => true,
+            Op::Map(func) => func.n_steps(node.ty.dtype) >= MANY_STEPS,
+            _ => false,
+        };
+        if depends[id.index()] && is_kept {
+            traces.push((kept_name(id), id));
         }
     }
     for (name, id) in traces {
@@ -45,8 +53,8 @@ pub fn traced(mut scan: Scan) -> Scan {
     scan
 }
 
-fn product_name(id: NodeId) -> SmolStr {
-    format_smolstr!("product.{}", id.index())
+fn kept_name(id: NodeId) -> SmolStr {
+    format_smolstr!("kept.{}", id.index())
 }
 
 /// Which yield is the trace of a carried value.
@@ -104,13 +112,13 @@ pub fn scan(cx: &mut Sweep, id: NodeId, node: &Node, scan: &Scan, g: NodeId) {
             d_parts[n_carried + i].map(|d| slice(&mut body, d, ty))
         })
         .collect();
-    // Products that were kept, by the nodes that would make them again.
+    // What was kept, by the nodes that would make it again.
     let mut kept: HashMap<NodeId, NodeId> = HashMap::new();
     for old in scan.body.ids() {
-        let name = product_name(old);
-        let product = scan.body.outputs.iter().position(|(other, _)| *other == name);
-        let product = product.map(|product| {
-            let trace = part(cx.graph, id, &parts[n_carried + product]);
+        let name = kept_name(old);
+        let yielded = scan.body.outputs.iter().position(|(other, _)| *other == name);
+        let value = yielded.map(|yielded| {
+            let trace = part(cx.graph, id, &parts[n_carried + yielded]);
             slice(&mut body, trace, scan.body.ty(old).clone())
         });
         if image[old.index()].is_none() {
@@ -120,7 +128,7 @@ pub fn scan(cx: &mut Sweep, id: NodeId, node: &Node, scan: &Scan, g: NodeId) {
             body.origin = node.origin.clone();
             let new = copy_node(&mut body, node, &operands);
             image[old.index()] = Some(new);
-            kept.extend(product.map(|product| (new, product)));
+            kept.extend(value.map(|value| (new, value)));
         }
     }
     let at = |old: NodeId| image[old.index()].expect("every node of the body was copied");
@@ -136,7 +144,7 @@ pub fn scan(cx: &mut Sweep, id: NodeId, node: &Node, scan: &Scan, g: NodeId) {
     let targets: Vec<NodeId> =
         carry_leaves.iter().copied().chain(others.iter().map(|(_, leaf)| *leaf)).collect();
     let gradients = sweep(&mut body, &seeds, &targets);
-    // The sweep has gone through the products; their values are read.
+    // The sweep has gone through what was kept; its values are read.
     let mut body = substitute(&body, |id| kept.get(&id).copied());
 
     // What leaves it.

@@ -14,6 +14,7 @@ mod cse;
 mod dce;
 mod fold;
 mod hoist;
+mod join;
 mod pick;
 mod precision;
 mod reduce;
@@ -42,6 +43,7 @@ pub const PIPELINE: &[(&str, Pass)] = &[
     ("simplify", simplify::run),
     ("hoist", hoist::run),
     ("terms", terms::run),
+    ("join", join::run),
     ("pick", pick::run),
     ("reduce", reduce::run),
     ("contract", contract::run),

@@ -309,9 +309,7 @@ impl<'a> Motion<'a> {
     /// Which yield of the new body a value is.
     fn yielded(&mut self, id: NodeId, name: Option<SmolStr>, innermost: bool) -> usize {
         let value = self.inside(id, innermost);
-        if name.is_none()
-            && let Some(at) = self.body.outputs.iter().position(|(_, other)| *other == value)
-        {
+        if let Some(at) = self.body.outputs.iter().position(|(_, other)| *other == value) {
             return at;
         }
         let is_free = |cx: &Self, name: &SmolStr| {

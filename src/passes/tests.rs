@@ -44,6 +44,27 @@ const CASES: &[(&str, &str, &str, &str)] = &[
          %11 = const 0.0 : f32[]  %12 = broadcast [] %11 : f32[batch]  %13 = map select %10, %3, %12 : f32[batch]  output y = %13",
     ),
     (
+        "join",
+        "pieces that fill an axis, and another term",
+        "%0 = input @a : f32[batch, 2]  %1 = input @b : f32[batch, 3]  %2 = input @c : f32[batch, 5]
+         %3 = pad [0, 3] step [1, 1] %0 : f32[batch, 5]  %4 = pad [0, 0] step [1, 1] %1 : f32[batch, 5]
+         %5 = map add %3, %2 : f32[batch, 5]  %6 = map add %5, %4 : f32[batch, 5]  output y = %6",
+        "%0 = input @a : f32[batch, 2]  %1 = input @b : f32[batch, 3]  %2 = input @c : f32[batch, 5]
+         %3 = concat 1 %1, %0 : f32[batch, 5]  %4 = map add %3, %2 : f32[batch, 5]  output y = %4",
+    ),
+    (
+        "join",
+        "not pieces with a gap, nor one over another",
+        "%0 = input @a : f32[batch, 2]  %1 = input @b : f32[batch, 3]
+         %2 = pad [0, 3] step [1, 1] %0 : f32[batch, 6]  %3 = pad [0, 0] step [1, 1] %1 : f32[batch, 6]
+         %4 = map add %2, %3 : f32[batch, 6]  %5 = pad [0, 2] step [1, 1] %0 : f32[batch, 5]  %6 = pad [0, 0] step [1, 1] %1 : f32[batch, 5]
+         %7 = map add %5, %6 : f32[batch, 5]  output y = %4  output z = %7",
+        "%0 = input @a : f32[batch, 2]  %1 = input @b : f32[batch, 3]
+         %2 = pad [0, 3] step [1, 1] %0 : f32[batch, 6]  %3 = pad [0, 0] step [1, 1] %1 : f32[batch, 6]
+         %4 = map add %2, %3 : f32[batch, 6]  %5 = pad [0, 2] step [1, 1] %0 : f32[batch, 5]  %6 = pad [0, 0] step [1, 1] %1 : f32[batch, 5]
+         %7 = map add %5, %6 : f32[batch, 5]  output y = %4  output z = %7",
+    ),
+    (
         "terms",
         "what is centred sums to 0, and another sum is there",
         "%0 = input @x : f32[batch, 5]  %1 = reduce sum [1] %0 : f32[batch]  %2 = const 0.2 : f32[]  %3 = broadcast [] %2 : f32[batch]

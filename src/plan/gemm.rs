@@ -11,6 +11,8 @@ use crate::nest::{Access, Gemm, GemmAxis, Matrix};
 
 /// An axis of a product that is worth one.
 const SHORT: i64 = 8;
+/// Elements of a line of a cache.
+const LINE: i64 = 16;
 
 /// One label, or several that became one: strides in left, right and output.
 #[derive(Clone)]
@@ -84,9 +86,11 @@ fn merge(labels: Vec<Label>) -> Vec<Label> {
 }
 
 /// The longest for the product, the last of equals; the others become loops. One that is not known (examples, and tiles of
-/// them) lies further apart than those inside of an example, and is taken only where these are short.
+/// them) lies further apart than those inside of an example, and is taken only where these are short. Neighbours in the result, if a line of
+/// them, come before all others: they are written together.
 fn product_axis(mut labels: Vec<Label>, reduce: bool, loops: &mut Vec<GemmAxis>) -> Label {
     let length = |label: &Label| match label.extent.as_const() {
+        Some(LINE..) if label.strides[2].is_const(1) => i64::MAX,
         Some(n) if n < SHORT => n,
         Some(n) => n.saturating_add(SHORT),
         None => SHORT,

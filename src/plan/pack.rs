@@ -1,27 +1,32 @@
 //! Weights that a scan multiplies with in every turn are laid out for that once, before the scan.
 //!
 //! What enters: a scan with its operands. What leaves: an equal one in which each product `x[a, k] * w[k, n]` with a `w` that is the
-//! same in all turns reads it in panels of `WIDTH` columns, each without gaps, terms one after another: `w` as `[n / WIDTH,
-//! k, WIDTH]`. A product reads a panel from start to end; rows of a whole `w` of 1,024 columns lie 4 KiB apart, where a cache
+//! same in all turns reads it in panels of a few columns, each without gaps, terms one after another: `w` as `[n / width,
+//! k, width]`. A product reads a panel from start to end; rows of a whole `w` of 1,024 columns lie 4 KiB apart, where a cache
 //! keeps few of them. A `w` whose columns are not a whole number of panels is only turned so that its rows lie along `n`.
 //! The copy costs as much as reading `w` once. Not here: products outside of scans, which run over more rows at once.
 
-use crate::base::{Dim, TensorType};
+use super::Target;
+use crate::base::{DType, Dim, TensorType};
 use crate::graph::op::scan::Role;
 use crate::graph::rewrite::Rewriter;
 use crate::graph::{Contraction, Graph, Node, NodeId, Op, Scan, ShapeError};
 
-/// Columns of a panel: as many as the product's blocks hold in registers.
+/// Columns of a panel: of f32 on a CPU a line of a cache, which blocks of any width read from start to end; else as many as a
+/// product lays out together.
+const LINE: i64 = 16;
 const WIDTH: i64 = 64;
 
 /// The scan with packed weights; `operands` grows by them.
-pub fn pack(graph: &mut Graph, scan: &Scan, operands: &mut Vec<NodeId>) -> Scan {
+pub fn pack(graph: &mut Graph, scan: &Scan, operands: &mut Vec<NodeId>, target: Target) -> Scan {
     let mut rewriter = Rewriter::new(&scan.body);
     for id in scan.body.ids() {
         rewriter.enter(id);
         let node = scan.body.node(id);
         let packed = match &node.op {
-            Op::Contract(contraction) => packed(graph, scan, operands, &mut rewriter, contraction, node),
+            Op::Contract(contraction) => {
+                packed(graph, scan, operands, &mut rewriter, contraction, node, target)
+            }
             _ => None,
         };
         match packed {
@@ -42,6 +47,7 @@ fn packed(
     rewriter: &mut Rewriter,
     contraction: &Contraction,
     node: &Node,
+    target: Target,
 ) -> Option<Result<NodeId, ShapeError>> {
     let outer = |id: NodeId| match Role::of(scan.body.node(id).op.leaf_name()?)? {
         Role::Outer(i) => Some(operands[scan.operand(Role::Outer(i))]),
@@ -68,7 +74,8 @@ fn packed(
         .clone()
     };
     let columns = size(n).as_const()?;
-    let in_panels = columns % WIDTH == 0 && columns > WIDTH;
+    let width = if target == Target::Cpu && graph.dtype(weights) == DType::F32 { LINE } else { WIDTH };
+    let in_panels = columns % width == 0 && columns > width;
     if !in_panels && !turned {
         return None;
     }
@@ -77,7 +84,7 @@ fn packed(
         if !in_panels {
             return Ok(rows);
         }
-        let panels = graph.reshape(rows, [size(k), Dim::from(columns / WIDTH), Dim::from(WIDTH)])?;
+        let panels = graph.reshape(rows, [size(k), Dim::from(columns / width), Dim::from(width)])?;
         graph.permute(panels, &[1, 0, 2])
     };
     let value = match pack() {

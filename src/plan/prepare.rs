@@ -33,7 +33,7 @@ fn prepare_bodies(graph: Graph, options: &Options) -> Graph {
     rewrite(&graph, |new, node, operands| {
         let Op::Scan(scan) = &node.op else { return copy_node(new, node, operands) };
         let mut operands = operands.to_vec();
-        let mut scan = Box::new(pack(new, scan, &mut operands));
+        let mut scan = Box::new(pack(new, scan, &mut operands, options.target));
         scan.body = prepare(&scan.body, options);
         new.push(Node::new(Op::Scan(scan), node.ty.clone(), operands, node.origin.clone()))
     })

@@ -6,13 +6,13 @@
 use super::body::scale;
 use super::calls::{self, Around, Tile};
 use super::nest::emit_nest;
-use super::products::{Numbers, Product};
+use super::products::{Numbers, PANEL, Product};
 use super::sort::Line;
 use super::wide::{self, Item, Kind, Wide};
 use crate::base::stopwatch::timed;
 use crate::base::{DType, Dim, Distribution};
 use crate::nest::analysis::each_buffer;
-use crate::nest::{Access, BufferRef, Fill, Gemm, Matrix, Sort, TileOp};
+use crate::nest::{Access, BufferRef, Fill, Gemm, GemmAxis, Matrix, Sort, TileOp};
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
@@ -102,6 +102,16 @@ pub fn build(
     e.b.ins().return_(&[]);
     e.b.seal_all_blocks();
     e.b.finalize(module.target_config());
+}
+
+/// Whether an axis goes over panels of the right operand and of the result.
+fn are_panels(gemm: &Gemm, axis: &GemmAxis) -> bool {
+    !axis.reduce
+        && gemm.lhs.dtype == DType::F32
+        && axis.lhs.is_const(0)
+        && gemm.n.is_const(PANEL)
+        && axis.out.is_const(PANEL)
+        && gemm.out.column_stride.is_const(1)
 }
 
 /// What does not change while the function runs.
@@ -292,13 +302,19 @@ impl Emitter<'_, '_> {
         let slot = self.b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, size, 3));
         let zero = self.integer(0);
         let accumulate = self.integer(i64::from(gemm.accumulate));
-        self.gemm_loops(gemm, 0, [zero; 3], accumulate, &mut |e, shifts, accumulate| {
+        let panels = gemm.batch.last().filter(|axis| are_panels(gemm, axis));
+        let loops = &gemm.batch[..gemm.batch.len() - usize::from(panels.is_some())];
+        self.gemm_loops(loops, [zero; 3], accumulate, &mut |e, shifts, accumulate| {
             let (m, n, k) = (e.dim(&gemm.m), e.dim(&gemm.n), e.dim(&gemm.k));
             let mut fields = vec![m, n, k];
             for (matrix, shift) in [(&gemm.out, shifts[2]), (&gemm.lhs, shifts[0]), (&gemm.rhs, shifts[1])] {
                 fields.extend(e.matrix(matrix, shift));
             }
             fields.push(accumulate);
+            fields.extend(match panels {
+                Some(axis) => [e.extent(&axis.extent), e.dim(&axis.rhs)],
+                None => [e.integer(1), e.integer(0)],
+            });
             e.call(slot, &fields, callee);
         });
     }
@@ -306,13 +322,12 @@ impl Emitter<'_, '_> {
     /// The loops around a product; `shifts` are elements for left, right and output.
     fn gemm_loops(
         &mut self,
-        gemm: &Gemm,
-        depth: usize,
+        loops: &[GemmAxis],
         shifts: [Value; 3],
         accumulate: Value,
         inside: &mut dyn FnMut(&mut Self, [Value; 3], Value),
     ) {
-        let Some(axis) = gemm.batch.get(depth) else { return inside(self, shifts, accumulate) };
+        let Some((axis, others)) = loops.split_first() else { return inside(self, shifts, accumulate) };
         let (zero, extent) = (self.integer(0), self.dim(&axis.extent));
         self.each(zero, extent, 1, |e, i| {
             let mut shifts = shifts;
@@ -323,7 +338,7 @@ impl Emitter<'_, '_> {
             }
             // All but the first turn of a summed axis add to what is there.
             let accumulate = if axis.reduce { e.b.ins().bor(accumulate, i) } else { accumulate };
-            e.gemm_loops(gemm, depth + 1, shifts, accumulate, inside);
+            e.gemm_loops(others, shifts, accumulate, inside);
         });
     }
 

@@ -33,6 +33,8 @@ pub struct Block {
     /// Contiguous along its rows, in whole vectors.
     rhs: *const f32,
     rhs_row: isize,
+    /// From a row's vector to the next.
+    rhs_vector: isize,
     /// Where the right operand's part is copied to, row after row; null where it is not.
     copy: *mut f32,
     out: *mut f32,
@@ -58,8 +60,21 @@ struct Ahead {
 /// The CPU has the features of `S`; the block's addresses are valid.
 #[inline(always)]
 unsafe fn block<S: Simd, const ROWS: usize, const VECTORS: usize, const COPIES: bool>(block: &Block) {
-    let Block { k, lhs, lhs_row, lhs_column, rhs, rhs_row, copy, out, out_row, tail, accumulate, ahead } =
-        *block;
+    let Block {
+        k,
+        lhs,
+        lhs_row,
+        lhs_column,
+        rhs,
+        rhs_row,
+        rhs_vector,
+        copy,
+        out,
+        out_row,
+        tail,
+        accumulate,
+        ahead,
+    } = *block;
     let is_cut = |v: usize| v + 1 == VECTORS && tail < S::LANES;
     // SAFETY: the caller vouches for the addresses and the CPU.
     unsafe {
@@ -83,7 +98,7 @@ unsafe fn block<S: Simd, const ROWS: usize, const VECTORS: usize, const COPIES: 
             ($lhs:expr, $rhs:expr, $copy:expr) => {
                 let (lhs, rhs, copy) = ($lhs, $rhs, $copy);
                 let right: [S::Vector; VECTORS] =
-                    std::array::from_fn(|v| S::load(rhs.wrapping_add(v * S::LANES)));
+                    std::array::from_fn(|v| S::load(rhs.wrapping_offset(v as isize * rhs_vector)));
                 for (i, row) in sums.iter_mut().enumerate() {
                     let from =
                         lhs.wrapping_offset(i as isize / 3 * three).wrapping_offset(i as isize % 3 * lhs_row);
@@ -156,6 +171,11 @@ unsafe fn any_block<S: Simd>(rows: usize, vectors: usize, b: &Block) {
                 // SAFETY: the caller's promises are this call's.
                 $($(($vectors, $rows) if $vectors <= S::VECTORS && $rows <= S::rows($vectors) => unsafe {
                     // Known strides are parts of instructions. Sixteen registers are too few for that, and thirty-two for 12 x 2.
+                    let lanes = S::LANES as isize;
+                    if S::JOINS && $vectors > 1 && b.rhs_vector != lanes {
+                        return block::<S, $rows, $vectors, false>(b);
+                    }
+                    let b = &Block { rhs_vector: lanes, ..*b };
                     match (b.copy.is_null(), b.lhs_column) {
                         (true, 1) if !S::LAYS_ROWS && ($vectors == 1 || $rows <= 8) => block::<S, $rows, $vectors, false>(&Block { lhs_column: 1, ..*b }),
                         (true, _) => block::<S, $rows, $vectors, false>(b),
@@ -237,6 +257,8 @@ pub struct Part {
 pub struct Right {
     pub from: *const f32,
     pub row: isize,
+    /// From a vector of a row to the next, if not their length.
+    pub vector: Option<isize>,
     /// Where the first block copies it to, for those after it; null where it does not.
     pub copy: *mut f32,
 }
@@ -244,7 +266,7 @@ pub struct Right {
 impl Right {
     /// Read where it lies, by all blocks.
     pub fn in_place(from: *const f32, row: isize) -> Right {
-        Right { from, row, copy: std::ptr::null_mut() }
+        Right { from, row, vector: None, copy: std::ptr::null_mut() }
     }
 }
 
@@ -350,6 +372,7 @@ pub unsafe fn blocks_of_rows<S: Blocks>(p: &Product, part: &Part) {
                 lhs_column,
                 rhs: right.from,
                 rhs_row: right.row,
+                rhs_vector: right.vector.unwrap_or(S::LANES as isize),
                 copy: right.copy,
                 out,
                 out_row: p.out_row as isize,

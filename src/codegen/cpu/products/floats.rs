@@ -57,6 +57,11 @@ pub unsafe fn product<S: Blocks>(product: &Product) {
     }
     let p = oriented(product);
     let (m, n, k) = (p.m.max(0) as usize, p.n.max(0) as usize, p.k.max(0) as usize);
+    let n_panels = p.panels.max(0) as usize;
+    // Panels of a vector are taken as many together as a block is wide.
+    let joins = S::JOINS && n_panels > 1 && n == S::LANES;
+    let (n_runs, run) = if joins { (1, n_panels * n) } else { (n_panels, n) };
+    let n_columns_of = |column: usize, width: usize| width.min(run - column % run);
     let width = S::LANES * S::VECTORS;
     let buffers = BUFFERS.with(UnsafeCell::get);
     // SAFETY: fields of this thread's own buffers, which no other function uses.
@@ -64,13 +69,15 @@ pub unsafe fn product<S: Blocks>(product: &Product) {
         unsafe { ((&raw mut (*buffers).left).cast(), (&raw mut (*buffers).right).cast()) };
     for (row, n_rows) in deal(m, S::ROWS) {
         let most = match reads_once(&p, n_rows, S::rows(S::VECTORS)) {
-            true if p.rhs_row.unsigned_abs() >= FAR && n * k >= S::READ_ALONG => FEW_TERMS,
+            true if p.rhs_row.unsigned_abs() >= FAR && n * n_panels * k >= S::READ_ALONG => FEW_TERMS,
             _ => S::TERMS,
         };
         let panel_at = |term: usize, column: usize| {
             let (across, along) = (p.rhs_column as isize, p.rhs_row as isize);
-            let from = p.rhs.wrapping_offset(column as isize * across + term as isize * along);
-            Side { from, across, along, n_across: width.min(n - column), n_terms: terms_at(term, k, most) }
+            let first = (column / n) as isize * p.rhs_panel as isize + (column % n) as isize * across;
+            let from = p.rhs.wrapping_offset(first + term as isize * along);
+            let n_across = n_columns_of(column, if joins { S::LANES } else { width });
+            Side { from, across, along, n_across, n_terms: terms_at(term, k, most) }
         };
         let mut term = 0;
         loop {
@@ -88,18 +95,24 @@ pub unsafe fn product<S: Blocks>(product: &Product) {
                     }
                     false => Left::InPlace(lhs),
                 };
-                for (column, n_columns) in steps(n, width) {
+                let columns =
+                    (0..n_runs).flat_map(|i| steps(run, width).map(move |(at, some)| (i * run + at, some)));
+                for (column, n_columns) in columns {
                     let side = panel_at(term, column);
                     let right = match way(&p, &side, n_rows, S::LANES, S::rows(S::VECTORS)) {
+                        _ if joins => Right {
+                            vector: Some(p.rhs_panel as isize),
+                            ..Right::in_place(side.from, side.along)
+                        },
                         Way::InPlace => Right::in_place(side.from, side.along),
-                        Way::Copied => Right { from: side.from, row: side.along, copy: panel },
+                        Way::Copied => Right { copy: panel, ..Right::in_place(side.from, side.along) },
                         Way::Laid => {
                             lay_out::<S>(&side, panel, width);
                             Right::in_place(panel, width as isize)
                         }
                     };
                     let next = match column + n_columns {
-                        column if column < n => Some(panel_at(term, column)),
+                        column if column < n * n_panels => Some(panel_at(term, column)),
                         _ if term + n_terms < k => Some(panel_at(term + n_terms, 0)),
                         _ => None,
                     };
@@ -130,7 +143,7 @@ fn oriented(p: &Product) -> Product {
 /// lies takes less than to lay it out.
 fn lays_left<S: Simd>(p: &Product, n_rows: usize) -> bool {
     let is_apart = p.lhs_column != 1 || S::LAYS_ROWS && p.lhs_row.unsigned_abs() >= FAR;
-    p.n as usize > 3 * WIDTH && n_rows > 1 && is_apart
+    p.n as usize * p.panels as usize > 3 * WIDTH && n_rows > 1 && is_apart
 }
 
 /// Whether so few rows of the result are made that the right operand is best read where it lies.

@@ -37,10 +37,16 @@ pub struct Product<Factor = f32> {
     pub rhs_column: i64,
     /// Not 0: add to what is there.
     pub accumulate: i64,
+    /// So many panels of `n` columns has the right operand, from one to the next `rhs_panel` elements, and the result, side by side.
+    pub panels: i64,
+    pub rhs_panel: i64,
 }
 
+/// Columns of a panel that `Product::panels` is meant for: a line of a cache.
+pub const PANEL: i64 = 16;
+
 impl<Factor: Copy> Product<Factor> {
-    /// The same with rows and columns changed about.
+    /// The same with rows and columns changed about, for products of one panel.
     fn transposed(&self) -> Product<Factor> {
         Product {
             m: self.n,

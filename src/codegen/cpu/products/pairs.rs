@@ -119,6 +119,8 @@ pub unsafe fn product<F: Factors>(product: &Product<u16>) {
                     rhs_row: 0,
                     rhs_column: 1,
                     accumulate: 0,
+                    panels: 1,
+                    rhs_panel: 0,
                 };
                 if !in_place {
                     let (across, along) = (p.lhs_row as isize, p.lhs_column as isize);

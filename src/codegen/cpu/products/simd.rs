@@ -21,6 +21,9 @@ pub trait Simd {
     /// but sums come and go.
     const READ_ALONG: usize;
 
+    /// Whether blocks' vectors may lie apart: where a block is wider than a panel that the plan packs.
+    const JOINS: bool = Self::LANES * Self::VECTORS > super::PANEL as usize;
+
     /// Rows of a block that is `vectors` wide, so that block, operands and addresses fit the registers.
     fn rows(vectors: usize) -> usize;
 
@@ -90,6 +93,8 @@ impl Simd for Portable {
     const TERMS: usize = 256;
     const ROWS: usize = 192;
     const LAYS_ROWS: bool = true;
+    /// For tests, which have no other CPU.
+    const JOINS: bool = cfg!(test);
     const READ_ALONG: usize = 1 << 22;
 
     fn rows(vectors: usize) -> usize {
@@ -269,6 +274,7 @@ pub mod x86 {
         const TERMS: usize = Avx512::TERMS;
         const ROWS: usize = Avx512::ROWS;
         const LAYS_ROWS: bool = Avx512::LAYS_ROWS;
+        const JOINS: bool = false;
         const READ_ALONG: usize = Avx512::READ_ALONG;
 
         fn rows(vectors: usize) -> usize {

@@ -1,0 +1,74 @@
+//! A sum of pieces that lie beside each other, each with zeros around it, is their concatenation.
+//!
+//! ```text
+//! %3 = pad [0, 0] %0   %4 = pad [0, 256] %1   %5 = map add %3, %4    becomes    %3 = concat 1 %0, %1
+//! ```
+//!
+//! So the gradient of what was taken apart (the gates of a recurrent layer; queries, keys and values) is written once, in place of a
+//! sum of arrays of zeros. What else is in the sum is added.
+
+use super::map;
+use crate::base::Dim;
+use crate::graph::rewrite::{copy_node, rewrite};
+use crate::graph::{Graph, Node, NodeId, Op, View};
+use crate::scalar::Func;
+
+/// Terms that are looked at.
+const MOST_TERMS: usize = 32;
+
+pub fn run(graph: &Graph) -> Graph {
+    rewrite(graph, |new, node, operands| {
+        joined(new, node, operands).unwrap_or_else(|| copy_node(new, node, operands))
+    })
+}
+
+fn joined(graph: &mut Graph, node: &Node, operands: &[NodeId]) -> Option<NodeId> {
+    if node.op != Op::Map(Func::Add) {
+        return None;
+    }
+    let axis = operands.iter().find_map(|id| piece(graph, *id))?.axis;
+    let mut terms = Vec::new();
+    operands.iter().for_each(|id| add_terms(graph, *id, &mut terms));
+    let is_piece = |id: &NodeId| piece(graph, *id).is_some_and(|piece| piece.axis == axis);
+    let (pieces, others): (Vec<NodeId>, Vec<NodeId>) = terms.into_iter().partition(is_piece);
+    let mut left: Vec<Piece> = pieces.into_iter().filter_map(|id| piece(graph, id)).collect();
+    let (mut in_order, mut end) = (Vec::with_capacity(left.len()), Dim::from(0));
+    while !left.is_empty() {
+        let next = left.swap_remove(left.iter().position(|piece| piece.start == end)?);
+        end = end + graph.ty(next.of).shape[axis].clone();
+        in_order.push(next.of);
+    }
+    if end != node.ty.shape[axis] {
+        return None;
+    }
+    let whole = graph.concat(&in_order, axis).expect("pieces agree in all other sizes");
+    Some(others.into_iter().fold(whole, |sum, other| map(graph, Func::Add, &[sum, other])))
+}
+
+fn add_terms(graph: &Graph, id: NodeId, terms: &mut Vec<NodeId>) {
+    let node = graph.node(id);
+    match node.op {
+        Op::Map(Func::Add) if terms.len() < MOST_TERMS => {
+            node.operands.iter().for_each(|side| add_terms(graph, *side, terms));
+        }
+        _ => terms.push(id),
+    }
+}
+
+/// A value with zeros before and after it along one axis.
+struct Piece {
+    of: NodeId,
+    axis: usize,
+    start: Dim,
+}
+
+fn piece(graph: &Graph, id: NodeId) -> Option<Piece> {
+    let node = graph.node(id);
+    let Op::View(View::Pad { start, step }) = &node.op else { return None };
+    let of = node.operands[0];
+    let shape = &graph.ty(of).shape;
+    let mut padded = (0..shape.len()).filter(|axis| shape[*axis] != node.ty.shape[*axis]);
+    let axis = padded.next()?;
+    let is_whole = padded.next().is_none() && step[axis] == 1;
+    is_whole.then(|| Piece { of, axis, start: start[axis].clone() })
+}

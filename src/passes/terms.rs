@@ -38,7 +38,8 @@ pub fn run(graph: &Graph) -> Graph {
     rewriter.finish()
 }
 
-/// A product of what stands still along a sum's axes and what does not, each sorted.
+/// A product of what stands still along a sum's axes and what does not, each in its order: a sum of one number is then multiplied as the
+/// number is, and their difference is 0.
 #[derive(Default)]
 struct Term {
     is_negative: bool,
@@ -60,6 +61,14 @@ struct Sums {
     there: FastMap<(Vec<NodeId>, Vec<usize>), Vec<(NodeId, Term)>>,
 }
 
+impl Term {
+    fn key(&self, axes: &[usize]) -> (Vec<NodeId>, Vec<usize>) {
+        let mut moving = self.moving.clone();
+        moving.sort_unstable();
+        (moving, axes.to_vec())
+    }
+}
+
 impl Sums {
     /// What a sum is the sum of, if that is better; terms that sum to 0 are left out.
     fn expanded(&mut self, graph: &Graph, id: NodeId) -> Option<Vec<(Term, Known)>> {
@@ -76,7 +85,7 @@ impl Sums {
         terms.retain(|term| !matches!(term.moving[..], [x] if sums_to_none(graph, axes, x)));
         let mut n_new = 0;
         let mut found = |mut term: Term| {
-            let there = self.there.get(&(term.moving.clone(), axes.clone()));
+            let there = self.there.get(&term.key(axes));
             let same = there.and_then(|all| {
                 all.iter().find_map(|(sum, other)| {
                     Some((sum, other.is_negative, without(&term.still, &other.still)?))
@@ -95,7 +104,7 @@ impl Sums {
         }
         if let [(_, Known::New)] = expanded[..] {
             let (term, _) = expanded.into_iter().next().expect("there is one");
-            self.there.entry((term.moving.clone(), axes.clone())).or_default().push((id, term));
+            self.there.entry(term.key(axes)).or_default().push((id, term));
         }
         None
     }
@@ -116,8 +125,6 @@ fn add_terms(graph: &Graph, axes: &[usize], x: NodeId, is_negative: bool, terms:
         _ => {
             let mut term = Term { is_negative, ..Term::default() };
             add_factors(graph, axes, x, &mut term);
-            term.still.sort_unstable();
-            term.moving.sort_unstable();
             let is_short = term.still.len() + term.moving.len() <= MOST_FACTORS;
             terms.push(term);
             is_short && terms.len() <= MOST_TERMS

@@ -134,11 +134,11 @@ pub fn sigmoid(s: &mut Steps, a: StepId) -> StepId {
 /// An odd rational function, the operand held to where the result is not yet ±1.
 fn odd_rational(s: &mut Steps, a: StepId, limit: f32, above: &[f32], below: &[f32]) -> StepId {
     let (most, least) = (s.f(limit), s.f(-limit));
-    // Written so that NaN stays.
-    let over = s.compare(Compare::Gt, a, most);
-    let x = s.select(over, most, a);
-    let under = s.compare(Compare::Lt, a, least);
-    let x = s.select(under, least, x);
+    // Written so that NaN stays, and as the lesser and the greater of two.
+    let is_over = s.compare(Compare::Lt, most, a);
+    let x = s.select(is_over, most, a);
+    let is_under = s.compare(Compare::Gt, least, x);
+    let x = s.select(is_under, least, x);
     let x2 = s.mul(x, x);
     let p = s.polynomial(x2, above);
     let p = s.mul(x, p);

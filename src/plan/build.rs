@@ -5,7 +5,7 @@ use super::fuse::{Cluster, fuse, scalars};
 use super::gpu::MOST_SHARED_BYTES;
 use super::group::{Grouping, group};
 use super::layout::{Layout, layouts};
-use super::lower::{Homes, Lowered, lower};
+use super::lower::{Arguments, Homes, Lowered, lower};
 use super::memory::{Need, place};
 use super::parts::{MOST_ROWS, Parts, Segment, is_long_reduction, n_phases, segments};
 use super::prepare::prepare;
@@ -138,7 +138,7 @@ impl<'a> Planner<'a> {
             return apart.into_iter().map(Segment::new).collect();
         }
         // The new value of a variable is written when the old one has been read.
-        let is_update = |id: NodeId| self.graph.updates.iter().any(|(_, value)| *value == id);
+        let is_update = |id: NodeId| self.reads.is_update(id);
         let of_others = |id: NodeId| {
             let mut users = self.reads.by_users(id);
             users.any(|(user, _)| self.grouping.group_of[user.index()].is_none_or(|of| of != g))
@@ -359,10 +359,10 @@ impl<'a> Planner<'a> {
             let stores = vec![Store { value: 0, access: access(1), kind: StoreKind::Set }];
             let argument = |access| Argument { dtype: ty.dtype, access };
             let lowered = Lowered {
-                arguments: vec![
+                arguments: Arguments::from_iter([
                     (self.global[&value], argument(ArgumentAccess::Read)),
                     (self.global[&variable], argument(ArgumentAccess::Write)),
-                ],
+                ]),
                 scratch: Vec::new(),
                 ops: vec![TileOp::Nest(Nest { axes, body, stores })],
                 clock: 1,

@@ -55,7 +55,10 @@ pub fn initial_value(variable: &Variable, seed: u64) -> Vec<f32> {
     match variable.initial {
         Initial::Constant(value) => vec![value as f32; n],
         Initial::Uniform { low, high } => {
-            (0..n).map(|_| (low + (high - low) * f64::from(random.uniform())) as f32).collect()
+            let mut values = vec![0.0; n];
+            random.uniforms(&mut values);
+            values.iter_mut().for_each(|x| *x = (low + (high - low) * f64::from(*x)) as f32);
+            values
         }
         Initial::Normal { mean, deviation } => {
             (0..n).map(|_| (mean + deviation * random.normal()) as f32).collect()

@@ -249,7 +249,7 @@ pub fn rows(node: &Node, graph: &Graph) -> Option<Dim> {
 pub fn is_row_aligned(graph: &Graph, read: &Read) -> bool {
     let base = graph.ty(read.base);
     let (Some(rows), Some(extent)) = (base.shape.first(), read.extents.first()) else { return false };
-    let row_stride = base.row_major_strides()[0].clone();
+    let row_stride = base.shape[1..].iter().rev().fold(Dim::from(1), |n, size| n * size.clone());
     if read.n_parallel == 0 || rows != extent || read.strides[0] != row_stride {
         return false;
     }

@@ -47,7 +47,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::space::Reads;
 use order::{Place, order};
-use section::Sections;
+use section::{Sections, larger};
 
 /// Strips of a cache.
 const STRIPS: i64 = 8;
@@ -96,6 +96,9 @@ pub fn strips(
     cache_bytes: i64,
     clusters: Vec<Cluster>,
 ) -> Vec<Cluster> {
+    if clusters.iter().all(|cluster| larger(graph, tiled, cache_bytes, cluster).is_none()) {
+        return clusters;
+    }
     let mut sections = Sections::new(graph, reads, kept, tiled, cache_bytes, &clusters);
     sections.find();
     if sections.found.is_empty() {

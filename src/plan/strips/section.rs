@@ -12,7 +12,7 @@ use super::axes::{Along, Labels, label, loop_axes, places};
 use super::inner::Again;
 use super::readers::{Bits, Readers};
 use crate::base::Dim;
-use crate::graph::{Graph, NodeId, Op};
+use crate::graph::{Contraction, Graph, NodeId, Op};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Clusters that come along because they stand between others, at most: a section is no place for a whole network.
@@ -108,23 +108,12 @@ impl<'a> Sections<'a> {
 
     /// Sections that a contraction may begin: its left side's labels are rows, or its right side's.
     fn begun_by(&self, seed: usize) -> Vec<Section> {
-        let Cluster::Single(id) = &self.clusters[seed] else { return Vec::new() };
-        let Op::Contract(contraction) = &self.graph.node(*id).op else { return Vec::new() };
-        let shape = &self.graph.ty(*id).shape;
-        let operands = &self.graph.node(*id).operands;
-        let sides = [&contraction.lhs, &contraction.rhs];
-        // What all rows share, a weight, each strip would have to read whole.
-        let is_of_row = |side: &&Vec<u8>| !self.tiled || side.contains(&contraction.out[0]);
-        let n_elements = |id: NodeId| self.elements_of_row(id);
-        let is_larger = match (n_elements(*id), n_elements(operands[0]), n_elements(operands[1])) {
-            (Some(out), Some(lhs), Some(rhs)) => {
-                out > lhs && out > rhs && out * 16 >= self.cache_bytes && sides.iter().all(is_of_row)
-            }
-            _ => false,
-        };
-        if !is_larger || (self.kept)(*id) {
+        let of_larger = larger(self.graph, self.tiled, self.cache_bytes, &self.clusters[seed]);
+        let Some((id, contraction)) = of_larger.filter(|(id, _)| !(self.kept)(*id)) else {
             return Vec::new();
-        }
+        };
+        let shape = &self.graph.ty(id).shape;
+        let sides = [&contraction.lhs, &contraction.rhs];
         let axes = |left: bool, right: bool| -> Vec<usize> {
             let is_of = |axis: &usize| {
                 sides.map(|side| side.contains(&contraction.out[*axis])) == [left, right]
@@ -166,15 +155,6 @@ impl<'a> Sections<'a> {
         };
         let (left, right) = (axes(true, false), axes(false, true));
         [begun(left.clone(), right.clone()), begun(right, left)].into_iter().flatten().collect()
-    }
-
-    /// Elements of an example's share of a value, or of all of it where there are no tiles of rows.
-    fn elements_of_row(&self, id: NodeId) -> Option<i64> {
-        let shape = &self.graph.ty(id).shape;
-        shape
-            .iter()
-            .skip(usize::from(self.tiled))
-            .try_fold(1i64, |n, extent| n.checked_mul(extent.as_const()?))
     }
 
     fn label(&self, section: &Section, i: usize, known: Option<Vec<Along>>) -> Option<Labels> {
@@ -314,7 +294,7 @@ impl<'a> Sections<'a> {
     /// Whether the wide values would leave a cache.
     fn pays(&self, section: &Section) -> bool {
         let bytes = |id: NodeId| {
-            let n = self.elements_of_row(id).unwrap_or(0);
+            let n = elements_of_row(self.graph, self.tiled, id).unwrap_or(0);
             n.saturating_mul(self.graph.dtype(id).bytes() as i64)
         };
         section.wide().filter(|id| self.is_used(*id)).map(bytes).fold(0, i64::saturating_add)
@@ -325,6 +305,30 @@ impl<'a> Sections<'a> {
     pub fn is_used(&self, id: NodeId) -> bool {
         (self.kept)(id) || !self.readers.of(id).is_empty()
     }
+}
+
+/// A contraction whose result is larger than its factors, if the cluster is one.
+pub fn larger<'g>(
+    graph: &'g Graph,
+    tiled: bool,
+    cache_bytes: i64,
+    cluster: &Cluster,
+) -> Option<(NodeId, &'g Contraction)> {
+    let Cluster::Single(id) = cluster else { return None };
+    let Op::Contract(contraction) = &graph.node(*id).op else { return None };
+    let operands = &graph.node(*id).operands;
+    let n_elements = |id: NodeId| elements_of_row(graph, tiled, id);
+    let (out, lhs, rhs) = (n_elements(*id)?, n_elements(operands[0])?, n_elements(operands[1])?);
+    // What all rows share, a weight, each strip would have to read whole.
+    let is_of_row = |side: &Vec<u8>| !tiled || side.contains(&contraction.out[0]);
+    let is_larger = out > lhs && out > rhs && out * 16 >= cache_bytes;
+    (is_larger && is_of_row(&contraction.lhs) && is_of_row(&contraction.rhs)).then_some((*id, contraction))
+}
+
+/// Elements of an example's share of a value, or of all of it where there are no tiles of rows.
+fn elements_of_row(graph: &Graph, tiled: bool, id: NodeId) -> Option<i64> {
+    let shape = &graph.ty(id).shape;
+    shape.iter().skip(usize::from(tiled)).try_fold(1i64, |n, extent| n.checked_mul(extent.as_const()?))
 }
 
 impl Section {

@@ -55,9 +55,14 @@ pub fn initial_value(variable: &Variable, seed: u64) -> Vec<f32> {
     match variable.initial {
         Initial::Constant(value) => vec![value as f32; n],
         Initial::Uniform { low, high } => {
-            let mut values = vec![0.0; n];
-            random.uniforms(&mut values);
-            values.iter_mut().for_each(|x| *x = (low + (high - low) * f64::from(*x)) as f32);
+            // What is between stays in a core's first cache.
+            let mut block = [0.0; 4096];
+            let mut values = Vec::with_capacity(n);
+            while values.len() < n {
+                let block = &mut block[..(n - values.len()).min(4096)];
+                random.uniforms(block);
+                values.extend(block.iter().map(|x| (low + (high - low) * f64::from(*x)) as f32));
+            }
             values
         }
         Initial::Normal { mean, deviation } => {

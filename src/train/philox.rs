@@ -70,11 +70,12 @@ impl Philox {
 
     /// Uniform in `0..n` without bias (Lemire 2019, arXiv 1805.10941, on 64 bits); `n` is at least 1.
     pub fn below(&mut self, n: u64) -> u64 {
-        let threshold = n.wrapping_neg() % n;
         loop {
             let random = u64::from(self.next_u32()) << 32 | u64::from(self.next_u32());
             let product = u128::from(random) * u128::from(n);
-            if product as u64 >= threshold {
+            // The rest, which is less than n, is worked out where it matters: hardly ever.
+            let low = product as u64;
+            if low >= n || low >= n.wrapping_neg() % n {
                 return (product >> 64) as u64;
             }
         }

@@ -16,9 +16,10 @@ mod scan;
 mod tests;
 
 use crate::base::{DType, Dim};
-use crate::graph::rewrite::{Rewriter, users};
+use crate::graph::rewrite::{Rewriter, Users};
 use crate::graph::{Graph, NodeId, Op, Scan, View};
 use crate::scalar::Func;
+use std::cell::LazyCell;
 use std::collections::HashMap;
 
 /// The graph without `Grad`, and without what says how to differentiate.
@@ -33,8 +34,7 @@ fn replace_gradients(graph: &Graph) -> Graph {
         let operands = &graph.node(id).operands;
         wanted.entry(operands[0]).or_default().push(operands[1]);
     }
-    let has_scans = graph.ids().any(|id| matches!(graph.node(id).op, Op::Scan(_)));
-    let users = if has_scans { users(graph) } else { Vec::new() };
+    let users = LazyCell::new(|| Users::new(graph));
     let mut rewriter = Rewriter::new(graph);
     // Old loss and old target to the gradient in the new graph.
     let mut swept: HashMap<(NodeId, NodeId), NodeId> = HashMap::new();
@@ -51,7 +51,7 @@ fn replace_gradients(graph: &Graph) -> Graph {
                 // Traces come last, so parts of the results are where they were; all of them are now a part.
                 let by_part = |user: &NodeId| matches!(graph.node(*user).op, Op::View(View::Slice { .. }));
                 let is_root = graph.roots().any(|root| root == id);
-                let image = if !is_root && users[id.index()].iter().all(by_part) {
+                let image = if !is_root && users.of(id).iter().all(by_part) {
                     all
                 } else {
                     let shape = graph.ty(id).shape.clone();

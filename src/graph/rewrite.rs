@@ -20,6 +20,12 @@ impl<'a> Rewriter<'a> {
         Rewriter { old, new: Graph::with_room_of(old), map: vec![None; old.len()] }
     }
 
+    /// From where `new`, the first nodes of `old`, ends.
+    fn going_on(old: &'a Graph, new: Graph) -> Rewriter<'a> {
+        let map = old.ids().map(|id| (id.index() < new.len()).then_some(id)).collect();
+        Rewriter { old, new, map }
+    }
+
     /// The image of an old node, if it has one yet.
     pub fn image(&self, old: NodeId) -> Option<NodeId> {
         self.map[old.index()]
@@ -80,17 +86,26 @@ pub fn copy_node(new: &mut Graph, node: &Node, operands: &[NodeId]) -> NodeId {
     new.push(node.on(operands))
 }
 
-/// A new graph from what `change` makes of each node, given the images of its operands. `copy_node` keeps one.
-/// The image must have the old node's type.
-pub fn rewrite(graph: &Graph, mut change: impl FnMut(&mut Graph, &Node, &[NodeId]) -> NodeId) -> Graph {
-    let mut rewriter = Rewriter::new(graph);
-    let mut operands = Vec::new();
-    for id in graph.ids() {
+/// A new graph from what `change` makes of each node, given the images of its operands; where it makes nothing of one, that stays.
+/// The image must have the old node's type. The first node that changes is given twice.
+pub fn rewrite(
+    graph: &Graph,
+    mut change: impl FnMut(&mut Graph, &Node, &[NodeId]) -> Option<NodeId>,
+) -> Graph {
+    // Until a node changes, the new graph is the old one: most passes find nothing to do.
+    let mut new = graph.clone();
+    let first = graph.ids().find(|id| change(&mut new, graph.node(*id), &graph.node(*id).operands).is_some());
+    // What was made of nodes while they were looked at goes.
+    new.nodes.truncate(first.map_or(graph.len(), NodeId::index));
+    let Some(first) = first else { return new };
+    let mut rewriter = Rewriter::going_on(graph, new);
+    for id in graph.ids().skip(first.index()) {
         rewriter.enter(id);
-        operands.clear();
-        operands.extend(rewriter.images(id));
-        let image = change(&mut rewriter.new, graph.node(id), &operands);
-        debug_assert_eq!(rewriter.new.ty(image), graph.ty(id), "the rewriting of {id} changed its type");
+        let node = graph.node(id);
+        let operands: Operands = rewriter.images(id).collect();
+        let image = change(&mut rewriter.new, node, &operands);
+        let image = image.unwrap_or_else(|| rewriter.new.push(node.on(operands)));
+        debug_assert_eq!(rewriter.new.ty(image), &node.ty, "the rewriting of {id} changed its type");
         rewriter.set(id, image);
     }
     rewriter.finish()
@@ -155,15 +170,34 @@ pub fn use_counts(graph: &Graph) -> Vec<usize> {
     counts
 }
 
-/// The users of each node, in order; a user stands there as often as it uses it.
-pub fn users(graph: &Graph) -> Vec<Vec<NodeId>> {
-    let mut users = vec![Vec::new(); graph.len()];
-    for id in graph.ids() {
-        for operand in &graph.node(id).operands {
-            users[operand.index()].push(id);
+/// The users of each node of a graph.
+pub struct Users {
+    /// By node: where its own end, which begin where those of the node before end.
+    ends: Vec<u32>,
+    all: Vec<NodeId>,
+}
+
+impl Users {
+    pub fn new(graph: &Graph) -> Users {
+        let operands = || graph.ids().flat_map(|id| graph.node(id).operands.iter().map(move |x| (*x, id)));
+        // First where each node's users begin: as they are put down, that moves to where they end.
+        let mut ends = vec![0; graph.len() + 1];
+        operands().for_each(|(operand, _)| ends[operand.index() + 1] += 1);
+        (1..ends.len()).for_each(|i| ends[i] += ends[i - 1]);
+        let mut all = vec![NodeId(0); ends[graph.len()] as usize];
+        for (operand, user) in operands() {
+            let end = &mut ends[operand.index()];
+            all[*end as usize] = user;
+            *end += 1;
         }
+        Users { ends, all }
     }
-    users
+
+    /// In order; a user stands there as often as it uses the node.
+    pub fn of(&self, id: NodeId) -> &[NodeId] {
+        let begin = id.index().checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.all[begin as usize..self.ends[id.index()] as usize]
+    }
 }
 
 /// Whether each node is one of `roots` or needed by one.

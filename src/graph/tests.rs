@@ -2,7 +2,7 @@
 
 use super::arbitrary::{Wish, random_graph};
 use super::interpret::{Env, Tensor, interpret, interpret_step};
-use super::rewrite::{copy_node, reachable, rewrite, substitute, use_counts, users};
+use super::rewrite::{Users, copy_node, reachable, rewrite, substitute, use_counts};
 use super::text::{parse, print};
 use super::verify::{verify, verify_compilable};
 use super::{Contraction, Graph, Node, NodeId, Op, Origin, common_shape, dot};
@@ -337,10 +337,19 @@ fn rewriting_follows_roots() {
          %4 = detach %0 : f32[]\noutput y = %3\nupdate %0 <- %2",
     );
     assert_eq!(use_counts(&before), [2, 1, 3, 1, 0]);
-    assert_eq!(users(&before)[2], [NodeId(3), NodeId(3)]);
+    let users = Users::new(&before);
+    assert_eq!(users.of(NodeId(2)), [NodeId(3), NodeId(3)]);
+    assert_eq!((users.of(NodeId(0)), users.of(NodeId(4))), (&[NodeId(2), NodeId(4)][..], &[][..]));
     assert_eq!(reachable(&before, [NodeId(2)]), [true, true, true, false, false]);
-    let same = rewrite(&before, copy_node);
+    let same = rewrite(&before, |_, _, _| None);
     assert_eq!(same.to_string(), before.to_string());
+    let copied = rewrite(&before, |new, node, operands| Some(copy_node(new, node, operands)));
+    assert_eq!(copied.to_string(), before.to_string());
+    let only_tried = rewrite(&before, |new, node, operands| {
+        copy_node(new, node, operands);
+        None
+    });
+    assert_eq!(only_tried.to_string(), before.to_string());
     let shorter = substitute(&before, |id| (id == NodeId(2)).then_some(NodeId(0)));
     let expected = graph(
         "%0 = param @w : f32[]\n%1 = const 2.0 : f32[]\n%2 = map mul %0, %1 : f32[]\n%3 = map add %0, %0 : f32[]\n\

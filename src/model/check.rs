@@ -11,7 +11,7 @@ use super::train::prune;
 use super::value::Value;
 use super::{Aggregate, Catalog, Model, Variable};
 use crate::base::{DType, Dim, TensorType};
-use crate::graph::rewrite::{copy_node, rewrite};
+use crate::graph::rewrite::rewrite;
 use crate::graph::{Graph, NodeId, Op};
 use gradc_dsl::ast::{DimItem, ExprKind, Function, Item, Pattern, Train, Type};
 use gradc_dsl::nearest::nearest;
@@ -214,9 +214,9 @@ struct Evaluation {
 
 /// The graph with each parameter that has a shadow replaced by it.
 fn with_shadows(graph: &Graph, shadows: &IndexMap<SmolStr, SmolStr>) -> Graph {
-    rewrite(graph, |new, node, operands| match &node.op {
-        Op::Param(path) if shadows.contains_key(path) => new.state(shadows[path].clone(), node.ty.clone()),
-        _ => copy_node(new, node, operands),
+    rewrite(graph, |new, node, _| match &node.op {
+        Op::Param(path) => Some(new.state(shadows.get(path)?.clone(), node.ty.clone())),
+        _ => None,
     })
 }
 

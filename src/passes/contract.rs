@@ -4,70 +4,72 @@
 //! of the operands.
 
 use crate::base::Dim;
-use crate::graph::rewrite::{Rewriter, use_counts};
-use crate::graph::{Contraction, Graph, NodeId, Op, View};
+use crate::graph::rewrite::{rewrite, use_counts};
+use crate::graph::{Contraction, Graph, Node, NodeId, Op, View};
 
 pub fn run(graph: &Graph) -> Graph {
     let uses = use_counts(graph);
-    let mut rewriter = Rewriter::new(graph);
-    for id in graph.ids() {
-        rewriter.enter(id);
-        let operands = rewriter.operands(id);
-        let node = graph.node(id);
-        let image = match &node.op {
-            Op::Contract(contraction) => {
-                let mut contraction = contraction.clone();
-                let lhs = unpermuted(&rewriter.new, operands[0], &mut contraction.lhs);
-                let rhs = unpermuted(&rewriter.new, operands[1], &mut contraction.rhs);
-                Some((contraction, [lhs, rhs]))
+    rewrite(graph, |new, node, operands| {
+        let is_alone = || uses[node.operands[0].index()] == 1;
+        let (contraction, [lhs, rhs]) = match &node.op {
+            Op::Contract(contraction) => of_permuted(new, contraction, operands)?,
+            Op::View(View::Permute(permutation)) if is_alone() => permuted(new, permutation, operands[0])?,
+            Op::View(View::Slice { start, step }) if is_alone() => {
+                sliced(new, node, start, step, operands[0])?
             }
-            Op::View(View::Permute(permutation)) if uses[node.operands[0].index()] == 1 => {
-                let below = rewriter.new.node(operands[0]);
-                let Op::Contract(Contraction { lhs, rhs, out }) = &below.op else {
-                    rewriter.copy(id);
-                    continue;
-                };
-                let out = permutation.iter().map(|axis| out[*axis]).collect();
-                let contraction = Contraction { lhs: lhs.clone(), rhs: rhs.clone(), out };
-                Some((contraction, [below.operands[0], below.operands[1]]))
-            }
-            Op::View(View::Slice { start, step }) if uses[node.operands[0].index()] == 1 => {
-                let below = rewriter.new.node(operands[0]);
-                let Op::Contract(contraction) = below.op.clone() else {
-                    rewriter.copy(id);
-                    continue;
-                };
-                let [left, right] = [below.operands[0], below.operands[1]];
-                let mut part = |x: NodeId, labels: &[u8]| {
-                    let ty = rewriter.new.ty(x).clone();
-                    let mut slice = (vec![Dim::from(0); ty.rank()], vec![1; ty.rank()], ty.shape);
-                    for (axis, label) in labels.iter().enumerate() {
-                        if let Some(at) = contraction.out.iter().position(|l| l == label) {
-                            slice.0[axis] = start[at].clone();
-                            slice.1[axis] = step[at];
-                            slice.2[axis] = node.ty.shape[at].clone();
-                        }
-                    }
-                    rewriter.new.slice(x, slice.0, &slice.1, slice.2).expect("it was inside of the result")
-                };
-                let operands = [part(left, &contraction.lhs), part(right, &contraction.rhs)];
-                Some((contraction, operands))
-            }
-            _ => None,
+            _ => return None,
         };
-        match image {
-            Some((contraction, [lhs, rhs])) => {
-                let new = without_units(&mut rewriter.new, [lhs, rhs], contraction);
-                let shape = node.ty.shape.clone();
-                let new = rewriter.new.reshape(new, shape).expect("but for axes of size 1 the same shape");
-                rewriter.set(id, new);
-            }
-            None => {
-                rewriter.copy(id);
+        let plain = without_units(new, [lhs, rhs], contraction);
+        Some(new.reshape(plain, node.ty.shape.clone()).expect("but for axes of size 1 the same shape"))
+    })
+}
+
+/// A contraction on other operands.
+type Other = (Contraction, [NodeId; 2]);
+
+/// A contraction of what its operands are permutations of, if one is or has an axis of size 1.
+fn of_permuted(graph: &Graph, contraction: &Contraction, operands: &[NodeId]) -> Option<Other> {
+    let is_plain = |x: &NodeId| {
+        let node = graph.node(*x);
+        !matches!(node.op, Op::View(View::Permute(_))) && !node.ty.shape.iter().any(|size| size.is_const(1))
+    };
+    if operands.iter().all(is_plain) {
+        return None;
+    }
+    let mut contraction = contraction.clone();
+    let lhs = unpermuted(graph, operands[0], &mut contraction.lhs);
+    let rhs = unpermuted(graph, operands[1], &mut contraction.rhs);
+    Some((contraction, [lhs, rhs]))
+}
+
+/// The permutation of a contraction as one.
+fn permuted(graph: &Graph, permutation: &[usize], result: NodeId) -> Option<Other> {
+    let node = graph.node(result);
+    let Op::Contract(Contraction { lhs, rhs, out }) = &node.op else { return None };
+    let out = permutation.iter().map(|axis| out[*axis]).collect();
+    let contraction = Contraction { lhs: lhs.clone(), rhs: rhs.clone(), out };
+    Some((contraction, [node.operands[0], node.operands[1]]))
+}
+
+/// The slice (the node `slice`) of a contraction as one of slices.
+fn sliced(graph: &mut Graph, slice: &Node, start: &[Dim], step: &[i64], result: NodeId) -> Option<Other> {
+    let node = graph.node(result);
+    let Op::Contract(contraction) = node.op.clone() else { return None };
+    let [left, right] = [node.operands[0], node.operands[1]];
+    let mut part = |x: NodeId, labels: &[u8]| {
+        let ty = graph.ty(x).clone();
+        let mut of_x = (vec![Dim::from(0); ty.rank()], vec![1; ty.rank()], ty.shape);
+        for (axis, label) in labels.iter().enumerate() {
+            if let Some(at) = contraction.out.iter().position(|l| l == label) {
+                of_x.0[axis] = start[at].clone();
+                of_x.1[axis] = step[at];
+                of_x.2[axis] = slice.ty.shape[at].clone();
             }
         }
-    }
-    rewriter.finish()
+        graph.slice(x, of_x.0, &of_x.1, of_x.2).expect("it was inside of the result")
+    };
+    let operands = [part(left, &contraction.lhs), part(right, &contraction.rhs)];
+    Some((contraction, operands))
 }
 
 /// The contraction over labels of other sizes than 1.

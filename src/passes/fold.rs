@@ -2,14 +2,12 @@
 //! becomes its branch.
 
 use super::{filled, known};
-use crate::graph::rewrite::{copy_node, rewrite};
+use crate::graph::rewrite::rewrite;
 use crate::graph::{Graph, Node, NodeId, Op, View};
 use crate::scalar::Func;
 
 pub fn run(graph: &Graph) -> Graph {
-    rewrite(graph, |new, node, operands| {
-        fold(new, node, operands).unwrap_or_else(|| copy_node(new, node, operands))
-    })
+    rewrite(graph, fold)
 }
 
 fn fold(graph: &mut Graph, node: &Node, operands: &[NodeId]) -> Option<NodeId> {

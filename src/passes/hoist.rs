@@ -11,7 +11,7 @@
 
 use super::{filled, known, map};
 use crate::base::{DType, Dim, TensorType};
-use crate::graph::rewrite::{copy_node, rewrite};
+use crate::graph::rewrite::rewrite;
 use crate::graph::{Contraction, Graph, Node, NodeId, Op, View};
 use crate::scalar::Func;
 
@@ -20,16 +20,14 @@ pub fn run(graph: &Graph) -> Graph {
         if let Op::Contract(contraction) = &node.op {
             let of_result =
                 |graph: &mut Graph, side| factor_of_result(graph, node, contraction, operands, side);
-            let hoisted = of_result(new, 0).or_else(|| of_result(new, 1));
-            return hoisted.unwrap_or_else(|| copy_node(new, node, operands));
+            return of_result(new, 0).or_else(|| of_result(new, 1));
         }
-        let elementwise = matches!(node.op, Op::Map(_) | Op::Cast) && !operands.is_empty();
-        let hoisted = elementwise.then(|| {
-            through_broadcasts(new, node, operands)
-                .or_else(|| through_equal_views(new, node, operands))
-                .or_else(|| reciprocal(new, node, operands))
-        });
-        hoisted.flatten().unwrap_or_else(|| copy_node(new, node, operands))
+        if !matches!(node.op, Op::Map(_) | Op::Cast) || operands.is_empty() {
+            return None;
+        }
+        through_broadcasts(new, node, operands)
+            .or_else(|| through_equal_views(new, node, operands))
+            .or_else(|| reciprocal(new, node, operands))
     })
 }
 

@@ -9,7 +9,7 @@
 
 use super::map;
 use crate::base::Dim;
-use crate::graph::rewrite::{copy_node, rewrite};
+use crate::graph::rewrite::rewrite;
 use crate::graph::{Graph, Node, NodeId, Op, View};
 use crate::scalar::Func;
 
@@ -17,9 +17,7 @@ use crate::scalar::Func;
 const MOST_TERMS: usize = 32;
 
 pub fn run(graph: &Graph) -> Graph {
-    rewrite(graph, |new, node, operands| {
-        joined(new, node, operands).unwrap_or_else(|| copy_node(new, node, operands))
-    })
+    rewrite(graph, joined)
 }
 
 fn joined(graph: &mut Graph, node: &Node, operands: &[NodeId]) -> Option<NodeId> {

@@ -9,7 +9,7 @@
 
 use super::map;
 use crate::base::{DType, ReduceOp};
-use crate::graph::rewrite::{copy_node, rewrite};
+use crate::graph::rewrite::rewrite;
 use crate::graph::{Graph, NodeId, Op, View};
 use crate::scalar::Func;
 
@@ -18,14 +18,11 @@ const MOST_MAPS: usize = 16;
 const MOST_READ: usize = 2;
 
 pub fn run(graph: &Graph) -> Graph {
-    rewrite(graph, |new, node, operands| {
-        let picked = match &node.op {
-            Op::Reduce { op: ReduceOp::Sum, axes } if node.ty.dtype == DType::F32 => {
-                picked(new, axes, operands[0])
-            }
-            _ => None,
-        };
-        picked.unwrap_or_else(|| copy_node(new, node, operands))
+    rewrite(graph, |new, node, operands| match &node.op {
+        Op::Reduce { op: ReduceOp::Sum, axes } if node.ty.dtype == DType::F32 => {
+            picked(new, axes, operands[0])
+        }
+        _ => None,
     })
 }
 

@@ -4,20 +4,17 @@
 
 use super::map;
 use crate::base::{DType, Dim, ReduceOp};
-use crate::graph::rewrite::{copy_node, rewrite};
+use crate::graph::rewrite::rewrite;
 use crate::graph::{Graph, Node, NodeId, Op, View};
 use crate::scalar::Func;
 
 pub fn run(graph: &Graph) -> Graph {
     rewrite(graph, |new, node, operands| {
-        let shorter = match &node.op {
-            Op::Reduce { op, axes } => of_reduction(new, *op, axes, operands[0])
-                .or_else(|| of_merged(new, *op, axes, operands[0]))
-                .or_else(|| of_repetition(new, node, *op, axes, operands[0]))
-                .or_else(|| of_ones(new, node, *op, axes, operands[0])),
-            _ => None,
-        };
-        shorter.unwrap_or_else(|| copy_node(new, node, operands))
+        let Op::Reduce { op, axes } = &node.op else { return None };
+        of_reduction(new, *op, axes, operands[0])
+            .or_else(|| of_merged(new, *op, axes, operands[0]))
+            .or_else(|| of_repetition(new, node, *op, axes, operands[0]))
+            .or_else(|| of_ones(new, node, *op, axes, operands[0]))
     })
 }
 

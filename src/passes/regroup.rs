@@ -10,21 +10,28 @@
 //! factor of the result. This rounds the same sum otherwise.
 
 use super::{known, map};
+use crate::base::hash::FastMap;
 use crate::base::{DType, ReduceOp};
-use crate::graph::rewrite::{Rewriter, users};
+use crate::graph::rewrite::{Rewriter, Users};
 use crate::graph::{Contraction, Graph, NodeId, Op, View};
 use crate::scalar::Func;
+use std::cell::LazyCell;
+use std::ops::Deref;
 
 /// Factors that are looked at, at most.
 const MOST_FACTORS: usize = 8;
 
 pub fn run(graph: &Graph) -> Graph {
-    let is_sum = |id: &NodeId| matches!(graph.node(*id).op, Op::Reduce { op: ReduceOp::Sum, .. });
-    let users = if graph.ids().any(|id| is_sum(&id)) { users(graph) } else { Vec::new() };
+    let users = LazyCell::new(|| Users::new(graph));
+    let sum = |id: NodeId| Some((id, Sum::find(graph, &users, id)?));
+    let mut sums: FastMap<NodeId, Sum> = graph.ids().filter_map(sum).collect();
+    if sums.is_empty() {
+        return graph.clone();
+    }
     let mut rewriter = Rewriter::new(graph);
     for id in graph.ids() {
         rewriter.enter(id);
-        match Sum::find(graph, &users, id) {
+        match sums.remove(&id) {
             Some(sum) => {
                 let image = sum.build(&mut rewriter, id);
                 rewriter.set(id, image);
@@ -54,7 +61,7 @@ struct Sum {
 }
 
 impl Sum {
-    fn find(graph: &Graph, users: &[Vec<NodeId>], id: NodeId) -> Option<Sum> {
+    fn find(graph: &Graph, users: &impl Deref<Target = Users>, id: NodeId) -> Option<Sum> {
         let node = graph.node(id);
         let Op::Reduce { op: ReduceOp::Sum, axes } = &node.op else { return None };
         let [axis] = axes[..] else { return None };
@@ -85,11 +92,10 @@ impl Sum {
                 }
                 let [a, b] = [a, b].map(|side| graph.node(product).operands[side]);
                 let is_grouped = |user: &&NodeId| **user < id;
-                let (grouped, grouped_labels) =
-                    users[e.index()].iter().filter(is_grouped).find_map(|user| {
-                        let labels = relabelled(graph, *user, (e, &contraction.out), (b, b_labels), label)?;
-                        Some((*user, labels))
-                    })?;
+                let (grouped, grouped_labels) = users.of(e).iter().filter(is_grouped).find_map(|user| {
+                    let labels = relabelled(graph, *user, (e, &contraction.out), (b, b_labels), label)?;
+                    Some((*user, labels))
+                })?;
                 let n_elements = |id: NodeId| graph.ty(id).n_elements().eval(&|_| Some(1));
                 (n_elements(grouped)? < n_elements(product)?).then(|| Sum {
                     factors: factors.clone(),

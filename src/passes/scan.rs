@@ -14,7 +14,7 @@
 use super::optimize;
 use crate::base::TensorType;
 use crate::graph::op::scan::{Part, Role, stacked};
-use crate::graph::rewrite::{Rewriter, copy_node, use_counts, users};
+use crate::graph::rewrite::{Rewriter, Users, copy_node, use_counts};
 use crate::graph::vectorize::{Lift, Operand};
 use crate::graph::{Graph, Node, NodeId, Op, Scan, View};
 use smol_str::{SmolStr, format_smolstr};
@@ -24,7 +24,7 @@ pub fn run(graph: &Graph) -> Graph {
     if !graph.ids().any(|id| matches!(graph.node(id).op, Op::Scan(_))) {
         return graph.clone();
     }
-    let users = users(graph);
+    let users = Users::new(graph);
     let roots: Vec<NodeId> = graph.roots().collect();
     let mut rewriter = Rewriter::new(graph);
     // Of each scan taken apart: its parts, and what is in their places now.
@@ -36,7 +36,7 @@ pub fn run(graph: &Graph) -> Graph {
             Op::Scan(scan) => {
                 let parts = scan.parts();
                 let read: Option<Vec<usize>> =
-                    users[id.index()].iter().map(|user| part_read(graph.node(*user), &parts)).collect();
+                    users.of(id).iter().map(|user| part_read(graph.node(*user), &parts)).collect();
                 let body = optimize(&scan.body);
                 let scan = Scan { body, ..(**scan).clone() };
                 match read.filter(|_| !roots.contains(&id)) {

@@ -6,14 +6,12 @@
 
 use super::{filled, known, map};
 use crate::base::DType;
-use crate::graph::rewrite::{copy_node, rewrite};
+use crate::graph::rewrite::rewrite;
 use crate::graph::{Graph, Node, NodeId, Op};
 use crate::scalar::Expr;
 
 pub fn run(graph: &Graph) -> Graph {
-    rewrite(graph, |new, node, operands| {
-        simplify(new, node, operands).unwrap_or_else(|| copy_node(new, node, operands))
-    })
+    rewrite(graph, simplify)
 }
 
 type Variables = [Option<NodeId>; 3];

@@ -21,11 +21,16 @@ const MOST_TERMS: usize = 8;
 const MOST_FACTORS: usize = 8;
 
 pub fn run(graph: &Graph) -> Graph {
-    let mut rewriter = Rewriter::new(graph);
     let mut sums = Sums::default();
+    let expanded = |id: NodeId| Some((id, sums.expanded(graph, id)?));
+    let mut expanded: FastMap<NodeId, Vec<(Term, Known)>> = graph.ids().filter_map(expanded).collect();
+    if expanded.is_empty() {
+        return graph.clone();
+    }
+    let mut rewriter = Rewriter::new(graph);
     for id in graph.ids() {
         rewriter.enter(id);
-        match sums.expanded(graph, id) {
+        match expanded.remove(&id) {
             Some(terms) => {
                 let image = build(&mut rewriter, id, &terms);
                 rewriter.set(id, image);

@@ -3,16 +3,14 @@
 //! another, and a slice takes away what a pad brought in.
 
 use crate::base::{Dim, TensorType};
-use crate::graph::rewrite::{copy_node, rewrite};
+use crate::graph::rewrite::rewrite;
 use crate::graph::{Graph, Node, NodeId, Op, View};
 
 pub fn run(graph: &Graph) -> Graph {
     rewrite(graph, |new, node, operands| match &node.op {
-        Op::Detach => operands[0],
-        Op::View(view) => {
-            compose(new, node, view, operands[0]).unwrap_or_else(|| copy_node(new, node, operands))
-        }
-        _ => copy_node(new, node, operands),
+        Op::Detach => Some(operands[0]),
+        Op::View(view) => compose(new, node, view, operands[0]),
+        _ => None,
     })
 }
 

@@ -8,7 +8,7 @@
 //! Before: `%p = contract %a, %w` with out labels `.. p t ..`, `fold %p`; after: `contract (window (pad %a)), (flip %w)`.
 
 use crate::base::Dim;
-use crate::graph::rewrite::{copy_node, rewrite, use_counts};
+use crate::graph::rewrite::{rewrite, use_counts};
 use crate::graph::{Contraction, Graph, NodeId, Op, Windowing};
 
 pub fn run(graph: &Graph) -> Graph {
@@ -17,11 +17,10 @@ pub fn run(graph: &Graph) -> Graph {
     }
     let counts = use_counts(graph);
     rewrite(graph, |new, node, operands| {
-        let Op::Fold(window) = node.op else { return copy_node(new, node, operands) };
+        let Op::Fold(window) = node.op else { return None };
         // A product that others read, too, is there anyway.
         let alone = counts[node.operands[0].index()] == 1;
-        let made = alone.then(|| convolution(new, window, operands[0], &node.ty.shape[window.axis]));
-        made.flatten().unwrap_or_else(|| copy_node(new, node, operands))
+        alone.then(|| convolution(new, window, operands[0], &node.ty.shape[window.axis])).flatten()
     })
 }
 

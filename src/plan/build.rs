@@ -5,7 +5,7 @@ use super::fuse::{Cluster, fuse, scalars};
 use super::gpu::MOST_SHARED_BYTES;
 use super::group::{Grouping, group};
 use super::layout::{Layout, layouts};
-use super::lower::{Homes, Lowered, lower};
+use super::lower::{Arguments, Homes, Lowered, lower};
 use super::memory::{Need, place};
 use super::parts::{MOST_ROWS, Parts, Segment, is_long_reduction, n_phases, segments};
 use super::prepare::prepare;
@@ -22,9 +22,8 @@ use crate::graph::{Graph, NodeId, Op, Origin};
 use crate::nest::{
     Access, Argument, ArgumentAccess, Axis, BufferRef, Inst, Kernel, Nest, Store, StoreKind, TileOp,
 };
-use smol_str::SmolStr;
-use std::collections::BTreeMap;
-use std::hash::{BuildHasher, BuildHasherDefault};
+use std::borrow::Cow;
+use std::hash::{BuildHasher, BuildHasherDefault, Hash};
 
 /// See the module's documentation. The graph must satisfy `verify_compilable`.
 pub fn plan(graph: &Graph, options: &Options) -> Plan {
@@ -138,7 +137,7 @@ impl<'a> Planner<'a> {
             return apart.into_iter().map(Segment::new).collect();
         }
         // The new value of a variable is written when the old one has been read.
-        let is_update = |id: NodeId| self.graph.updates.iter().any(|(_, value)| *value == id);
+        let is_update = |id: NodeId| self.reads.is_update(id);
         let of_others = |id: NodeId| {
             let mut users = self.reads.by_users(id);
             users.any(|(user, _)| self.grouping.group_of[user.index()].is_none_or(|of| of != g))
@@ -249,15 +248,16 @@ impl<'a> Planner<'a> {
 
     fn about(&self, clusters: &[Cluster], lowered: &Lowered, reason: &str) -> About {
         let part = |cluster: &Cluster| Part {
-            what: describe(self.graph, std::slice::from_ref(cluster)).into(),
+            what: describe(self.graph, cluster).into(),
             origin: origin(self.graph, cluster.leaves().iter().flat_map(Cluster::nodes)),
         };
         let parts: Vec<Part> = clusters.iter().map(part).collect();
         let late = Part { what: "[late updates]".into(), origin: Origin::default() };
         let of_op = |op: usize| lowered.clusters.get(op).map_or(&late, |cluster| &parts[*cluster]).clone();
         let leaves = clusters.iter().flat_map(Cluster::leaves);
+        let all: Vec<&str> = parts.iter().map(|part| part.what.as_str()).collect();
         About {
-            note: format!("{}; begun: {reason}", describe(self.graph, clusters)),
+            note: format!("{}; begun: {reason}", all.join(" ")),
             origin: origin(self.graph, leaves.flat_map(Cluster::nodes)),
             parts: (0..lowered.ops.len()).map(of_op).collect(),
         }
@@ -359,10 +359,10 @@ impl<'a> Planner<'a> {
             let stores = vec![Store { value: 0, access: access(1), kind: StoreKind::Set }];
             let argument = |access| Argument { dtype: ty.dtype, access };
             let lowered = Lowered {
-                arguments: vec![
+                arguments: Arguments::from_iter([
                     (self.global[&value], argument(ArgumentAccess::Read)),
                     (self.global[&variable], argument(ArgumentAccess::Write)),
-                ],
+                ]),
                 scratch: Vec::new(),
                 ops: vec![TileOp::Nest(Nest { axes, body, stores })],
                 clock: 1,
@@ -421,44 +421,42 @@ struct About {
 /// The scope that most of the nodes come from, and the place that most of those there come from.
 fn origin<'n>(graph: &Graph, nodes: impl IntoIterator<Item = &'n NodeId> + Clone) -> Origin {
     let origins = || nodes.clone().into_iter().map(|id| &graph.node(*id).origin);
-    let mut scopes: BTreeMap<&SmolStr, usize> = BTreeMap::new();
-    origins().for_each(|origin| *scopes.entry(&origin.scope).or_default() += 1);
-    let Some((scope, _)) = scopes.into_iter().max_by_key(|(_, n)| *n) else { return Origin::default() };
-    let mut spans: BTreeMap<(u32, u32, u32), usize> = BTreeMap::new();
-    for span in origins().filter(|origin| origin.scope == *scope).filter_map(|origin| origin.span) {
-        *spans.entry((span.source, span.start, span.end)).or_default() += 1;
-    }
-    let most = spans.into_iter().max_by_key(|(_, n)| *n);
-    let span = most.map(|((source, start, end), _)| gradc_dsl::Span { source, start, end });
-    Origin { span, scope: scope.clone() }
+    let Some(scope) = most(origins().map(|origin| &origin.scope)) else { return Origin::default() };
+    let spans = origins().filter(|origin| origin.scope == *scope).filter_map(|origin| origin.span);
+    Origin { span: most(spans), scope: scope.clone() }
 }
 
-/// What a launch computes: its clusters, `[sub exp +sum] [div]`.
-fn describe(graph: &Graph, clusters: &[Cluster]) -> String {
-    let word = |id: &NodeId| match &graph.node(*id).op {
-        Op::Map(func) => func.name().to_string(),
-        Op::Cast => "cast".into(),
-        Op::Reduce { op, .. } => format!("+{}", format!("{op:?}").to_lowercase()),
-        Op::ArgMax { .. } => "+argmax".into(),
-        Op::Contract(c) => format!("contract {c}"),
-        Op::Gather { .. } => "gather".into(),
-        Op::ScatterAdd { .. } => "scatter".into(),
-        Op::Concat { .. } => "concat".into(),
-        Op::View(_) => "pad".into(),
-        Op::Sort { .. } => "sort".into(),
-        Op::Random { .. } => "random".into(),
-        Op::Fold(_) => "fold".into(),
-        Op::Scan(scan) => format!("scan of {} nodes", scan.body.len()),
-        op => unreachable!("{op:?} has no storage"),
+/// What comes most often; of several the last in their order.
+fn most<T: Copy + Ord + Hash>(all: impl Iterator<Item = T>) -> Option<T> {
+    let mut counts: FastMap<T, usize> = FastMap::default();
+    all.for_each(|value| *counts.entry(value).or_default() += 1);
+    counts.into_iter().max_by_key(|(value, n)| (*n, *value)).map(|(value, _)| value)
+}
+
+/// What a cluster computes: `[sub exp +sum]`.
+fn describe(graph: &Graph, cluster: &Cluster) -> String {
+    let word = |id: &NodeId| -> Cow<str> {
+        match &graph.node(*id).op {
+            Op::Map(func) => func.name().into(),
+            Op::Cast => "cast".into(),
+            Op::Reduce { op, .. } => format!("+{}", format!("{op:?}").to_lowercase()).into(),
+            Op::ArgMax { .. } => "+argmax".into(),
+            Op::Contract(c) => format!("contract {c}").into(),
+            Op::Gather { .. } => "gather".into(),
+            Op::ScatterAdd { .. } => "scatter".into(),
+            Op::Concat { .. } => "concat".into(),
+            Op::View(_) => "pad".into(),
+            Op::Sort { .. } => "sort".into(),
+            Op::Random { .. } => "random".into(),
+            Op::Fold(_) => "fold".into(),
+            Op::Scan(scan) => format!("scan of {} nodes", scan.body.len()).into(),
+            op => unreachable!("{op:?} has no storage"),
+        }
     };
-    let words = |c: &Cluster| match c {
-        Cluster::Blocks(blocks) => {
-            format!("{}: {{{}}}", blocks.describe(), describe(graph, blocks.clusters()))
-        }
-        Cluster::Strips(strips) => {
-            format!("{}: {{{}}}", strips.describe(), describe(graph, &strips.clusters))
-        }
+    let leaves = || cluster.leaves().iter().map(|leaf| describe(graph, leaf)).collect::<Vec<_>>().join(" ");
+    match cluster {
+        Cluster::Blocks(blocks) => format!("{}: {{{}}}", blocks.describe(), leaves()),
+        Cluster::Strips(strips) => format!("{}: {{{}}}", strips.describe(), leaves()),
         c => format!("[{}]", c.nodes().iter().map(word).collect::<Vec<_>>().join(" ")),
-    };
-    clusters.iter().map(words).collect::<Vec<_>>().join(" ")
+    }
 }

@@ -85,11 +85,14 @@ pub fn fuse(
 ) -> Vec<Cluster> {
     let mut clusters: Vec<Cluster> = Vec::new();
     let mut place: FastMap<NodeId, usize> = FastMap::default();
+    // Loops by their extents, in order.
+    let mut loops: FastMap<Vec<Dim>, Vec<usize>> = FastMap::default();
     if let Some(scalars) = scalars(graph, layouts, grouping, nodes) {
         scalars.nodes().iter().for_each(|scalar| {
             place.insert(*scalar, 0);
         });
         clusters.push(scalars);
+        loops.insert(Vec::new(), vec![0]);
     }
     for &id in nodes {
         let op = &graph.node(id).op;
@@ -109,14 +112,14 @@ pub fn fuse(
             _ => (graph.ty(id).shape.clone(), None),
         });
         let fits = |at: &usize| match (&clusters[*at], &extents_and_parallel) {
-            (Cluster::Loop(l), Some((extents, n_parallel))) => {
+            (Cluster::Loop(l), Some((_, n_parallel))) => {
                 let same_axes = n_parallel.is_none() || l.n_parallel.is_none() || l.n_parallel == *n_parallel;
                 // Of loops with loads at an index there are no wide vectors: a sum in one would be made of other parts than elsewhere, and
                 // have other last bits than where its terms are made again.
                 let gathers = |op: &Op| matches!(op, Op::Gather { .. });
                 let mixes = gathers(op) && l.n_parallel.is_some()
                     || is_reduction(op) && l.nodes.iter().any(|other| gathers(&graph.node(*other).op));
-                l.extents == *extents && same_axes && !mixes
+                same_axes && !mixes
             }
             _ => false,
         };
@@ -130,8 +133,10 @@ pub fn fuse(
             };
             reads.iter().all(|read| made.contains(&read.base) || reads_it(read))
         };
-        let first = || (least..clusters.len()).find(|at| fits(at) && has_what_is_read(at));
-        let last = || (least..clusters.len()).rev().find(fits);
+        let alike = extents_and_parallel.as_ref().and_then(|(extents, _)| loops.get(extents));
+        let late = || alike.into_iter().flatten().copied().rev().take_while(|at| *at >= least);
+        let last = || late().find(fits);
+        let first = || late().filter(|at| fits(at) && has_what_is_read(at)).last();
         let at = if is_reduction(op) { first().or_else(last) } else { last() };
         match (at, extents_and_parallel) {
             (Some(at), Some((_, n_parallel))) => {
@@ -141,6 +146,7 @@ pub fn fuse(
                 place.insert(id, at);
             }
             (_, Some((extents, n_parallel))) => {
+                loops.entry(extents.clone()).or_default().push(clusters.len());
                 clusters.push(Cluster::Loop(Loop { nodes: vec![id], extents, n_parallel }));
                 place.insert(id, clusters.len() - 1);
             }

@@ -11,7 +11,7 @@ use super::fuse::{Cluster, Loop, is_reduction, is_same_index};
 use super::space::{Read, Reads};
 use super::strips::Turn;
 use super::winograd::Winograd;
-use crate::base::hash::{FastMap, FastSet};
+use crate::base::hash::{FastMap, FastSet, Mixer};
 use crate::base::{DType, Dim, TensorType};
 use crate::graph::{Graph, NodeId, Op, View};
 use crate::nest::{
@@ -19,6 +19,8 @@ use crate::nest::{
     TileOp, Value,
 };
 use crate::scalar::Func;
+use indexmap::IndexMap;
+use std::hash::BuildHasherDefault;
 
 /// Where values live, seen from one group.
 pub struct Homes<'a> {
@@ -56,10 +58,13 @@ pub struct ScratchUse {
     pub live: (usize, usize),
 }
 
+/// A kernel's arguments, in order.
+pub type Arguments = IndexMap<BufferId, Argument, BuildHasherDefault<Mixer>>;
+
 /// A kernel whose tile is not chosen yet.
 #[derive(Default)]
 pub struct Lowered {
-    pub arguments: Vec<(BufferId, Argument)>,
+    pub arguments: Arguments,
     pub scratch: Vec<ScratchUse>,
     pub ops: Vec<TileOp>,
     /// Ops so far, those inside of loops counted once: the time of `ScratchUse::live`.
@@ -167,16 +172,23 @@ impl<'a> Lowerer<'a> {
         }
     }
 
-    /// Of the values for which `is_inner` holds, from now on only those have storage that another of these clusters uses. What was shared.
-    pub fn share_inside(
-        &mut self,
-        clusters: &[Cluster],
-        is_inner: impl Fn(NodeId) -> bool,
-    ) -> FastSet<NodeId> {
-        let inside = shared(self.graph, self.reads, clusters).into_iter().filter(|id| is_inner(*id));
-        let outside = self.shared.iter().copied().filter(|id| !is_inner(*id));
-        let both = inside.chain(outside).collect();
-        std::mem::replace(&mut self.shared, both)
+    /// Of the values of `inner`, each once, from now on only those have storage that another of these clusters uses. For which of them
+    /// that is new: `toggle_shared` takes it back.
+    pub fn share_inside(&mut self, clusters: &[Cluster], inner: impl Iterator<Item = NodeId>) -> Vec<NodeId> {
+        let inside = shared(self.graph, self.reads, clusters);
+        let differs = |id: &NodeId| inside.contains(id) != self.shared.contains(id);
+        let changed: Vec<NodeId> = inner.filter(differs).collect();
+        self.toggle_shared(&changed);
+        changed
+    }
+
+    /// Those of the values that were shared are not, and the others are.
+    pub fn toggle_shared(&mut self, values: &[NodeId]) {
+        for id in values {
+            if !self.shared.remove(id) {
+                self.shared.insert(*id);
+            }
+        }
     }
 
     /// The row axis is `tile` rows long.
@@ -195,16 +207,13 @@ impl<'a> Lowerer<'a> {
     /// The argument for a buffer.
     fn argument(&mut self, buffer: BufferId, dtype: DType, write: bool) -> BufferRef {
         let wanted = if write { ArgumentAccess::Write } else { ArgumentAccess::Read };
-        let known = self.out.arguments.iter().position(|(b, _)| *b == buffer);
-        let i = known.unwrap_or_else(|| {
-            self.out.arguments.push((buffer, Argument { dtype, access: wanted }));
-            self.out.arguments.len() - 1
-        });
-        let access = &mut self.out.arguments[i].1.access;
-        if *access != wanted {
-            *access = ArgumentAccess::ReadWrite;
+        let entry = self.out.arguments.entry(buffer);
+        let i = entry.index() as u32;
+        let argument = entry.or_insert(Argument { dtype, access: wanted });
+        if argument.access != wanted {
+            argument.access = ArgumentAccess::ReadWrite;
         }
-        BufferRef::Argument(i as u32)
+        BufferRef::Argument(i)
     }
 
     /// The variable that a node's value is written into at once.

@@ -7,7 +7,7 @@
 
 use super::{Options, Target};
 use crate::base::DType;
-use crate::graph::rewrite::{copy_node, rewrite};
+use crate::graph::rewrite::rewrite;
 use crate::graph::{Contraction, Graph, NodeId, Op};
 use crate::scalar::Func;
 
@@ -17,11 +17,11 @@ pub fn as_maps(graph: &Graph, options: &Options) -> Graph {
     }
     rewrite(graph, |new, node, operands| {
         let Op::Contract(contraction @ Contraction { lhs, rhs, out }) = &node.op else {
-            return copy_node(new, node, operands);
+            return None;
         };
         let of_floats = operands.iter().all(|x| new.dtype(*x) == DType::F32);
         if !contraction.summed().is_empty() || !of_floats {
-            return copy_node(new, node, operands);
+            return None;
         }
         let mut stretched = |x: NodeId, labels: &[u8]| {
             let place =
@@ -36,6 +36,6 @@ pub fn as_maps(graph: &Graph, options: &Options) -> Graph {
         let product = new.map(Func::Mul, &factors).expect("both are floats of one shape");
         // Of a product that is -0 the sum is 0.
         let zero = new.full(0.0, &node.ty);
-        new.map(Func::Add, &[product, zero]).expect("both are floats of one shape")
+        Some(new.map(Func::Add, &[product, zero]).expect("both are floats of one shape"))
     })
 }

@@ -11,7 +11,7 @@
 //! times a whole number of elements, so that their place is a polynomial, too.
 
 use super::fuse::{Cluster, Loop};
-use super::lower::Lowered;
+use super::lower::{Arguments, Lowered};
 use super::recompute::recompute;
 use super::space::Reads;
 use super::{BufferId, Target};
@@ -361,13 +361,13 @@ impl Parts {
     /// Ops over the old arguments and one more, as a kernel's, without the arguments that they do not touch.
     fn lowered_as(&self, mut ops: Vec<TileOp>, buffer: BufferId, access: ArgumentAccess) -> Lowered {
         let mut arguments = self.lowered.arguments.clone();
-        arguments.push((buffer, Argument { dtype: DType::F32, access }));
+        arguments.insert(buffer, Argument { dtype: DType::F32, access });
         let mut used = vec![None; arguments.len()];
-        let mut kept = Vec::new();
+        let mut kept = Arguments::default();
         let mut renumber = |buffer: &mut BufferRef| {
             let BufferRef::Argument(i) = buffer else { return };
             let to = *used[*i as usize].get_or_insert_with(|| {
-                kept.push(arguments[*i as usize].clone());
+                kept.extend(arguments.get_index(*i as usize).map(|(id, argument)| (*id, argument.clone())));
                 kept.len() as u32 - 1
             });
             *buffer = BufferRef::Argument(to);

@@ -34,6 +34,8 @@ pub struct Reads {
     waits: Vec<Vec<NodeId>>,
     /// By node: see `rows`.
     rows: Vec<Option<Dim>>,
+    /// By node: whether it is a variable's next value.
+    is_update: Vec<bool>,
 }
 
 impl Reads {
@@ -57,7 +59,9 @@ impl Reads {
         };
         let waits = graph.ids().map(waits).collect();
         let rows = graph.ids().map(|id| rows(graph.node(id), graph)).collect();
-        Reads { of, users, waits, rows }
+        let mut is_update = vec![false; graph.len()];
+        graph.updates.iter().for_each(|(_, value)| is_update[value.index()] = true);
+        Reads { of, users, waits, rows, is_update }
     }
 
     /// The same, where nodes that were made as a whole are made row by row, of all that they read.
@@ -95,7 +99,12 @@ impl Reads {
             of.push(own);
             waits.push(first);
         }
-        Reads { of, users, waits, rows: self.rows.clone() }
+        Reads { of, users, waits, rows: self.rows.clone(), is_update: self.is_update.clone() }
+    }
+
+    /// Whether a node is a variable's next value.
+    pub fn is_update(&self, id: NodeId) -> bool {
+        self.is_update[id.index()]
     }
 
     /// What must be there before a node reads, though it does not read it.
@@ -240,7 +249,7 @@ pub fn rows(node: &Node, graph: &Graph) -> Option<Dim> {
 pub fn is_row_aligned(graph: &Graph, read: &Read) -> bool {
     let base = graph.ty(read.base);
     let (Some(rows), Some(extent)) = (base.shape.first(), read.extents.first()) else { return false };
-    let row_stride = base.row_major_strides()[0].clone();
+    let row_stride = base.shape[1..].iter().rev().fold(Dim::from(1), |n, size| n * size.clone());
     if read.n_parallel == 0 || rows != extent || read.strides[0] != row_stride {
         return false;
     }

@@ -4,7 +4,7 @@
 //! storage, whichever program uses them; a program that does not fit the machine's memory is refused before anything is
 //! allocated.
 
-use super::buffer::Buffer;
+use super::buffer::{Buffer, Pages};
 use super::executor::Executor;
 use super::memory::available_bytes;
 use super::pool::Pool;
@@ -126,14 +126,15 @@ impl Session {
             self.scratch = all?;
         }
         // The system takes its time to give pages, and another thread can wait for them.
-        let new_variables = &self.variables[n_known..];
+        let new_variables = self.variables[n_known..].iter().map(|variable| &variable.buffer);
+        let pages = Pages::of(new_variables.chain([&arena]));
         let code = std::thread::scope(|scope| {
-            let pages = scope.spawn(|| {
-                arena.populate();
-                new_variables.iter().for_each(|variable| variable.buffer.populate());
-            });
+            let waiting = scope.spawn(|| pages.wait());
             let code = timed("machine code", || compile(&plan.kernels, ticking));
-            timed("waiting for memory", || pages.join().expect("nothing there can fail"));
+            timed("waiting for memory", || {
+                pages.wait_for_all();
+                waiting.join().expect("nothing there can fail");
+            });
             code
         });
         let (variables, by_name) = (&self.variables, &self.by_name);

@@ -3,7 +3,9 @@
 //! Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3" (SC 2011). What enters: a 64-bit key. What
 //! leaves: a stream that depends on nothing else, so shuffles and initial values are the same on every machine.
 
-use crate::base::philox::block;
+use crate::base::Distribution;
+use crate::base::philox::{Stream, block};
+use crate::codegen::cpu::fill;
 
 pub struct Philox {
     key: [u32; 2],
@@ -42,6 +44,19 @@ impl Philox {
         (self.next_u32() >> 8) as f32 * (1.0 / 16_777_216.0)
     }
 
+    /// What `uniform` would give so many times, many at once.
+    pub fn uniforms(&mut self, out: &mut [f32]) {
+        let seed = u64::from(self.key[0]) | u64::from(self.key[1]) << 32;
+        let stream = Stream { seed, step: 0, site: 0, distribution: Distribution::Uniform };
+        let first = 4 * self.counter + self.used as u64 - 4;
+        fill(stream, first, out);
+        let next = first + out.len() as u64;
+        (self.counter, self.used) = (next / 4, 4);
+        (0..next % 4).for_each(|_| {
+            self.next_u32();
+        });
+    }
+
     /// `(0, 1]`, 32 bits: safe under a logarithm.
     fn open(&mut self) -> f64 {
         (f64::from(self.next_u32()) + 1.0) / 4_294_967_296.0
@@ -55,11 +70,12 @@ impl Philox {
 
     /// Uniform in `0..n` without bias (Lemire 2019, arXiv 1805.10941, on 64 bits); `n` is at least 1.
     pub fn below(&mut self, n: u64) -> u64 {
-        let threshold = n.wrapping_neg() % n;
         loop {
             let random = u64::from(self.next_u32()) << 32 | u64::from(self.next_u32());
             let product = u128::from(random) * u128::from(n);
-            if product as u64 >= threshold {
+            // The rest, which is less than n, is worked out where it matters: hardly ever.
+            let low = product as u64;
+            if low >= n || low >= n.wrapping_neg() % n {
                 return (product >> 64) as u64;
             }
         }
@@ -69,6 +85,19 @@ impl Philox {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_numbers_are_those_that_come_one_by_one() {
+        for (skip, n) in (0..6).flat_map(|skip| [0, 1, 3, 4, 5, 255, 257, 1030].map(|n| (skip, n))) {
+            let [mut one_by_one, mut at_once] = [0, 1].map(|_| Philox::keyed(u64::MAX, "test"));
+            (0..skip).for_each(|_| assert_eq!(one_by_one.next_u32(), at_once.next_u32()));
+            let wanted: Vec<u32> = (0..n).map(|_| one_by_one.uniform().to_bits()).collect();
+            let mut found = vec![0.0; n];
+            at_once.uniforms(&mut found);
+            assert_eq!(found.iter().map(|x| x.to_bits()).collect::<Vec<_>>(), wanted, "{skip} {n}");
+            assert_eq!(one_by_one.next_u32(), at_once.next_u32(), "{skip} {n}");
+        }
+    }
 
     #[test]
     fn numbers_have_the_right_moments() {

@@ -21,6 +21,7 @@ pub mod ticks;
 mod wide;
 
 pub use calls::Tile;
+pub use products::fill;
 pub use wide::Kind;
 
 use crate::base::stopwatch::{count, timed};

@@ -91,7 +91,7 @@ impl Lowerer<'_> {
         };
         self.turn = Some(turn((first, n)));
         let clusters = &blocks.clusters[pass.inside.clone()];
-        let outside = self.share_inside(clusters, |id| blocks.is_wide(id));
+        let changed = self.share_inside(clusters, blocks.wide());
         let (before, begun) = (std::mem::take(&mut self.out.ops), self.out.clock);
         self.depth += 1;
         // Where a sum's own block lies.
@@ -109,7 +109,7 @@ impl Lowerer<'_> {
             self.put_together(blocks, sum, &place, &running[&sum]);
         }
         self.depth -= 1;
-        self.shared = outside;
+        self.toggle_shared(&changed);
         let ops = std::mem::replace(&mut self.out.ops, before);
         let block = blocks.side as u32;
         self.out.ops.push(TileOp::Loop(Loop { turn: symbol, extent, block, is_parallel: false, ops }));
@@ -217,6 +217,10 @@ impl Lowerer<'_> {
 impl Blocks {
     fn is_wide(&self, id: NodeId) -> bool {
         self.axes.get(&id).is_some_and(|axes| axes.contains(&Along::Columns))
+    }
+
+    fn wide(&self) -> impl Iterator<Item = NodeId> {
+        self.axes.keys().copied().filter(|id| self.is_wide(*id))
     }
 
     /// Elements from a place to the next along each axis of a value of which there is one block, and how many it has.

@@ -11,7 +11,7 @@ use super::super::space::Reads;
 use super::super::strips::{Along, label};
 use super::{Blocks, Pass};
 use crate::base::Dim;
-use crate::base::hash::FastMap;
+use crate::base::hash::{FastMap, FastSet};
 use crate::graph::{Graph, NodeId};
 
 /// Indices that the threads of a block should have at least, together.
@@ -28,18 +28,18 @@ pub fn split(graph: &Graph, reads: &Reads, cache_bytes: i64, clusters: Vec<Clust
     let (scalars, own) = clusters.split_at(n_scalars);
     let mut turns = Turns::default();
     let mut late: Vec<Cluster> = Vec::new();
+    let mut made_late: FastSet<NodeId> = FastSet::default();
     for cluster in own {
-        let made_late = |base: NodeId| late.iter().any(|other| other.nodes().contains(&base));
         let waits = cluster.nodes().iter().any(|id| {
-            reads.of(*id).iter().any(|read| made_late(read.base))
-                || reads.waits(*id).iter().any(|base| made_late(*base))
+            reads.of(*id).iter().any(|read| made_late.contains(&read.base))
+                || reads.waits(*id).iter().any(|base| made_late.contains(base))
         });
         if waits || !turns.take(graph, reads, cluster) {
+            made_late.extend(cluster.nodes());
             late.push(cluster.clone());
         }
     }
-    let is_update = |id: &NodeId| graph.updates.iter().any(|(_, value)| value == id);
-    let has_updates = own.iter().flat_map(Cluster::nodes).any(is_update);
+    let has_updates = own.iter().flat_map(Cluster::nodes).any(|id| reads.is_update(*id));
     let is_plain = |cluster: &Cluster| matches!(cluster, Cluster::Loop(_));
     if late.is_empty()
         || turns.clusters.is_empty()
@@ -98,9 +98,8 @@ impl Turns {
     }
 
     fn taken(&mut self, graph: &Graph, reads: &Reads, cluster: &Cluster) -> Option<()> {
-        let is_update = |id: &NodeId| graph.updates.iter().any(|(_, value)| value == id);
         let Cluster::Loop(l) = cluster else { return None };
-        if l.nodes.iter().any(is_update) || l.n_parallel.unwrap_or(l.extents.len()) < 2 {
+        if l.nodes.iter().any(|id| reads.is_update(*id)) || l.n_parallel.unwrap_or(l.extents.len()) < 2 {
             return None;
         }
         let places = self.places.clone().unwrap_or_else(|| l.extents[1].clone());

@@ -12,7 +12,7 @@ use super::wide::{Wide, cluster_of, n_elements, turned};
 use crate::base::Dim;
 use crate::base::hash::FastMap;
 use crate::graph::{Graph, NodeId, Op};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// Nodes between sums of a section, at most: it is no place for a whole network.
 const MOST_BETWEEN: usize = 8;
@@ -82,9 +82,9 @@ pub fn put(graph: &Graph, reads: &Reads, seen: &Reads, wide: &Wide, found: &mut 
         let last = found[n_before..].iter().rposition(|section| section.is_turned == sum.is_turned);
         let joined = last.and_then(|last| {
             let s = n_before + last;
-            let between = between(seen, &found[s], sum.id);
+            let between = between(seen, &found[s], sum.id)?;
             let elsewhere = |id: &NodeId| found.iter().any(|section| section.pass_of(*id).is_some());
-            if between.len() > MOST_BETWEEN || between.iter().any(elsewhere) {
+            if between.iter().any(elsewhere) {
                 return None;
             }
             let mut section = found[s].clone();
@@ -136,7 +136,8 @@ fn take_readers(graph: &Graph, reads: &Reads, seen: &Reads, found: &mut [Section
         let is_taken = found.iter().any(|section| section.pass_of(id).is_some());
         let is_map =
             matches!(graph.node(id).op, Op::Map(_) | Op::Cast) && size(id).is_some_and(|n| Some(n) <= most);
-        if is_taken || !is_map || n_taken == MOST_BETWEEN || !between(seen, &found[s], id).is_empty() {
+        let is_next = || between(seen, &found[s], id).is_some_and(|between| between.is_empty());
+        if is_taken || !is_map || n_taken == MOST_BETWEEN || !is_next() {
             continue;
         }
         if found[s].take_between(graph, reads, seen, &[id]).is_some() {
@@ -146,38 +147,46 @@ fn take_readers(graph: &Graph, reads: &Reads, seen: &Reads, found: &mut [Section
     }
 }
 
-/// Nodes outside of a section that need it and that `last` needs.
-fn between(seen: &Reads, section: &Section, last: NodeId) -> Vec<NodeId> {
-    let Some(first) = section.members().min() else { return Vec::new() };
-    let is_member = |id: NodeId| section.pass_of(id).is_some();
-    let mut waits: BTreeMap<NodeId, bool> = BTreeMap::new();
-    // Whether a node waits for the section; ids are in an order in which nodes can run.
-    fn find(
-        seen: &Reads,
-        id: NodeId,
-        first: NodeId,
-        is_member: &dyn Fn(NodeId) -> bool,
-        known: &mut BTreeMap<NodeId, bool>,
-    ) -> bool {
-        if id < first {
-            return false;
+/// Nodes outside of a section that need it and that `last` needs, in order; nothing if there are more than `MOST_BETWEEN`.
+fn between(seen: &Reads, section: &Section, last: NodeId) -> Option<Vec<NodeId>> {
+    let Some(first) = section.members().min() else { return Some(Vec::new()) };
+    let mut cx = Between { seen, section, first, last, waits: FastMap::default(), found: Vec::new() };
+    cx.waits(last)?;
+    cx.found.sort_unstable();
+    Some(cx.found)
+}
+
+struct Between<'a> {
+    seen: &'a Reads,
+    section: &'a Section,
+    /// Ids are in an order in which nodes can run: none before it waits for the section.
+    first: NodeId,
+    last: NodeId,
+    waits: FastMap<NodeId, bool>,
+    found: Vec<NodeId>,
+}
+
+impl Between<'_> {
+    /// Whether a node waits for the section; nothing when too many are found that do.
+    fn waits(&mut self, id: NodeId) -> Option<bool> {
+        if id < self.first {
+            return Some(false);
         }
-        if let Some(known) = known.get(&id) {
-            return *known;
+        if let Some(known) = self.waits.get(&id) {
+            return Some(*known);
         }
+        let (seen, section) = (self.seen, self.section);
+        let is_member = |id: NodeId| section.pass_of(id).is_some();
         let mut waits = false;
-        for base in needs(seen, id).collect::<Vec<_>>() {
-            waits |= is_member(base) || find(seen, base, first, is_member, known);
+        for base in needs(seen, id) {
+            waits |= is_member(base) || self.waits(base)?;
         }
-        known.insert(id, waits);
-        waits
+        self.waits.insert(id, waits);
+        if waits && id != self.last && !is_member(id) {
+            self.found.push(id);
+        }
+        (self.found.len() <= MOST_BETWEEN).then_some(waits)
     }
-    find(seen, last, first, &is_member, &mut waits);
-    waits
-        .into_iter()
-        .filter(|(id, waits)| *waits && *id != last && !is_member(*id))
-        .map(|(id, _)| id)
-        .collect()
 }
 
 impl Section {
@@ -197,7 +206,7 @@ impl Section {
             if axes.contains(&Along::Columns) || is_reduction(&graph.node(*id).op) {
                 return None;
             }
-            if graph.updates.iter().any(|(_, value)| value == id) {
+            if reads.is_update(*id) {
                 return None;
             }
             let pass = needs(seen, *id).filter_map(|base| self.pass_of(base)).max()?;

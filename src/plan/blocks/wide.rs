@@ -11,6 +11,7 @@ use super::super::strips::{Along, Labels, label, places};
 use crate::base::Dim;
 use crate::base::hash::FastMap;
 use crate::graph::{Graph, NodeId, Op};
+use std::collections::BTreeSet;
 
 /// Wide values that hang together.
 pub struct Wide {
@@ -58,6 +59,7 @@ pub fn turned(axes: &[Along], n_dimensions: usize) -> Vec<Along> {
 }
 
 /// What nodes are, before it is asked which hang together.
+#[derive(Default)]
 pub struct Kinds {
     /// A contraction that is larger than its factors, all of which have an axis of examples.
     is_large: Vec<bool>,
@@ -65,11 +67,13 @@ pub struct Kinds {
     is_of_places: Vec<bool>,
     /// A value that is wide if it is read beside wide ones: one of the two, or a map of such a value.
     is_made_here: Vec<bool>,
+    /// By node: those that wait for it, and do not read it.
+    waiting: FastMap<NodeId, Vec<NodeId>>,
 }
 
 impl Kinds {
     pub fn of(graph: &Graph, reads: &Reads) -> Kinds {
-        let mut kinds = Kinds { is_large: Vec::new(), is_of_places: Vec::new(), is_made_here: Vec::new() };
+        let mut kinds = Kinds::default();
         for id in graph.ids() {
             let node = graph.node(id);
             let is_map = matches!(node.op, Op::Map(_) | Op::Cast) && !reads.of(id).is_empty();
@@ -86,6 +90,9 @@ impl Kinds {
             kinds.is_large.push(is_large);
             kinds.is_of_places.push(is_of_places);
             kinds.is_made_here.push(is_large || is_of_places || is_made_of_one);
+            for base in reads.waits(id) {
+                kinds.waiting.entry(*base).or_default().push(id);
+            }
         }
         kinds
     }
@@ -109,7 +116,7 @@ pub fn grown_from(
     let bytes =
         |id: &NodeId| n_elements(graph, *id).unwrap_or(0).saturating_mul(graph.dtype(*id).bytes() as i64);
     let all = wide.axes.keys().map(bytes).fold(0, i64::saturating_add);
-    (all > cache_bytes && wide.find_sums(graph, reads)).then_some(wide)
+    (all > cache_bytes && wide.find_sums(graph, reads, kinds)).then_some(wide)
 }
 
 /// Elements of an example's share of a value.
@@ -200,9 +207,13 @@ impl Wide {
 
     /// Takes in whatever is made of wide values place by place, and what they are made with.
     fn grow(&mut self, graph: &Graph, reads: &Reads, kinds: &Kinds) {
+        let readers = |id: NodeId| reads.by_users(id).map(|(user, _)| user);
         loop {
             let n_before = self.axes.len();
-            for id in graph.ids() {
+            // In order: wide values, and those who read them.
+            let mut todo: BTreeSet<NodeId> =
+                self.axes.keys().flat_map(|id| readers(*id).chain([*id])).collect();
+            while let Some(id) = todo.pop_first() {
                 let is_map = matches!(graph.node(id).op, Op::Map(_) | Op::Cast);
                 if is_map && !self.axes.contains_key(&id) && self.reads_wide(reads, id) {
                     let labels = self.label(graph, reads, id, false);
@@ -210,12 +221,15 @@ impl Wide {
                         && self.is_wide(&axes)
                     {
                         self.axes.insert(id, axes);
+                        todo.extend(readers(id));
                     }
                 }
                 if let Some(axes) = self.axes.get(&id).cloned()
                     && is_map
                 {
-                    self.take_makers(graph, reads, kinds, id, &axes);
+                    let made = self.take_makers(graph, reads, kinds, id, &axes);
+                    // A maker comes before its reader: what it is made with is taken in by the next round.
+                    todo.extend(made.into_iter().flat_map(readers).filter(|reader| *reader > id));
                 }
             }
             if self.axes.len() == n_before {
@@ -224,8 +238,16 @@ impl Wide {
         }
     }
 
-    /// Large contractions, what is made of them, and functions of places, that a wide map reads.
-    fn take_makers(&mut self, graph: &Graph, reads: &Reads, kinds: &Kinds, reader: NodeId, along: &[Along]) {
+    /// Takes in large contractions, what is made of them, and functions of places, that a wide map reads; which are new.
+    fn take_makers(
+        &mut self,
+        graph: &Graph,
+        reads: &Reads,
+        kinds: &Kinds,
+        reader: NodeId,
+        along: &[Along],
+    ) -> Vec<NodeId> {
+        let mut made = Vec::new();
         for read in reads.of(reader) {
             let maker = read.base;
             if self.axes.contains_key(&maker) || !kinds.is_made_here[maker.index()] {
@@ -249,30 +271,32 @@ impl Wide {
                 && self.is_wide(&axes)
             {
                 self.axes.insert(id, axes);
+                made.push(id);
             }
         }
+        made
     }
 
     /// Finds all sums; whether nobody else reads a wide value.
-    fn find_sums(&mut self, graph: &Graph, reads: &Reads) -> bool {
+    fn find_sums(&mut self, graph: &Graph, reads: &Reads, kinds: &Kinds) -> bool {
         if graph.roots().any(|root| self.axes.contains_key(&root)) {
             return false;
         }
         let rows = Along::Block(self.n_dimensions() - 1);
-        for id in graph.ids().filter(|id| has_storage(graph, *id) && !self.axes.contains_key(id)) {
-            let waits = reads.waits(id).iter().any(|base| self.axes.contains_key(base));
-            if !self.reads_wide(reads, id) && !waits {
-                continue;
-            }
+        let readers = self.axes.keys().flat_map(|id| reads.by_users(*id)).map(|(user, _)| user);
+        let waiting: BTreeSet<NodeId> =
+            self.axes.keys().filter_map(|id| kinds.waiting.get(id)).flatten().copied().collect();
+        let all: BTreeSet<NodeId> = readers.chain(waiting.iter().copied()).collect();
+        for id in all.into_iter().filter(|id| !self.axes.contains_key(id)).collect::<Vec<_>>() {
+            let waits = waiting.contains(&id);
             let sums = |is_turned: bool| {
                 let labels = self.label(graph, reads, id, is_turned)?;
                 let (_, axes) = labels.values.into_iter().next()?;
                 (axes.contains(&rows) && !axes.contains(&Along::Columns)).then_some(Sum { id, is_turned })
             };
             // A variable's next value is written where the variable lies, which sections do not do.
-            let is_update = graph.updates.iter().any(|(_, value)| *value == id);
             match sums(false).or_else(|| sums(true)) {
-                Some(sum) if !waits && !is_update => self.sums.push(sum),
+                Some(sum) if !waits && !reads.is_update(id) => self.sums.push(sum),
                 _ => return false,
             }
         }

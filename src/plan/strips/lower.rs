@@ -80,10 +80,10 @@ impl Lowerer<'_> {
     pub fn lower_strips(&mut self, strips: &Strips) {
         strips.added.iter().for_each(|id| self.zero(*id));
         let (begun, n_scratch) = (self.out.clock, self.out.scratch.len());
-        let outside = self.share_inside(&strips.clusters, |id| strips.inner.contains_key(&id));
+        let changed = self.share_inside(&strips.clusters, strips.inner.keys().copied());
         let mut of_turns = Vec::new();
         self.lower_dimension(strips, &mut Vec::new(), &mut of_turns);
-        self.shared = outside;
+        self.toggle_shared(&changed);
         // What is there before the loops and read in them is there in every turn; so is what they write and others read.
         let end = self.out.clock;
         for (i, scratch) in self.out.scratch.iter_mut().enumerate() {

@@ -11,7 +11,10 @@
 //! *rows*; its *columns* (keys) are the axis by which the large product is larger. A value with rows and columns is *wide*.
 //!
 //! - `axes.rs` says which axis of a cluster's loop is which dimension, from how it reads what the section makes;
+//! - `readers.rs` knows who reads a value, and which clusters stand between others;
 //! - `section.rs` grows a section by those who read its wide values, with whatever stands between;
+//! - `inner.rs` finds the values of which there is one block at a time, and those that are made again;
+//! - `order.rs` puts sections and the other clusters in order;
 //! - `masked.rs` finds whether columns beyond a row's own place are masked, so that each strip's columns end where its rows do;
 //! - `lower.rs` writes the loops.
 //!
@@ -24,8 +27,11 @@
 //! `LEAST_ROWS`, below which a product's factors are read too often for what is done with them.
 
 mod axes;
+mod inner;
 mod lower;
 mod masked;
+mod order;
+mod readers;
 mod section;
 #[cfg(test)]
 mod tests;
@@ -40,7 +46,8 @@ use crate::graph::{Graph, NodeId};
 use std::collections::{BTreeSet, HashMap};
 
 use super::space::Reads;
-use section::{Place, Sections};
+use order::{Place, order};
+use section::{Sections, larger};
 
 /// Strips of a cache.
 const STRIPS: i64 = 8;
@@ -89,12 +96,15 @@ pub fn strips(
     cache_bytes: i64,
     clusters: Vec<Cluster>,
 ) -> Vec<Cluster> {
+    if clusters.iter().all(|cluster| larger(graph, tiled, cache_bytes, cluster).is_none()) {
+        return clusters;
+    }
     let mut sections = Sections::new(graph, reads, kept, tiled, cache_bytes, &clusters);
     sections.find();
     if sections.found.is_empty() {
         return clusters;
     }
-    let Some(order) = sections.order() else { return clusters };
+    let Some(order) = order(&sections) else { return clusters };
     let strips: Vec<Strips> = (0..sections.found.len()).map(|s| finished(&sections, s)).collect();
     let mut strips = strips.into_iter().map(Some).collect::<Vec<_>>();
     let mut clusters: Vec<Option<Cluster>> = clusters.into_iter().map(Some).collect();
@@ -108,9 +118,9 @@ pub fn strips(
 /// A section whose values have found their places.
 fn finished(sections: &Sections, number: usize) -> Strips {
     let section = &sections.found[number];
-    let parts = section.parts(sections);
+    let parts = sections.parts(number);
     let inner = sections.inner(number);
-    let all_inner = section.wide(sections).all(|id| inner.contains_key(&id));
+    let all_inner = section.wide().all(|id| inner.contains_key(&id) || !sections.is_used(id));
     let masked =
         || columns_masked(sections.graph, sections.reads, &section.extents, &section.n_columns, &parts);
     let masked_beyond = match all_inner.then(masked).flatten() {

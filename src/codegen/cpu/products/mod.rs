@@ -199,7 +199,11 @@ pub unsafe extern "C" fn gradc_fill(numbers: *const Numbers) {
     };
     let distribution = if numbers.normal != 0 { Distribution::Normal } else { Distribution::Uniform };
     let stream = Stream { seed: env.seed, step: env.step, site: numbers.site as u32, distribution };
-    let first = numbers.first as u64;
+    fill(stream, numbers.first as u64, out);
+}
+
+/// `Stream::fill` with the widest vectors that the CPU has: the same bits.
+pub fn fill(stream: Stream, first: u64, out: &mut [f32]) {
     #[cfg(target_arch = "x86_64")]
     {
         if is_x86_feature_detected!("avx512f") {
@@ -214,14 +218,14 @@ pub unsafe extern "C" fn gradc_fill(numbers: *const Numbers) {
     stream.fill(first, out);
 }
 
-/// `Stream::fill` for CPUs with AVX-512 F: the same bits.
+/// For CPUs with AVX-512 F.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
 fn fill_avx512(stream: Stream, first: u64, out: &mut [f32]) {
     stream.fill(first, out);
 }
 
-/// `Stream::fill` for CPUs with AVX2: the same bits.
+/// For CPUs with AVX2.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 fn fill_avx2(stream: Stream, first: u64, out: &mut [f32]) {

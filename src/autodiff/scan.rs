@@ -12,7 +12,7 @@
 //! weight is one large product again. Traces that nobody reads fall away in the passes.
 
 use super::{Sweep, sweep};
-use crate::base::{Dim, ReduceOp};
+use crate::base::{DType, Dim, ReduceOp};
 use crate::graph::op::scan::{Part, Role};
 use crate::graph::rewrite::{copy_node, substitute};
 use crate::graph::{Contraction, Graph, Node, NodeId, Op, Scan, View};
@@ -38,7 +38,8 @@ pub fn traced(mut scan: Scan) -> Scan {
         depends[id.index()] = is_carried || node.operands.iter().any(|x| depends[x.index()]);
         let is_kept = match node.op {
             Op::Contract(_) => true,
-            Op::Map(func) => func.n_steps(node.ty.dtype) >= MANY_STEPS,
+            // A scan yields numbers of this type alone.
+            Op::Map(func) if node.ty.dtype == DType::F32 => func.n_steps(DType::F32) >= MANY_STEPS,
             _ => false,
         };
         if depends[id.index()] && is_kept {

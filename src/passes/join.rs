@@ -5,7 +5,7 @@
 //! ```
 //!
 //! So the gradient of what was taken apart (the gates of a recurrent layer; queries, keys and values) is written once, in place of a
-//! sum of arrays of zeros. What else is in the sum is added.
+//! sum of arrays of zeros. What else is in the sum is added to it, which rounds otherwise.
 
 use super::map;
 use crate::base::Dim;
@@ -13,8 +13,8 @@ use crate::graph::rewrite::rewrite;
 use crate::graph::{Graph, Node, NodeId, Op, View};
 use crate::scalar::Func;
 
-/// Terms that are looked at.
-const MOST_TERMS: usize = 32;
+/// Sums inside of one another that are looked at.
+const MOST_DEEP: usize = 32;
 
 pub fn run(graph: &Graph) -> Graph {
     rewrite(graph, joined)
@@ -26,7 +26,9 @@ fn joined(graph: &mut Graph, node: &Node, operands: &[NodeId]) -> Option<NodeId>
     }
     let axis = operands.iter().find_map(|id| piece(graph, *id))?.axis;
     let mut terms = Vec::new();
-    operands.iter().for_each(|id| add_terms(graph, *id, &mut terms));
+    operands.iter().for_each(|id| {
+        add_terms(graph, *id, MOST_DEEP, &mut terms);
+    });
     let is_piece = |id: &NodeId| piece(graph, *id).is_some_and(|piece| piece.axis == axis);
     let (pieces, others): (Vec<NodeId>, Vec<NodeId>) = terms.into_iter().partition(is_piece);
     let mut left: Vec<Piece> = pieces.into_iter().filter_map(|id| piece(graph, id)).collect();
@@ -43,14 +45,22 @@ fn joined(graph: &mut Graph, node: &Node, operands: &[NodeId]) -> Option<NodeId>
     Some(others.into_iter().fold(whole, |sum, other| map(graph, Func::Add, &[sum, other])))
 }
 
-fn add_terms(graph: &Graph, id: NodeId, terms: &mut Vec<NodeId>) {
+/// Adds the terms of a sum, and says whether there are pieces among them: a sum without any is a term, as it is.
+fn add_terms(graph: &Graph, id: NodeId, deep: usize, terms: &mut Vec<NodeId>) -> bool {
     let node = graph.node(id);
-    match node.op {
-        Op::Map(Func::Add) if terms.len() < MOST_TERMS => {
-            node.operands.iter().for_each(|side| add_terms(graph, *side, terms));
-        }
-        _ => terms.push(id),
+    if node.op != Op::Map(Func::Add) || deep == 0 {
+        terms.push(id);
+        return piece(graph, id).is_some();
     }
+    let (before, mut has_pieces) = (terms.len(), false);
+    for side in &node.operands {
+        has_pieces |= add_terms(graph, *side, deep - 1, terms);
+    }
+    if !has_pieces {
+        terms.truncate(before);
+        terms.push(id);
+    }
+    has_pieces
 }
 
 /// A value with zeros before and after it along one axis.

@@ -2,7 +2,8 @@
 //!
 //! What enters: a graph without `Grad`. What leaves: a graph with the same outputs and updates that takes less work. Invariant: an
 //! optimized graph is equal to the first in real numbers; in f32 it may round otherwise where a pass says so (`simplify`,
-//! `hoist`, `terms` and `regroup`). Each pass leaves a graph that verifies, and nothing in it that a second run of the same pass alone would change
+//! `hoist`, `join`, `terms`
+//! and `regroup`). Each pass leaves a graph that verifies, and nothing in it that a second run of the same pass alone would change
 //! back. Not here: what is computed together, in which order, and where it lies (`plan`).
 //!
 //! The list is run over and over until nothing changes, for what one pass does makes room for another: a hoisted

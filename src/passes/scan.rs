@@ -306,7 +306,7 @@ impl<'a> Motion<'a> {
         value
     }
 
-    /// Which yield of the new body a value is.
+    /// Which yield of the new body a value is; `name`: what it is to be called if it is none yet.
     fn yielded(&mut self, id: NodeId, name: Option<SmolStr>, innermost: bool) -> usize {
         let value = self.inside(id, innermost);
         if let Some(at) = self.body.outputs.iter().position(|(_, other)| *other == value) {

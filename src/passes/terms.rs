@@ -1,13 +1,14 @@
-//! A sum of terms, where the sums of its terms are known.
+//! A sum of terms of which all but one sum to 0, or that is there already.
 //!
 //! ```text
-//! sum(a * x + b * y)  =  a * sum(x) + b * sum(y)
+//! sum(a * x + b * (y - mean(y)))  =  a * sum(x)
 //! ```
 //!
-//! if `a` and `b` stand still along the sum's axes. The right side is taken where all of its sums but one are there already, or are none: what
-//! is left of numbers when their mean is taken from them sums to 0. So the gradient of a norm finds the sums that its parameters'
-//! gradients need, and visits its rows once less. This rounds otherwise: a product of sums where it was a sum of products, and 0
-//! where it was what roundings left of it.
+//! if `a` and `b` stand still along the sum's axes: what is left of numbers when their mean is taken from them sums to 0. If a sum of the
+//! same factors is there, that one is read. So the gradient of a norm finds the sums that its parameters' gradients need, and visits its
+//! rows once less. This rounds otherwise: a product of a sum where it was a sum of products, and 0 where it was what roundings left of it,
+//! or NaN. More than one term is never left: a difference of sums may be much smaller than both, where the sum of
+//! differences is exact.
 
 use super::{known, map};
 use crate::base::hash::FastMap;
@@ -23,7 +24,7 @@ const MOST_FACTORS: usize = 8;
 pub fn run(graph: &Graph) -> Graph {
     let mut sums = Sums::default();
     let expanded = |id: NodeId| Some((id, sums.expanded(graph, id)?));
-    let mut expanded: FastMap<NodeId, Vec<(Term, Known)>> = graph.ids().filter_map(expanded).collect();
+    let mut expanded: FastMap<NodeId, Option<(Term, Known)>> = graph.ids().filter_map(expanded).collect();
     if expanded.is_empty() {
         return graph.clone();
     }
@@ -31,8 +32,8 @@ pub fn run(graph: &Graph) -> Graph {
     for id in graph.ids() {
         rewriter.enter(id);
         match expanded.remove(&id) {
-            Some(terms) => {
-                let image = build(&mut rewriter, id, &terms);
+            Some(term) => {
+                let image = build(&mut rewriter, id, term);
                 rewriter.set(id, image);
             }
             None => {
@@ -60,14 +61,17 @@ enum Known {
     There { sum: NodeId, is_negative: bool },
 }
 
-/// The sums of one term that were met, by what moves and the sum's axes.
+/// What moves, sorted, and the sum's axes.
+type Key = (Vec<NodeId>, Vec<usize>);
+
+/// The sums of one term that were met.
 #[derive(Default)]
 struct Sums {
-    there: FastMap<(Vec<NodeId>, Vec<usize>), Vec<(NodeId, Term)>>,
+    there: FastMap<Key, Vec<(NodeId, Term)>>,
 }
 
 impl Term {
-    fn key(&self, axes: &[usize]) -> (Vec<NodeId>, Vec<usize>) {
+    fn key(&self, axes: &[usize]) -> Key {
         let mut moving = self.moving.clone();
         moving.sort_unstable();
         (moving, axes.to_vec())
@@ -75,42 +79,32 @@ impl Term {
 }
 
 impl Sums {
-    /// What a sum is the sum of, if that is better; terms that sum to 0 are left out.
-    fn expanded(&mut self, graph: &Graph, id: NodeId) -> Option<Vec<(Term, Known)>> {
+    /// The one term that is left of a sum, or nothing where it is 0, if that is better.
+    fn expanded(&mut self, graph: &Graph, id: NodeId) -> Option<Option<(Term, Known)>> {
         let node = graph.node(id);
         let Op::Reduce { op: ReduceOp::Sum, axes } = &node.op else { return None };
         let mut terms = Vec::new();
         if node.ty.dtype != DType::F32 || !add_terms(graph, axes, node.operands[0], false, &mut terms) {
             return None;
         }
-        if terms.iter().any(|term| term.moving.is_empty()) {
-            return None;
-        }
         let n_terms = terms.len();
         terms.retain(|term| !matches!(term.moving[..], [x] if sums_to_none(graph, axes, x)));
-        let mut n_new = 0;
-        let mut found = |mut term: Term| {
-            let there = self.there.get(&term.key(axes));
-            let same = there.and_then(|all| {
-                all.iter().find_map(|(sum, other)| {
-                    Some((sum, other.is_negative, without(&term.still, &other.still)?))
-                })
-            });
-            let Some((sum, is_negative, still)) = same else {
-                n_new += 1;
-                return (term, Known::New);
-            };
+        let Some(mut term) = terms.pop() else { return Some(None) };
+        if !terms.is_empty() || term.moving.is_empty() {
+            return None;
+        }
+        let there = self.there.entry(term.key(axes)).or_default();
+        let same = there
+            .iter()
+            .find_map(|(sum, other)| Some((*sum, other.is_negative, without(&term.still, &other.still)?)));
+        if let Some((sum, is_negative, still)) = same {
             term.still = still;
-            (term, Known::There { sum: *sum, is_negative })
-        };
-        let expanded: Vec<(Term, Known)> = terms.into_iter().map(&mut found).collect();
-        if n_new <= 1 && n_new < n_terms {
-            return Some(expanded);
+            return Some(Some((term, Known::There { sum, is_negative })));
         }
-        if let [(_, Known::New)] = expanded[..] {
-            let (term, _) = expanded.into_iter().next().expect("there is one");
-            self.there.entry(term.key(axes)).or_default().push((id, term));
+        if n_terms > 1 {
+            return Some(Some((term, Known::New)));
         }
+        there.push((id, term));
         None
     }
 }
@@ -181,7 +175,7 @@ fn sums_to_none(graph: &Graph, axes: &[usize], x: NodeId) -> bool {
 /// Whether a node is 1 / `n`.
 fn is_inverse(graph: &Graph, id: NodeId, n: &Dim) -> bool {
     if let (Some(value), Some(n)) = (known(graph, id), n.as_const()) {
-        return (value * n as f64 - 1.0).abs() < 1e-6;
+        return (value * n as f64 - 1.0).abs() < f64::from(f32::EPSILON);
     }
     let node = graph.node(id);
     match &node.op {
@@ -203,43 +197,31 @@ fn without(all: &[NodeId], some: &[NodeId]) -> Option<Vec<NodeId>> {
     Some(left)
 }
 
-fn build(rewriter: &mut Rewriter, id: NodeId, terms: &[(Term, Known)]) -> NodeId {
+fn build(rewriter: &mut Rewriter, id: NodeId, term: Option<(Term, Known)>) -> NodeId {
     let node = rewriter.old.node(id);
     let Op::Reduce { axes, .. } = &node.op else { unreachable!("it is a sum") };
+    let Some((term, known)) = term else { return super::filled(&mut rewriter.new, 0.0, &node.ty) };
     let image = |rewriter: &Rewriter, id| rewriter.image(id).expect("it comes before the sum");
-    let mut total: Option<NodeId> = None;
-    for (term, known) in terms {
-        let (mut sum, of_sum) = match known {
-            Known::There { sum, is_negative } => (image(rewriter, *sum), *is_negative),
-            Known::New => {
-                let moving: Vec<NodeId> = term.moving.iter().map(|id| image(rewriter, *id)).collect();
-                let new = &mut rewriter.new;
-                let product = moving.into_iter().reduce(|a, b| map(new, Func::Mul, &[a, b]));
-                let product = product.expect("something moves");
-                (new.reduce(ReduceOp::Sum, product, axes).expect("the axes of the sum"), false)
-            }
-        };
-        for factor in &term.still {
-            let Op::View(View::Broadcast { axes: own }) = &rewriter.old.node(*factor).op else {
-                unreachable!("it repeats")
-            };
-            let repeated = image(rewriter, rewriter.old.node(*factor).operands[0]);
-            // The summed axes are gone.
-            let places: Vec<usize> =
-                own.iter().map(|axis| axis - axes.iter().filter(|gone| *gone < axis).count()).collect();
+    let (mut sum, of_sum) = match known {
+        Known::There { sum, is_negative } => (image(rewriter, sum), is_negative),
+        Known::New => {
+            let moving: Vec<NodeId> = term.moving.iter().map(|id| image(rewriter, *id)).collect();
             let new = &mut rewriter.new;
-            let factor = new
-                .broadcast(repeated, &places, node.ty.shape.clone())
-                .expect("sizes of the axes that are left");
-            sum = map(new, Func::Mul, &[sum, factor]);
+            let product = moving.into_iter().reduce(|a, b| map(new, Func::Mul, &[a, b]));
+            let product = product.expect("something moves");
+            (new.reduce(ReduceOp::Sum, product, axes).expect("the axes of the sum"), false)
         }
+    };
+    for factor in &term.still {
+        let factor = rewriter.old.node(*factor);
+        let Op::View(View::Broadcast { axes: own }) = &factor.op else { unreachable!("it repeats") };
+        let repeated = image(rewriter, factor.operands[0]);
+        // The summed axes are gone.
+        let gone = |axis: usize| axes.iter().filter(|gone| **gone < axis).count();
+        let places: Vec<usize> = own.iter().map(|axis| axis - gone(*axis)).collect();
         let new = &mut rewriter.new;
-        total = Some(match (total, term.is_negative != of_sum) {
-            (None, false) => sum,
-            (None, true) => map(new, Func::Neg, &[sum]),
-            (Some(total), false) => map(new, Func::Add, &[total, sum]),
-            (Some(total), true) => map(new, Func::Sub, &[total, sum]),
-        });
+        let factor = new.broadcast(repeated, &places, node.ty.shape.clone());
+        sum = map(new, Func::Mul, &[sum, factor.expect("sizes of the axes that are left")]);
     }
-    total.unwrap_or_else(|| super::filled(&mut rewriter.new, 0.0, &node.ty))
+    if term.is_negative != of_sum { map(&mut rewriter.new, Func::Neg, &[sum]) } else { sum }
 }

@@ -54,6 +54,15 @@ const CASES: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "join",
+        "a sum beside them stays one",
+        "%0 = input @a : f32[2]  %1 = input @b : f32[3]  %2 = input @c : f32[5]  %3 = input @d : f32[5]  %4 = map add %2, %3 : f32[5]
+         %5 = pad [3] step [1] %0 : f32[5]  %6 = map add %5, %4 : f32[5]  %7 = pad [0] step [1] %1 : f32[5]  %8 = map add %6, %7 : f32[5]
+         output y = %8  output z = %4",
+        "%0 = input @a : f32[2]  %1 = input @b : f32[3]  %2 = input @c : f32[5]  %3 = input @d : f32[5]  %4 = map add %2, %3 : f32[5]
+         %5 = concat 0 %1, %0 : f32[5]  %6 = map add %5, %4 : f32[5]  output y = %6  output z = %4",
+    ),
+    (
+        "join",
         "not pieces with a gap, nor one over another",
         "%0 = input @a : f32[batch, 2]  %1 = input @b : f32[batch, 3]
          %2 = pad [0, 3] step [1, 1] %0 : f32[batch, 6]  %3 = pad [0, 0] step [1, 1] %1 : f32[batch, 6]
@@ -93,6 +102,14 @@ const CASES: &[(&str, &str, &str, &str)] = &[
         "%0 = input @x : f32[batch, 5]  %1 = input @g : f32[batch, 5]  %2 = input @r : f32[5]  %3 = broadcast [1] %2 : f32[batch, 5]
          %4 = map mul %0, %3 : f32[batch, 5]  %5 = map mul %1, %4 : f32[batch, 5]  %6 = map neg %5 : f32[batch, 5]  %7 = reduce sum [0] %6 : f32[5]
          %8 = map mul %7, %2 : f32[5]  %9 = map neg %8 : f32[5]  output a = %7  output b = %9",
+    ),
+    (
+        "terms",
+        "not a difference, of which both sums are there",
+        "%0 = input @x : f32[batch, 5]  %1 = input @y : f32[batch, 5]  %2 = reduce sum [1] %0 : f32[batch]  %3 = reduce sum [1] %1 : f32[batch]
+         %4 = map sub %0, %1 : f32[batch, 5]  %5 = reduce sum [1] %4 : f32[batch]  output a = %2  output b = %3  output c = %5",
+        "%0 = input @x : f32[batch, 5]  %1 = input @y : f32[batch, 5]  %2 = reduce sum [1] %0 : f32[batch]  %3 = reduce sum [1] %1 : f32[batch]
+         %4 = map sub %0, %1 : f32[batch, 5]  %5 = reduce sum [1] %4 : f32[batch]  output a = %2  output b = %3  output c = %5",
     ),
     (
         "terms",

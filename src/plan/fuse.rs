@@ -6,7 +6,7 @@
 //! index of its own.
 //!
 //! A node goes into the last loop that it fits, so that chains stay together and independent nodes over the same axes share
-//! loads; but a reduction goes into the first that has what it reduces, for who reads it waits for that loop's end. Reductions of one
+//! loads; but a reduction goes into the first that makes or reads what it reduces, for who reads it waits for that loop's end. Reductions of one
 //! loop run over the same axes; gathers have loops without any.
 
 use super::blocks::Blocks;
@@ -106,6 +106,9 @@ pub fn fuse(
                     && !is_reduction(&graph.node(read.base).op);
                 least = least.max(if in_register { *at } else { at + 1 });
             }
+        }
+        for base in all_reads.waits(id) {
+            least = least.max(place.get(base).map_or(0, |at| at + 1));
         }
         let extents_and_parallel = is_loop(op).then(|| match reads.first() {
             Some(read) if is_reduction(op) => (read.extents.clone(), Some(read.n_parallel)),

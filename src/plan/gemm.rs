@@ -3,7 +3,7 @@
 //! What enters: labels, their extents, and for each of left, right and output a stride a label. What leaves: a `Gemm`.
 //! Labels in all three are loops; those in the left and the output are rows, in the right and the output columns,
 //! in left and right the sum. Labels of one kind whose strides follow one another evenly become one axis; of several
-//! axes left, the longest of those inside of an example is the product's and the others are loops. Labels of one place are none.
+//! axes left, neighbours in the result, or else the longest of those inside of an example, are the product's and the others are loops. Labels of one place are none.
 
 use crate::base::Dim;
 use crate::graph::Contraction;
@@ -86,8 +86,8 @@ fn merge(labels: Vec<Label>) -> Vec<Label> {
 }
 
 /// The longest for the product, the last of equals; the others become loops. One that is not known (examples, and tiles of
-/// them) lies further apart than those inside of an example, and is taken only where these are short. Neighbours in the result, if a line of
-/// them, come before all others: they are written together.
+/// them) lies further apart than those inside of an example, and is taken only where these are short. Neighbours in the result, if
+/// there is a line of them, come before all others: they are written together.
 fn product_axis(mut labels: Vec<Label>, reduce: bool, loops: &mut Vec<GemmAxis>) -> Label {
     let length = |label: &Label| match label.extent.as_const() {
         Some(LINE..) if label.strides[2].is_const(1) => i64::MAX,

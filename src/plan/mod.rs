@@ -40,6 +40,7 @@ mod work;
 
 pub use build::plan;
 pub use gpu::{MOST_SHARED_BYTES, is_one_launch};
+pub use pack::PANEL;
 pub use rematerialise::{Exceeds, plan_within};
 pub use report::{bytes, group_digits, report};
 pub use tile::tile_cost;

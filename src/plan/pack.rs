@@ -12,9 +12,9 @@ use crate::graph::op::scan::Role;
 use crate::graph::rewrite::Rewriter;
 use crate::graph::{Contraction, Graph, Node, NodeId, Op, Scan, ShapeError};
 
-/// Columns of a panel: of f32 on a CPU a line of a cache, which blocks of any width read from start to end; else as many as a
-/// product lays out together.
-const LINE: i64 = 16;
+/// Columns of a panel of f32 on a CPU: a line of a cache, which blocks of any width read from start to end.
+pub const PANEL: i64 = 16;
+/// Columns of any other: as many as a product lays out together.
 const WIDTH: i64 = 64;
 
 /// The scan with packed weights; `operands` grows by them.
@@ -74,7 +74,7 @@ fn packed(
         .clone()
     };
     let columns = size(n).as_const()?;
-    let width = if target == Target::Cpu && graph.dtype(weights) == DType::F32 { LINE } else { WIDTH };
+    let width = if target == Target::Cpu && graph.dtype(weights) == DType::F32 { PANEL } else { WIDTH };
     let in_panels = columns % width == 0 && columns > width;
     if !in_panels && !turned {
         return None;

@@ -13,10 +13,9 @@
 //! is the one whose times on `CORES` are least together, each counted against the best that there is for so many cores; a few
 //! long tiles would be best for one core, many for a large machine, and the plan must not know which it is. What lies in scratch
 //! should stay in a core's second-level cache (`SCRATCH_BYTES`), and so should rows of arrays that several loops go over one after
-//! another, unless that makes tiles shorter than `LEAST_ROWS`; where all
-//! loops go along rows, a tile may be one. Where a row by
-//! itself is past all caches (an example's whole way through a transformer and back), shorter tiles gain no speed, but each
-//! thread has such a scratch: past `MOST_SCRATCH_BYTES` tiles have as few rows as vectors and products allow.
+//! another, unless that makes tiles shorter than `LEAST_ROWS`; where all loops go along rows, a tile may be one. Where a row by itself
+//! is past all caches (an example's whole way through a transformer and back), shorter tiles gain no speed, but each thread has such a
+//! scratch: past `MOST_SCRATCH_BYTES` tiles have as few rows as vectors and products allow.
 
 use super::lower::ScratchUse;
 use super::memory::{Need, place};
@@ -209,7 +208,9 @@ pub fn choose(ops: &[TileOp], scratch: &[ScratchUse], rows: u64, batch: i64) -> 
     let n_tiles = counts.min_by(|a, b| loss(*a).total_cmp(&loss(*b))).expect("there is one");
     let mut tile = tile_of(n_tiles).min(MOST_ROWS);
     let bytes = |tile: u64| scratch_offsets(scratch, &Sizes::new(batch, tile as i64)).1;
-    let near = |tile: u64| bytes(tile) + 2 * visited_again(ops, &Sizes::new(batch, tile as i64));
+    // While a tile is computed, what the next one visits is asked for.
+    let visited = |tile: u64| visited_again(ops, &Sizes::new(batch, tile as i64)).saturating_mul(2);
+    let near = |tile: u64| bytes(tile).saturating_add(visited(tile));
     let (least, multiple) = if are_along_rows(ops) { (1, 1) } else { (LEAST_ROWS, ROW_STEP) };
     while tile > least && near(tile) > SCRATCH_BYTES {
         tile = (tile / 2).next_multiple_of(multiple);

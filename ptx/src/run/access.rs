@@ -112,11 +112,11 @@ impl Reach<'_> {
         buffer.shadow.get_or_insert_with(|| Shadow::new(bytes))
     }
 
-    /// Reads `out.len()` bytes.
+    /// Reads `out.len()` bytes, elements of so many.
     pub fn read(
         &mut self,
         (space, at): (Space, u64),
-        out: &mut [u8],
+        (out, element): (&mut [u8], usize),
         lane: usize,
         actor: &Actor,
         strength: Strength,
@@ -155,9 +155,9 @@ impl Reach<'_> {
                 self.check_bounds(space, &self.shared.cells, at, n, Access::Read)?;
                 // The compiler may load four elements where it knows that they are aligned and wants fewer: the rest is never used.
                 let cells = &self.shared.cells;
-                let is_padded = n >= 8
+                let is_padded = n == 4 * element
                     && cells.flaw(place, n) == Some(State::Unwritten)
-                    && cells.flaw(place, n / 4).is_none();
+                    && cells.flaw(place, element).is_none();
                 if !is_padded {
                     self.check_written(space, cells, place, n, at)?;
                 }

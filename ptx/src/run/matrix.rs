@@ -148,7 +148,10 @@ impl Machine<'_> {
             let actor = self.actor(block, w, lane);
             let Some(mut reach) = self.reach(block, w) else { return Ok(()) };
             match op {
-                Op::LoadMatrix { .. } => reach.read(*place, row, lane, &actor, Strength::Plain),
+                Op::LoadMatrix { .. } => {
+                    let n = row.len();
+                    reach.read(*place, (row, n), lane, &actor, Strength::Plain)
+                }
                 _ => reach.write(*place, row, lane, &actor, Strength::Plain),
             }
             .map_err(|violation| (lane, violation))?;

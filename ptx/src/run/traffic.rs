@@ -161,7 +161,9 @@ impl Machine<'_> {
             let mut data = [0; 64];
             let data = &mut data[..n * dsts.len()];
             if let Some(mut reach) = self.reach(block, w) {
-                reach.read(place, data, lane, &actor, strength).map_err(|violation| (lane, violation))?;
+                reach
+                    .read(place, (data, n), lane, &actor, strength)
+                    .map_err(|violation| (lane, violation))?;
             }
             for (part, values) in data.chunks_exact(n).zip(&mut values) {
                 let mut word = [0; 8];
@@ -241,13 +243,13 @@ impl Machine<'_> {
         let Some(mut reach) = self.reach(block, w) else { return Ok(()) };
         // In pieces of 4 bytes, so that fewer than all may be asked for; alignment is that of the whole.
         if n == bytes {
-            let data = &mut data[..n as usize];
+            let data = (&mut data[..n as usize], n as usize);
             reach.read(from, data, lane, &actor, Strength::Plain).map_err(|v| (lane, v))?;
         } else {
             for at in 0..n as usize {
                 let from = (from.0, from.1 + at as u64);
                 reach
-                    .read(from, &mut data[at..at + 1], lane, &actor, Strength::Plain)
+                    .read(from, (&mut data[at..at + 1], 1), lane, &actor, Strength::Plain)
                     .map_err(|v| (lane, v))?;
             }
         }

@@ -52,7 +52,7 @@ pub struct Section {
 }
 
 impl<'a> Sections<'a> {
-    /// None, of clusters of which some may begin one.
+    /// Without any section yet, of clusters of which some may begin one.
     pub fn new(
         graph: &'a Graph,
         reads: &'a Reads,

@@ -194,7 +194,7 @@ unsafe fn any_block<S: Simd>(rows: usize, vectors: usize, b: &Block) {
     }
 }
 
-impl Blocks for Portable {
+impl<const N: usize> Blocks for Portable<N> {
     unsafe fn run(rows: usize, vectors: usize, b: &Block) {
         // SAFETY: the caller's promises are this call's.
         unsafe { any_block::<Self>(rows, vectors, b) }

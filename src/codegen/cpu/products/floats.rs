@@ -15,6 +15,9 @@
 //! read apart and twice as many left rows compete for a set. Left rows are not laid out with vectors of 512 bits: reading them where they lie
 //! takes the same time in a block.
 //!
+//! A right operand that the plan packed for a scan lies in panels already (`Product::panels`), each as wide as a line of a cache: blocks
+//! that are as wide read one after another, wider ones as many side by side.
+//!
 //! With vectors of 256 bits a panel is a quarter as wide, and to lay left rows out is soon most of what is lost: rows are read where
 //! they lie if there are few columns, or if they lie close together. Parts of 384 terms come to the result less often than ones
 //! of 256, and the panel may then come from the second-level cache.
@@ -59,7 +62,7 @@ pub unsafe fn product<S: Blocks>(product: &Product) {
     let (m, n, k) = (p.m.max(0) as usize, p.n.max(0) as usize, p.k.max(0) as usize);
     let n_panels = p.panels.max(0) as usize;
     // Panels of a vector are taken as many together as a block is wide.
-    let joins = S::JOINS && n_panels > 1 && n == S::LANES;
+    let joins = S::JOINS && n_panels > 1 && n == S::LANES && p.rhs_column == 1;
     let (n_runs, run) = if joins { (1, n_panels * n) } else { (n_panels, n) };
     let n_columns_of = |column: usize, width: usize| width.min(run - column % run);
     let width = S::LANES * S::VECTORS;

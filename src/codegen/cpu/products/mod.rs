@@ -18,6 +18,7 @@ mod tiles;
 use super::StepEnv;
 use crate::base::Distribution;
 use crate::base::philox::Stream;
+pub use crate::plan::PANEL;
 
 /// A product as the kernel describes it: sizes, addresses, strides in elements. `i64` throughout, in this order.
 #[repr(C)]
@@ -41,9 +42,6 @@ pub struct Product<Factor = f32> {
     pub panels: i64,
     pub rhs_panel: i64,
 }
-
-/// Columns of a panel that `Product::panels` is meant for: a line of a cache.
-pub const PANEL: i64 = 16;
 
 impl<Factor: Copy> Product<Factor> {
     /// The same with rows and columns changed about, for products of one panel.

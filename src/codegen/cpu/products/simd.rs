@@ -83,18 +83,17 @@ pub trait Simd {
     unsafe fn turn(from: *const f32, row: isize, n_rows: usize, to: *mut f32, to_row: usize);
 }
 
-/// Four lanes at a time in plain Rust, which LLVM turns into whatever vectors the target is sure to have.
-pub struct Portable;
+/// Some lanes at a time in plain Rust, which LLVM turns into whatever vectors the target is sure to have: four, which every
+/// target has, or in tests as many as the widest CPUs.
+pub struct Portable<const N: usize = 4>;
 
-impl Simd for Portable {
-    type Vector = [f32; 4];
-    const LANES: usize = 4;
+impl<const N: usize> Simd for Portable<N> {
+    type Vector = [f32; N];
+    const LANES: usize = N;
     const VECTORS: usize = 4;
     const TERMS: usize = 256;
     const ROWS: usize = 192;
     const LAYS_ROWS: bool = true;
-    /// For tests, which have no other CPU.
-    const JOINS: bool = cfg!(test);
     const READ_ALONG: usize = 1 << 22;
 
     fn rows(vectors: usize) -> usize {
@@ -102,30 +101,30 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    unsafe fn splat(x: f32) -> [f32; 4] {
-        [x; 4]
+    unsafe fn splat(x: f32) -> [f32; N] {
+        [x; N]
     }
 
     #[inline(always)]
-    unsafe fn load(from: *const f32) -> [f32; 4] {
-        // SAFETY: the caller vouches for four elements.
-        unsafe { from.cast::<[f32; 4]>().read_unaligned() }
+    unsafe fn load(from: *const f32) -> [f32; N] {
+        // SAFETY: the caller vouches for so many elements.
+        unsafe { from.cast::<[f32; N]>().read_unaligned() }
     }
 
     #[inline(always)]
-    unsafe fn load_some(from: *const f32, n: usize) -> [f32; 4] {
+    unsafe fn load_some(from: *const f32, n: usize) -> [f32; N] {
         // SAFETY: the caller vouches for `n` elements.
         std::array::from_fn(|i| if i < n { unsafe { *from.add(i) } } else { 0.0 })
     }
 
     #[inline(always)]
-    unsafe fn store(to: *mut f32, x: [f32; 4]) {
-        // SAFETY: the caller vouches for four elements.
-        unsafe { to.cast::<[f32; 4]>().write_unaligned(x) }
+    unsafe fn store(to: *mut f32, x: [f32; N]) {
+        // SAFETY: the caller vouches for so many elements.
+        unsafe { to.cast::<[f32; N]>().write_unaligned(x) }
     }
 
     #[inline(always)]
-    unsafe fn store_some(to: *mut f32, n: usize, x: [f32; 4]) {
+    unsafe fn store_some(to: *mut f32, n: usize, x: [f32; N]) {
         for (i, x) in x.into_iter().enumerate().take(n) {
             // SAFETY: the caller vouches for `n` elements.
             unsafe { *to.add(i) = x };
@@ -133,7 +132,7 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    unsafe fn fma(a: [f32; 4], b: [f32; 4], c: [f32; 4]) -> [f32; 4] {
+    unsafe fn fma(a: [f32; N], b: [f32; N], c: [f32; N]) -> [f32; N] {
         // On x86 without FMA, `mul_add` would be a call into the C library.
         let one_rounding = cfg!(any(target_feature = "fma", not(target_arch = "x86_64")));
         std::array::from_fn(|i| if one_rounding { a[i].mul_add(b[i], c[i]) } else { a[i] * b[i] + c[i] })
@@ -143,11 +142,11 @@ impl Simd for Portable {
     unsafe fn turn(from: *const f32, row: isize, n_rows: usize, to: *mut f32, to_row: usize) {
         // SAFETY: the caller vouches for rows and columns.
         unsafe {
-            let mut rows = [[0.0; 4]; 4];
+            let mut rows = [[0.0; N]; N];
             for (i, x) in rows.iter_mut().enumerate().take(n_rows) {
                 *x = Self::load(from.offset(i as isize * row));
             }
-            for i in 0..4 {
+            for i in 0..N {
                 Self::store(to.add(i * to_row), rows.map(|row| row[i]));
             }
         }

@@ -122,30 +122,39 @@ fn check_all<F: Copy>(
 /// A right operand in panels gives what it gives in one piece. `width`: columns of a panel.
 #[test]
 fn panels_of_a_right_operand_are_as_one() {
-    let mut functions = vec![product_function(), portable as ProductFn];
+    /// Vectors as wide as a panel, several to a block, on any CPU.
+    unsafe extern "C" fn joining(product: *const Product) {
+        // SAFETY: the caller's promises are this call's.
+        unsafe { super::floats::product::<super::simd::Portable<16>>(&*product) }
+    }
+    let mut functions = vec![product_function(), portable, joining];
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
         functions.push(super::avx2);
     }
-    for (m, k, width, panels, apart) in [
+    let sizes = [
         (16, 256, 16, 9, 0),
         (7, 33, 4, 7, 3),
         (13, 400, 8, 3, 5),
         (1, 5, 16, 2, 0),
         (40, 20, 3, 5, 1),
         (3, 0, 16, 2, 0),
-    ] {
+    ];
+    for ((m, k, width, panels, apart), is_turned) in
+        sizes.into_iter().flat_map(|of| [(of, false), (of, true)])
+    {
         let (n, panel) = (width * panels, k * width + apart);
         let (lhs, rhs) = (numbers((m * k) as usize, 1), numbers((panel * panels) as usize, 2));
         let before = numbers((m * n) as usize, 3);
-        let place = |l: i64, j: i64| (j / width * panel + l * width + j % width) as usize;
+        let [along, across] = if is_turned { [1, k] } else { [width, 1] };
+        let place = |l: i64, j: i64| (j / width * panel + l * along + j % width * across) as usize;
         let mut whole = vec![0.0; (k * n) as usize];
         (0..k * n).for_each(|at| whole[at as usize] = rhs[place(at / n, at % n)]);
         for (function, accumulate) in functions.iter().flat_map(|function| [(function, 0), (function, 1)]) {
-            let made = |n, rhs: &[f32], rhs_row, panels, rhs_panel| {
+            let made = |n, rhs: &[f32], [rhs_row, rhs_column]: [i64; 2], panels, rhs_panel| {
                 let mut out = before.clone();
                 let (out_row, lhs) = (n * panels, lhs.as_ptr());
-                let (lhs_row, lhs_column, rhs_column, out_column) = (k, 1, 1, 1);
+                let (lhs_row, lhs_column, out_column) = (k, 1, 1);
                 let (rhs, written) = (rhs.as_ptr(), out.as_mut_ptr());
                 let product = Product {
                     m,
@@ -169,7 +178,7 @@ fn panels_of_a_right_operand_are_as_one() {
                 out.iter().map(|x| x.to_bits()).collect::<Vec<_>>()
             };
             assert!(
-                made(width, &rhs, width, panels, panel) == made(n, &whole, n, 1, 0),
+                made(width, &rhs, [along, across], panels, panel) == made(n, &whole, [n, 1], 1, 0),
                 "{m} x {k}, {panels} of {width}"
             );
         }

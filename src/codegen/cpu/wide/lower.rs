@@ -228,7 +228,7 @@ impl<'n> Lowering<'n> {
         }
     }
 
-    /// Asks for the line at the same place of the next tile, once for each line.
+    /// Asks for the line at the same place of the next tile: of vectors side by side for each line once.
     fn ask_ahead(&mut self, access: &Access, at: Place) {
         let (BufferRef::Argument(slot) | BufferRef::Scratch(slot)) = access.buffer;
         let rows = self.around.ahead.get(slot as usize).map_or(0, |rows| i64::from(*rows));

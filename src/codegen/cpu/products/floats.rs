@@ -32,6 +32,8 @@ use std::cell::UnsafeCell;
 const FEW_TERMS: usize = 8;
 /// Rows of an operand that are at least so many elements apart fall into few sets of a cache.
 const FAR: u64 = 512;
+/// Terms that are at least so many elements apart fall into very few sets: each panel would find them gone.
+const PAGE: u64 = 1024;
 /// Elements that there is room for, of the left operand and of a panel. Rows of few elements are written a vector at a time, so
 /// there is one more at the end.
 const LEFT: usize = 256 * 384 + 16;
@@ -146,7 +148,9 @@ fn oriented(p: &Product) -> Product {
 /// lies takes less than to lay it out.
 fn lays_left<S: Simd>(p: &Product, n_rows: usize) -> bool {
     let is_apart = p.lhs_column != 1 || S::LAYS_ROWS && p.lhs_row.unsigned_abs() >= FAR;
-    p.n as usize * p.panels as usize > 3 * WIDTH && n_rows > 1 && is_apart
+    let collides = S::LAYS_ROWS && p.lhs_column.unsigned_abs() >= PAGE;
+    let few = if collides { WIDTH / 2 } else { 3 * WIDTH };
+    p.n as usize * p.panels as usize > few && n_rows > 1 && is_apart
 }
 
 /// Whether so few rows of the result are made that the right operand is best read where it lies.

@@ -103,6 +103,7 @@ fn check_all<F: Copy>(
         (20, 208, 400),
         (22, 200, 40),
         (300, 70, 20),
+        (1030, 40, 9),
     ];
     for function in functions {
         for size in sizes {

@@ -5,6 +5,7 @@
 //! rewritten carry that node's origin. Not here: what to rewrite.
 
 use super::{Graph, Node, NodeId, Op, Operands, Scan, View};
+use crate::base::hash::FastMap;
 use crate::base::{Dim, TensorType};
 
 /// A graph on its way into another. Old nodes are mapped in order; an old node without an image may only be one
@@ -84,6 +85,31 @@ impl<'a> Rewriter<'a> {
 /// The same node on other operands, its type unchanged.
 pub fn copy_node(new: &mut Graph, node: &Node, operands: &[NodeId]) -> NodeId {
     new.push(node.on(operands))
+}
+
+/// A new graph in which what was found of some old nodes is built in their places.
+pub fn replace<Found>(
+    graph: &Graph,
+    mut found: FastMap<NodeId, Found>,
+    mut build: impl FnMut(&mut Rewriter, NodeId, Found) -> NodeId,
+) -> Graph {
+    if found.is_empty() {
+        return graph.clone();
+    }
+    let mut rewriter = Rewriter::new(graph);
+    for id in graph.ids() {
+        rewriter.enter(id);
+        match found.remove(&id) {
+            Some(of_node) => {
+                let image = build(&mut rewriter, id, of_node);
+                rewriter.set(id, image);
+            }
+            None => {
+                rewriter.copy(id);
+            }
+        }
+    }
+    rewriter.finish()
 }
 
 /// A new graph from what `change` makes of each node, given the images of its operands; where it makes nothing of one, that stays.

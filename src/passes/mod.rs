@@ -112,3 +112,24 @@ fn filled(graph: &mut Graph, value: f64, like: &TensorType) -> NodeId {
 fn map(graph: &mut Graph, func: Func, operands: &[NodeId]) -> NodeId {
     graph.map(func, operands).expect("operands of one shape and of the function's types")
 }
+
+/// The factors of a product of products, and whether it is negative; nothing if there are more than `most`.
+fn factors(graph: &Graph, id: NodeId, most: usize) -> Option<(Vec<NodeId>, bool)> {
+    fn add(graph: &Graph, id: NodeId, most: usize, found: &mut Vec<NodeId>) -> Option<bool> {
+        let node = graph.node(id);
+        match node.op {
+            Op::Map(Func::Mul) if known(graph, id).is_none() => {
+                let first = add(graph, node.operands[0], most, found)?;
+                Some(first != add(graph, node.operands[1], most, found)?)
+            }
+            Op::Map(Func::Neg) => Some(!add(graph, node.operands[0], most, found)?),
+            _ => {
+                found.push(id);
+                (found.len() <= most).then_some(false)
+            }
+        }
+    }
+    let mut found = Vec::new();
+    let is_negative = add(graph, id, most, &mut found)?;
+    Some((found, is_negative))
+}

@@ -7,14 +7,15 @@
 //! becomes `gather 1 %x, label`, and 0 where the label is out of range. Elementwise functions are worked out at that place alone. So cross
 //! entropy visits its logits once less. What is infinite or NaN at other places is no longer multiplied with 0.
 
-use super::map;
+use super::{factors, map};
 use crate::base::{DType, ReduceOp};
 use crate::graph::rewrite::rewrite;
 use crate::graph::{Graph, NodeId, Op, View};
 use crate::scalar::Func;
 
-/// Functions that are worked out at the place, and tensors that are read there, at most.
+/// Functions that are worked out at the place, factors, and tensors that are read there, at most.
 const MOST_MAPS: usize = 16;
+const MOST_FACTORS: usize = 16;
 const MOST_READ: usize = 2;
 
 pub fn run(graph: &Graph) -> Graph {
@@ -31,8 +32,7 @@ fn picked(graph: &mut Graph, axes: &[usize], x: NodeId) -> Option<NodeId> {
     let (size, row) = shape.split_last()?;
     let last = row.len();
     let n = size.as_const().filter(|_| axes.contains(&last))?;
-    let mut factors = Vec::new();
-    let is_negative = factors_of(graph, x, &mut factors);
+    let (mut factors, is_negative) = factors(graph, x, MOST_FACTORS)?;
     let (at, label) =
         factors.iter().enumerate().find_map(|(at, id)| Some((at, one_at(graph, *id, last)?)))?;
     factors.remove(at);
@@ -62,20 +62,6 @@ fn picked(graph: &mut Graph, axes: &[usize], x: NodeId) -> Option<NodeId> {
     let element = map(graph, Func::Select, &[is_inside, product, zero]);
     let others: Vec<usize> = axes.iter().copied().filter(|axis| *axis != last).collect();
     Some(graph.reduce(ReduceOp::Sum, element, &others).expect("axes of the operand"))
-}
-
-/// Whether their product is to be made negative.
-fn factors_of(graph: &Graph, x: NodeId, factors: &mut Vec<NodeId>) -> bool {
-    let node = graph.node(x);
-    let (op, operands) = (&node.op, &node.operands);
-    match op {
-        Op::Map(Func::Mul) => operands.iter().fold(false, |is, side| is != factors_of(graph, *side, factors)),
-        Op::Map(Func::Neg) => !factors_of(graph, operands[0], factors),
-        _ => {
-            factors.push(x);
-            false
-        }
-    }
 }
 
 /// The places, along the last axis, at which the node is 1; it is 0 elsewhere.

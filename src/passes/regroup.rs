@@ -9,10 +9,9 @@
 //! the result and the result's gradient, as FlashAttention does (Dao et al. 2022, arXiv 2205.14135, appendix B). What does not move along `j` is a
 //! factor of the result. This rounds the same sum otherwise.
 
-use super::{known, map};
-use crate::base::hash::FastMap;
+use super::{factors, map};
 use crate::base::{DType, ReduceOp};
-use crate::graph::rewrite::{Rewriter, Users};
+use crate::graph::rewrite::{Rewriter, Users, replace};
 use crate::graph::{Contraction, Graph, NodeId, Op, View};
 use crate::scalar::Func;
 use std::cell::LazyCell;
@@ -24,24 +23,7 @@ const MOST_FACTORS: usize = 8;
 pub fn run(graph: &Graph) -> Graph {
     let users = LazyCell::new(|| Users::new(graph));
     let sum = |id: NodeId| Some((id, Sum::find(graph, &users, id)?));
-    let mut sums: FastMap<NodeId, Sum> = graph.ids().filter_map(sum).collect();
-    if sums.is_empty() {
-        return graph.clone();
-    }
-    let mut rewriter = Rewriter::new(graph);
-    for id in graph.ids() {
-        rewriter.enter(id);
-        match sums.remove(&id) {
-            Some(sum) => {
-                let image = sum.build(&mut rewriter, id);
-                rewriter.set(id, image);
-            }
-            None => {
-                rewriter.copy(id);
-            }
-        }
-    }
-    rewriter.finish()
+    replace(graph, graph.ids().filter_map(sum).collect(), |rewriter, id, sum| sum.build(rewriter, id))
 }
 
 /// A sum that can be grouped otherwise; nodes are of the old graph.
@@ -65,9 +47,8 @@ impl Sum {
         let node = graph.node(id);
         let Op::Reduce { op: ReduceOp::Sum, axes } = &node.op else { return None };
         let [axis] = axes[..] else { return None };
-        let mut all = Vec::new();
-        let is_negative = factors_of(graph, node.operands[0], &mut all)?;
-        if node.ty.dtype != DType::F32 || all.len() > MOST_FACTORS {
+        let (all, is_negative) = factors(graph, node.operands[0], MOST_FACTORS)?;
+        if node.ty.dtype != DType::F32 {
             return None;
         }
         let stands_still = |id: &NodeId| match &graph.node(*id).op {
@@ -158,22 +139,6 @@ impl Sum {
             sum = map(&mut rewriter.new, Func::Mul, &[sum, factor]);
         }
         sum
-    }
-}
-
-/// The factors of a product of products, and whether it is negative; nothing for too many.
-fn factors_of(graph: &Graph, id: NodeId, found: &mut Vec<NodeId>) -> Option<bool> {
-    let node = graph.node(id);
-    match node.op {
-        Op::Map(Func::Mul) if known(graph, id).is_none() => {
-            let first = factors_of(graph, node.operands[0], found)?;
-            Some(first != factors_of(graph, node.operands[1], found)?)
-        }
-        Op::Map(Func::Neg) => Some(!factors_of(graph, node.operands[0], found)?),
-        _ => {
-            found.push(id);
-            (found.len() <= MOST_FACTORS).then_some(false)
-        }
     }
 }
 

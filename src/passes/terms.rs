@@ -10,10 +10,10 @@
 //! or NaN. More than one term is never left: a difference of sums may be much smaller than both, where the sum of
 //! differences is exact.
 
-use super::{known, map};
+use super::{factors, known, map};
 use crate::base::hash::FastMap;
 use crate::base::{DType, Dim, ReduceOp};
-use crate::graph::rewrite::Rewriter;
+use crate::graph::rewrite::{Rewriter, replace};
 use crate::graph::{Graph, NodeId, Op, View};
 use crate::scalar::Func;
 
@@ -24,29 +24,11 @@ const MOST_FACTORS: usize = 8;
 pub fn run(graph: &Graph) -> Graph {
     let mut sums = Sums::default();
     let expanded = |id: NodeId| Some((id, sums.expanded(graph, id)?));
-    let mut expanded: FastMap<NodeId, Option<(Term, Known)>> = graph.ids().filter_map(expanded).collect();
-    if expanded.is_empty() {
-        return graph.clone();
-    }
-    let mut rewriter = Rewriter::new(graph);
-    for id in graph.ids() {
-        rewriter.enter(id);
-        match expanded.remove(&id) {
-            Some(term) => {
-                let image = build(&mut rewriter, id, term);
-                rewriter.set(id, image);
-            }
-            None => {
-                rewriter.copy(id);
-            }
-        }
-    }
-    rewriter.finish()
+    replace(graph, graph.ids().filter_map(expanded).collect(), build)
 }
 
 /// A product of what stands still along a sum's axes and what does not, each in its order: a sum of one number is then multiplied as the
 /// number is, and their difference is 0.
-#[derive(Default)]
 struct Term {
     is_negative: bool,
     still: Vec<NodeId>,
@@ -122,28 +104,15 @@ fn add_terms(graph: &Graph, axes: &[usize], x: NodeId, is_negative: bool, terms:
         }
         Op::Map(Func::Neg) => add_terms(graph, axes, operands[0], !is_negative, terms),
         _ => {
-            let mut term = Term { is_negative, ..Term::default() };
-            add_factors(graph, axes, x, &mut term);
-            let is_short = term.still.len() + term.moving.len() <= MOST_FACTORS;
-            terms.push(term);
-            is_short && terms.len() <= MOST_TERMS
+            let Some((all, is_turned)) = factors(graph, x, MOST_FACTORS) else { return false };
+            let stands_still = |id: &NodeId| match &graph.node(*id).op {
+                Op::View(View::Broadcast { axes: own }) => axes.iter().all(|axis| !own.contains(axis)),
+                _ => false,
+            };
+            let (still, moving) = all.into_iter().partition(stands_still);
+            terms.push(Term { is_negative: is_negative != is_turned, still, moving });
+            terms.len() <= MOST_TERMS
         }
-    }
-}
-
-fn add_factors(graph: &Graph, axes: &[usize], x: NodeId, term: &mut Term) {
-    let node = graph.node(x);
-    match &node.op {
-        _ if term.still.len() + term.moving.len() > MOST_FACTORS => {}
-        Op::View(View::Broadcast { axes: own }) if axes.iter().all(|axis| !own.contains(axis)) => {
-            term.still.push(x);
-        }
-        Op::Map(Func::Mul) => node.operands.iter().for_each(|side| add_factors(graph, axes, *side, term)),
-        Op::Map(Func::Neg) => {
-            term.is_negative = !term.is_negative;
-            add_factors(graph, axes, node.operands[0], term);
-        }
-        _ => term.moving.push(x),
     }
 }
 

@@ -5,6 +5,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 BENCHES = os.path.dirname(os.path.abspath(__file__))
@@ -19,23 +20,48 @@ def build():
     subprocess.run(["cargo", "build", "--release", "--quiet"], cwd=ROOT, check=True)
 
 
-def timed(command):
-    """Runs a command; gives its last line as JSON (or None), its wall seconds and its peak resident MiB."""
+class Failed(SystemExit):
+    """What ends a benchmark, unless somebody goes on without it. `reason` is one line: of an error's text the line that says most."""
+
+    def __init__(self, message, error=""):
+        super().__init__(f"{message}\n{error}".strip())
+        lines = [line.strip() for line in error.splitlines() if line.strip()] or [message]
+        self.reason = next((line for line in lines if line.startswith("error")), lines[-1])
+
+
+def ran(command, environment=None, most_seconds=None):
+    """Runs a command, killed after so many seconds; gives what it wrote to both outputs, its wall seconds and its peak resident MiB."""
     # Into files, not pipes: one that nobody reads would stop a talkative program.
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         start = time.perf_counter()
-        process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+        timer = threading.Timer(most_seconds or 0, process.kill)
+        if most_seconds is not None:
+            timer.start()
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
+        timer.cancel()
         seconds = time.perf_counter() - start
         texts = []
         for file in (out, err):
             file.seek(0)
             texts.append(file.read())
     if process.returncode != 0:
-        sys.exit(f"{' '.join(command)} failed:\n{texts[1]}")
-    last = texts[0].strip().splitlines()[-1] if texts[0].strip() else ""
-    return json.loads(last) if last.startswith("{") else None, seconds, usage.ru_maxrss / 1024
+        is_late = process.returncode < 0 and most_seconds is not None and seconds >= most_seconds
+        raise Failed(f"{' '.join(command)} failed:", f"not done after {most_seconds:.0f} s" if is_late else texts[1])
+    return *texts, seconds, usage.ru_maxrss / 1024
+
+
+def timed(command, environment=None, most_seconds=None):
+    """Runs a command; gives its last line as JSON (or None), its wall seconds and its peak resident MiB."""
+    out, _, seconds, peak = ran(command, environment, most_seconds)
+    return last_json(out), seconds, peak
+
+
+def last_json(text):
+    """What the last line says, if it is an object of JSON."""
+    last = text.strip().splitlines()[-1] if text.strip() else ""
+    return json.loads(last) if last.startswith("{") else None
 
 
 class Machine:

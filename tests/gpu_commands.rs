@@ -165,7 +165,8 @@ fn a_build_is_whole_and_the_same_each_time() {
     }
 }
 
-/// Answers as gradc does on a machine with a GPU; its losses on the GPU are off by the variable OFF.
+/// Answers as gradc does on a machine with a GPU; its losses on the GPU are off by the variable OFF, and steps of the model that FAIL
+/// names find no memory.
 const PRETENDER: &str = r#"#!/usr/bin/env python3
 import json, os, struct, sys
 arguments = sys.argv[1:]
@@ -174,16 +175,31 @@ if arguments[0] == "devices":
     gpu = {"name": "NVIDIA Pretender", "architecture": "sm_90", "bytes": 2**34}
     driver = {"version": "13.0", "gpus": [gpu]} if os.environ["GPUS"] == "1" else None
     missing = [] if driver else ["an NVIDIA driver: none"]
-    print(json.dumps({"cuda": {"driver": driver, "nvrtc": {"version": "13.0"}, "missing": missing}}))
+    print(json.dumps({"cuda": {"driver": driver, "nvrtc": {"version": "13.0"}, "cublaslt": None, "missing": missing}}))
 elif value("--record"):
     off = float(os.environ["OFF"]) if value("--device") else 0.0
     losses = [2.0 + off] * int(value("--steps"))
     header = json.dumps({"loss": {"dtype": "F32", "shape": [len(losses)], "data_offsets": [0, 4 * len(losses)]}}).encode()
     with open(value("--record"), "wb") as file:
         file.write(struct.pack("<Q", len(header)) + header + struct.pack(f"<{len(losses)}f", *losses))
+elif arguments[0] == "profile":
+    assert value("--device") == "cuda:0", arguments
+    # What is timed is not the loss.
+    times = {"adamw/weighed.w": 2.0, "weighed": 50.0} if "adamw" in open(arguments[1]).read() else {"normal": 0.25, "anchor": 50.0}
+    kernels = [{"scope": scope, "ms": ms} for scope, ms in times.items()]
+    print(json.dumps({"kernels": kernels, "peak_gb_per_s": 2000.0, "peak_gflop_per_s": 50000.0}))
 else:
     assert value("--device") == "cuda:0", arguments
-    print(json.dumps({"ms_min": 0.03, "ms_median": 0.04, "first_step_ms": 700.0}))
+    row = {"ms_min": 0.03, "ms_median": 0.04, "first_step_ms": 700.0, "peak_bytes": 2**33}
+    if "--time-passes" in arguments:
+        # The folder of compiled kernels is empty at first.
+        mark = os.path.join(os.environ["GRADC_CACHE"], "mark")
+        row["first_step_ms"], ms = (700.0, 1.0) if os.path.exists(mark) else (3500.0, 2800.0)
+        open(mark, "w").close()
+        print(f"plan    41.01 ms  6,732 nodes\n  lower x2   12.63 ms\nmachine code   {ms:.2f} ms\nall   9999.00 ms", file=sys.stderr)
+    elif os.environ["FAIL"] in arguments[1]:
+        sys.exit("warning: of no account\nerror: a step needs 99 GiB of memory\n  and why")
+    print(json.dumps(row))
 "#;
 
 #[test]
@@ -199,32 +215,58 @@ fn figures_go_into_their_section() {
     std::fs::write(&program, PRETENDER).unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
     std::fs::write(&results, "# Results\n\nof others\n").unwrap();
-    let run = |gpus: &str, off: &str| {
+    let run = |only: &str, gpus: &str, off: &str, fail: &str| {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/cuda/run");
         let mut command = Command::new("python3");
         command.arg(script).arg("--gradc").arg(&program).arg("--results").arg(&results);
-        command.args(["--only", "mlp-seed,lstm"]).env("GPUS", gpus).env("OFF", off);
+        command.args(["--only", only]).env("GPUS", gpus).env("OFF", off).env("FAIL", fail);
+        // Whatever PyTorch is here has nothing to do with it.
+        command.env("CUDA_VISIBLE_DEVICES", "");
         let output = command.output().unwrap();
         (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
+    let (all, nothing) = ("groups,compile,gpt2,mlp-seed,lstm", "no model");
     let read = || std::fs::read_to_string(&results).unwrap();
-    let (done, errors) = run("0", "0");
+    let (done, errors) = run(all, "0", "0", nothing);
     assert!(!done && errors.contains("missing an NVIDIA driver"), "{errors}");
-    let (done, errors) = run("1", "0.1");
-    assert!(!done && errors.contains("not the same computation"), "{errors}");
     assert_eq!(read(), "# Results\n\nof others\n", "nothing is written");
+    let whole = |text: &str| {
+        assert!(text.starts_with("# Results\n\nof others\n\n<!-- gpu -->\n## On a GPU\n"), "{text}");
+        let machine = "NVIDIA Pretender (sm_90, 16 GiB; driver for CUDA 13.0, NVRTC 13.0, no cuBLASLt)";
+        assert_eq!(text.matches(machine).count(), 4, "{text}");
+        assert_eq!(text.matches("## On a GPU").count(), 1, "{text}");
+    };
     for _ in 0..2 {
-        let (done, errors) = run("1", "0.0001");
+        let (done, errors) = run(all, "1", "0.0001", nothing);
         assert!(done, "{errors}");
         let text = read();
-        assert!(text.starts_with("# Results\n\nof others\n\n<!-- gpu -->\n## On a GPU\n"), "{text}");
-        assert!(
-            text.contains("NVIDIA Pretender (sm_90, 16 GiB; driver for CUDA 13.0, NVRTC 13.0)"),
-            "{text}"
-        );
-        assert!(text.contains("| `lstm`, gradc | 0.0300 | 0.0400 |"), "{text}");
-        assert_eq!(text.matches("## On a GPU").count(), 1, "{text}");
+        whole(&text);
+        for wanted in [
+            // 512 MiB at 2,000 GB/s, and 28 bytes a parameter.
+            "| softmax, forward | 0.2500 | 0.2684 | 1.07 | 0.80; 0.92 | 2147 |",
+            "| AdamW of 124,475,904 | 2.0000 | 1.7427 | 0.87 | 1.3 ms | 1743 |",
+            "| nothing compiled before | 3.50 | 3.0 | 0.041 | 2.800 | 0.000 | 0.000 | 0.659 |",
+            "| all compiled before | 0.70 | 0.3 | 0.041 | 0.001 |",
+            "| gradc | 546,133,333 | 0.03 | 0.04 |",
+            "| `lstm`, gradc | 0.0300 | 0.0400 |",
+        ] {
+            assert!(text.contains(wanted), "{wanted} is not in\n{text}");
+        }
+        assert!(!text.contains("Failed"), "{text}");
     }
+    // What fails has its reason where its figures were, and costs no other.
+    let (done, errors) = run(all, "1", "0", "gpt2");
+    assert!(!done && errors.contains("gpt2: gradc: error: a step needs 99 GiB of memory"), "{errors}");
+    let text = read();
+    whole(&text);
+    assert!(text.contains("Failed:\n\n- gradc: error: a step needs 99 GiB of memory\n"), "{text}");
+    assert!(text.contains("| `lstm`, gradc |") && !text.contains("| gradc |"), "{text}");
+    let (done, errors) = run("lstm", "1", "0.1", nothing);
+    assert!(!done && errors.contains("not the same computation"), "{errors}");
+    let text = read();
+    whole(&text);
+    assert!(text.contains("- `lstm`, gradc: not the same computation: losses differ by 5.0e-02"), "{text}");
+    assert!(!text.contains("| `lstm`, gradc |") && text.contains("| all compiled before |"), "{text}");
 }
 
 /// All that gradc asks of a driver, of one that has no GPU: `tests/fake_driver/driver.c` refuses what a real

@@ -74,11 +74,11 @@ class Block(nn.Module):
 
 
 class Gpt(nn.Module):
-    def __init__(self, depth, width, heads, length):
+    def __init__(self, depth, width, heads, length, vocabulary=65):
         super().__init__()
-        self.token, self.place = nn.Embedding(65, width), nn.Parameter(torch.empty(length, width))
+        self.token, self.place = nn.Embedding(vocabulary, width), nn.Parameter(torch.empty(length, width))
         self.blocks = nn.Sequential(*[Block(width, heads) for _ in range(depth)])
-        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, 65)
+        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, vocabulary)
 
     def forward(self, x):
         return self.head(self.norm(self.blocks(self.token(x) + self.place))).flatten(0, 1)
@@ -141,7 +141,8 @@ def trainer(workload, before, batches, threads, variant):
 
     update = adam.step
     if compiled:
-        # On a GPU a step is launched as one, as gradc's is.
+        # On a GPU the passes are launched as one, as gradc's step is. Not the update with them: the gradients that it reads lie in the
+        # memory of what was recorded, and are given up when the next recorded function begins.
         mode = "reduce-overhead" if device == "cuda" else None
         loss_of, update = torch.compile(loss_of, mode=mode), torch.compile(adam.step)
 

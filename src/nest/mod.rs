@@ -46,11 +46,18 @@ pub struct Kernel {
     pub name: String,
     /// How many rows the tile loop covers, a `Dim` over `batch`; 1 for a kernel that is not tiled.
     pub rows: Dim,
-    /// Rows in a tile (all but the last); at least 1.
+    /// Rows in a tile (all but the last), at least 1; where nothing is summed over a tile's rows it may as well have fewer.
     pub tile: u32,
     pub arguments: Vec<Argument>,
     pub scratch: Vec<Scratch>,
     pub ops: Vec<TileOp>,
+}
+
+impl Kernel {
+    /// Rows at a batch; `None` where they have no number.
+    pub fn n_rows(&self, batch: i64) -> Option<i64> {
+        self.rows.eval(&|symbol| (symbol == "batch").then_some(batch))
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]

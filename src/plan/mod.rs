@@ -29,6 +29,7 @@ mod rematerialise;
 mod report;
 mod scan;
 mod scatter;
+mod shares;
 mod space;
 mod split;
 mod strips;
@@ -43,7 +44,7 @@ pub use gpu::{MOST_SHARED_BYTES, is_one_launch};
 pub use pack::PANEL;
 pub use rematerialise::{Exceeds, plan_within};
 pub use report::{bytes, group_digits, report};
-pub use tile::tile_cost;
+pub use shares::{Share, Shares};
 pub use work::{Work, work};
 
 use crate::base::{DType, Dim};

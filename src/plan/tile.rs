@@ -10,9 +10,11 @@
 //! ```
 //!
 //! seconds: tiles are dealt evenly or not, each reads what all of them multiply with, and each is started. The number of tiles
-//! is the one whose times on `CORES` are least together, each counted against the best that there is for so many cores; a few
-//! long tiles would be best for one core, many for a large machine, and the plan must not know which it is. What lies in scratch
-//! should stay in a core's second-level cache (`SCRATCH_BYTES`), and so should rows of arrays that several loops go over one after
+//! is the one whose times on `FEW_CORES` are least together, each counted against the best that there is for so many cores: long tiles,
+//! which a machine with more cores divides (`shares.rs`). Where a tile's sums go over its rows nobody can, and the plan must not know how
+//! many cores there are; such a tile should do well on `CORES`, and so should one whose scratch is past a core's second-level
+//! cache (`SCRATCH_BYTES`) however long it is, for a longer one has more of it. What lies in scratch
+//! should stay in that cache, and so should rows of arrays that several loops go over one after
 //! another, unless that makes tiles shorter than `LEAST_ROWS`; where all loops go along rows, a tile may be one. Where a row by itself
 //! is past all caches (an example's whole way through a transformer and back), shorter tiles gain no speed, but each thread has such a
 //! scratch: past `MOST_SCRATCH_BYTES` tiles have as few rows as vectors and products allow.
@@ -21,7 +23,7 @@ use super::lower::ScratchUse;
 use super::memory::{Need, place};
 use crate::base::Dim;
 use crate::nest::analysis::accesses;
-use crate::nest::{Axis, BufferRef, GemmAxis, Kernel, Loop, Matrix, Nest, Scratch, TileOp};
+use crate::nest::{Axis, BufferRef, GemmAxis, Loop, Matrix, Nest, Scratch, Store, StoreKind, TileOp};
 use smol_str::SmolStr;
 use std::collections::BTreeMap;
 
@@ -34,8 +36,9 @@ const NEAR_BYTES: f64 = 60e9;
 const NEAR: u64 = 512 * 1024;
 /// Seconds to start a tile.
 const START: f64 = 1e-6;
-/// Machines that a tile should do well on.
-const CORES: [u64; 3] = [1, 2, 4];
+/// Cores of the machines that a tile should do well on which cannot be divided, and of those for which others are as long as they are.
+const CORES: &[u64] = &[1, 2, 4];
+const FEW_CORES: &[u64] = &[1, 2];
 /// Tiles in a launch, at most, while scratch allows.
 const MOST_TILES: u64 = 16;
 /// Rows in a tile, at most; only sizes past all memory come near.
@@ -139,11 +142,6 @@ fn calls(nest: &Nest) -> u64 {
     (in_body + reductions) as u64
 }
 
-/// An estimate of what a tile of `n_rows` rows costs, in floating-point operations: for dealing out work.
-pub fn tile_cost(kernel: &Kernel, batch: i64, n_rows: i64) -> u64 {
-    work(&kernel.ops, &Sizes::new(batch, n_rows))
-}
-
 /// A call costs about as much as a few multiply-adds, for it moves an element; to copy one costs as much.
 fn work(ops: &[TileOp], sizes: &Sizes) -> u64 {
     fn weighed(op: &TileOp, sizes: &Sizes) -> u64 {
@@ -188,37 +186,103 @@ fn shared(ops: &[TileOp], sizes: &Sizes) -> f64 {
     sum
 }
 
+/// What the tiles of a kernel cost.
+pub struct Cost {
+    rows: u64,
+    /// Tiles have a multiple of so many rows.
+    step: u64,
+    /// Seconds of all rows together, and of each tile beside its own.
+    together: f64,
+    beside: f64,
+}
+
+impl Cost {
+    /// Of a kernel of so many rows.
+    pub fn new(ops: &[TileOp], rows: u64, batch: i64) -> Cost {
+        let sizes = Sizes::new(batch, rows as i64);
+        let together = work(ops, &sizes) as f64 / OPERATIONS;
+        Cost { rows, step: row_step(ops, rows, batch), together, beside: shared(ops, &sizes) + START }
+    }
+
+    /// Floating-point operations of all rows, or what takes as long; what is beside them not counted.
+    pub fn work(&self) -> u64 {
+        (self.together * OPERATIONS) as u64
+    }
+
+    /// Rows of each of `n` tiles, or of the fewer that there are.
+    pub fn tile(&self, n: u64) -> u64 {
+        self.rows.div_ceil(n).next_multiple_of(self.step).min(self.rows)
+    }
+
+    /// Seconds of a tile of so many rows.
+    fn seconds(&self, tile: u64) -> f64 {
+        self.together * tile as f64 / self.rows as f64 + self.beside
+    }
+
+    /// The same in floating-point operations.
+    pub fn of_tile(&self, tile: u64) -> u64 {
+        (self.seconds(tile) * OPERATIONS) as u64
+    }
+
+    /// Seconds of `n` tiles on so many cores.
+    fn on(&self, cores: u64, n: u64) -> f64 {
+        let tile = self.tile(n);
+        self.rows.div_ceil(tile).div_ceil(cores) as f64 * self.seconds(tile)
+    }
+
+    /// Rows of a tile for machines with these numbers of cores.
+    fn best_on(&self, cores: &[u64]) -> u64 {
+        let counts = 1..=MOST_TILES.min(self.rows);
+        let least = |p: &u64| counts.clone().map(|n| self.on(*p, n)).fold(f64::INFINITY, f64::min);
+        let best: Vec<f64> = cores.iter().map(least).collect();
+        let loss = |n: u64| -> f64 { cores.iter().zip(&best).map(|(p, best)| self.on(*p, n) / best).sum() };
+        let n_tiles = counts.clone().min_by(|a, b| loss(*a).total_cmp(&loss(*b))).expect("there is one");
+        self.tile(n_tiles)
+    }
+}
+
 /// Rows in a tile, for a kernel of `rows` rows.
 pub fn choose(ops: &[TileOp], scratch: &[ScratchUse], rows: u64, batch: i64) -> u32 {
     if rows <= 1 {
         return 1;
     }
-    let work = work(ops, &Sizes::new(batch, rows as i64)) as f64 / OPERATIONS;
-    let shared = shared(ops, &Sizes::new(batch, rows as i64));
-    let step = row_step(ops, rows, batch);
-    let tile_of = |n: u64| rows.div_ceil(n).next_multiple_of(step).min(rows);
-    let seconds = |n: u64, cores: u64| {
-        let tile = tile_of(n);
-        let n = rows.div_ceil(tile);
-        n.div_ceil(cores) as f64 * (work * tile as f64 / rows as f64 + shared + START)
-    };
-    let counts = 1..=MOST_TILES.min(rows);
-    let best = CORES.map(|p| counts.clone().map(|n| seconds(n, p)).fold(f64::INFINITY, f64::min));
-    let loss = |n: u64| -> f64 { CORES.iter().zip(best).map(|(p, best)| seconds(n, *p) / best).sum() };
-    let n_tiles = counts.min_by(|a, b| loss(*a).total_cmp(&loss(*b))).expect("there is one");
-    let mut tile = tile_of(n_tiles).min(MOST_ROWS);
     let bytes = |tile: u64| scratch_offsets(scratch, &Sizes::new(batch, tile as i64)).1;
     // While a tile is computed, what the next one visits is asked for.
     let visited = |tile: u64| visited_again(ops, &Sizes::new(batch, tile as i64)).saturating_mul(2);
     let near = |tile: u64| bytes(tile).saturating_add(visited(tile));
+    let cost = Cost::new(ops, rows, batch);
+    let mut tile = cost.best_on(FEW_CORES);
+    if !can_divide(ops) || near(tile) > SCRATCH_BYTES {
+        tile = cost.best_on(CORES);
+    }
+    tile = tile.min(MOST_ROWS);
     let (least, multiple) = if are_along_rows(ops) { (1, 1) } else { (LEAST_ROWS, ROW_STEP) };
     while tile > least && near(tile) > SCRATCH_BYTES {
         tile = (tile / 2).next_multiple_of(multiple);
     }
-    while tile > step && bytes(tile) > MOST_SCRATCH_BYTES {
-        tile = (tile / 2).next_multiple_of(step);
+    while tile > cost.step && bytes(tile) > MOST_SCRATCH_BYTES {
+        tile = (tile / 2).next_multiple_of(cost.step);
     }
     tile as u32
+}
+
+/// Whether parts of a tile do together what it does: nothing is summed over its rows.
+pub fn can_divide(ops: &[TileOp]) -> bool {
+    let is_tiles = |dim: &Dim| ["start", "tile", "rows"].iter().any(|symbol| dim.contains(symbol));
+    ops.iter().all(|op| match op {
+        TileOp::Nest(nest) => {
+            let of_tile = || nest.axes.iter().enumerate().filter(|(_, axis)| is_tiles(&axis.extent));
+            let adds = |store: &Store| matches!(store.kind, StoreKind::AddAt { .. });
+            let stays = |i: usize| nest.stores.iter().any(|s| adds(s) && s.access.strides[i].is_const(0));
+            !of_tile().any(|(i, axis)| axis.reduce || stays(i))
+        }
+        TileOp::Gemm(gemm) => {
+            !is_tiles(&gemm.k) && !gemm.batch.iter().any(|axis| axis.reduce && is_tiles(&axis.extent))
+        }
+        TileOp::Fill(_) => true,
+        TileOp::Sort(sort) => !is_tiles(&sort.n),
+        TileOp::Loop(l) => !is_tiles(&l.extent) && can_divide(&l.ops),
+    })
 }
 
 /// Whether all ops go along rows, so that a row by itself does as well as several.

@@ -19,7 +19,7 @@ pub struct Work {
 /// The work of a launch over `batch` examples: in all, and of each of its kernel's ops.
 pub fn work(plan: &Plan, launch: &Launch, batch: i64) -> (Work, Vec<Work>) {
     let kernel = &plan.kernels[launch.kernel];
-    let rows = kernel.rows.eval(&|symbol| (symbol == "batch").then_some(batch)).unwrap_or(0);
+    let rows = kernel.n_rows(batch).unwrap_or(0);
     let sizes = Sizes::new(batch, rows);
     let most = |i: usize| plan.buffer_bytes(launch.arguments[i], batch).unwrap_or(u64::MAX);
     let most: Vec<u64> = (0..launch.arguments.len()).map(most).collect();

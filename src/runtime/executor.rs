@@ -11,11 +11,16 @@ use super::record::{Recorder, listening};
 use super::schedule::Phase;
 use crate::codegen::cpu::ticks::{What, mark};
 use crate::codegen::cpu::{self, Code, Program, StepEnv};
-use crate::plan::{BufferId, Launch, Place, Plan};
+use crate::plan::{BufferId, Launch, Place, Plan, Share, Shares};
 
 /// Work (floating-point operations or thereabouts) below which a phase is not split over one more thread. Little in tests, whose
 /// graphs are small.
 const WORK_A_THREAD: u64 = if cfg!(test) { 100 } else { 100_000 };
+
+/// Tiles are divided until each thread has so many, at most.
+const TILES_A_THREAD: u64 = 4;
+/// In tests, whose tiles are too small for it to pay, they are divided as far as it goes.
+const ROW_BY_ROW: bool = cfg!(test);
 
 pub struct Executor {
     pub plan: Plan,
@@ -111,14 +116,24 @@ impl Executor {
         }
         let mut phases = Vec::with_capacity(self.plan.phases.len());
         for (p, phase) in self.plan.phases.iter().enumerate() {
-            let of_launch = |(l, launch): (usize, &Launch)| {
-                self.tiles(launch, self.first_argument[p][l], self.first_launch[p] + l as u32, batch)
+            let shares = Shares::new(phase.iter().map(|launch| &self.plan.kernels[launch.kernel]), batch);
+            let whole = shares.of(u64::MAX);
+            let cost: u64 = whole.iter().flatten().map(|share| share.cost).sum();
+            let useful = (shares.work() / WORK_A_THREAD).clamp(1, n_threads as u64);
+            // As long as they may be; and shorter, where that deals them out more evenly.
+            let divided: Vec<Vec<Vec<Share>>> = match useful {
+                1 => Vec::new(),
+                _ if ROW_BY_ROW => vec![shares.of_a_row()],
+                _ => (1..=TILES_A_THREAD).map(|n| shares.of(cost / (useful * n))).collect(),
             };
-            let tiles: Vec<Vec<(u64, Tile)>> = phase.iter().enumerate().map(of_launch).collect();
-            let work: u64 = tiles.iter().flatten().map(|(cost, _)| cost).sum();
-            let n_tiles = tiles.iter().map(Vec::len).sum::<usize>() as u64;
-            let useful = (work / WORK_A_THREAD).min(n_tiles).clamp(1, n_threads as u64) as usize;
-            phases.push(Phase::deal(tiles, useful));
+            let deal = |shares: Vec<Vec<Share>>| {
+                let n_tiles = shares.iter().map(Vec::len).sum::<usize>();
+                let tiles = shares.into_iter().enumerate().map(|(l, shares)| self.tiles(p, l, &shares));
+                Phase::deal(tiles.collect(), n_tiles.clamp(1, useful as usize))
+            };
+            let deals = std::iter::once(whole).chain(divided).map(deal);
+            let best = if ROW_BY_ROW { deals.last() } else { deals.min_by_key(Phase::longest) };
+            phases.push(best.expect("there is one"));
         }
         // A run has one full batch and one last, short one; more sizes than a few are somebody's experiment.
         if self.schedules.len() >= 8 {
@@ -149,18 +164,15 @@ impl Executor {
         self.recorder = Some(Recorder::new(n_threads, n_steps, marks_a_step));
     }
 
-    fn tiles(&self, launch: &Launch, first_argument: usize, number: u32, batch: i64) -> Vec<(u64, Tile)> {
-        let mut tiles = Vec::new();
-        let kernel = &self.plan.kernels[launch.kernel];
-        let rows = kernel.rows.eval(&|s| (s == "batch").then_some(batch)).expect("rows are over batch");
-        let mut start = 0;
-        while start < rows {
-            let n = i64::from(kernel.tile).min(rows - start);
-            let tile = Tile { kernel: launch.kernel, first_argument, launch: number, start, rows: n };
-            tiles.push((crate::plan::tile_cost(kernel, batch, n), tile));
-            start += n;
-        }
-        tiles
+    /// The tiles of a phase's launch, with their costs.
+    fn tiles(&self, phase: usize, l: usize, shares: &[Share]) -> Vec<(u64, Tile)> {
+        let (kernel, first_argument) = (self.plan.phases[phase][l].kernel, self.first_argument[phase][l]);
+        let launch = self.first_launch[phase] + l as u32;
+        let tile = |share: &Share| {
+            let Share { start, rows, cost } = *share;
+            (cost, Tile { kernel, first_argument, launch, start, rows })
+        };
+        shares.iter().map(tile).collect()
     }
 
     /// Runs all phases.

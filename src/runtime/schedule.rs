@@ -17,8 +17,16 @@ pub struct Phase<T> {
 }
 
 struct Share<T> {
+    cost: u64,
     tiles: Vec<T>,
     n_taken: Counter,
+}
+
+impl<T> Share<T> {
+    fn add(&mut self, cost: u64, tile: T) {
+        self.cost += cost;
+        self.tiles.push(tile);
+    }
 }
 
 /// On a cache line of its own.
@@ -32,25 +40,26 @@ impl<T: Copy> Phase<T> {
         let n = n_threads.max(1);
         let n_tiles = launches.iter().map(Vec::len).sum();
         let mut shares: Vec<Share<T>> =
-            (0..n).map(|_| Share { tiles: Vec::new(), n_taken: Counter::default() }).collect();
-        let mut load = vec![0u64; n];
+            (0..n).map(|_| Share { cost: 0, tiles: Vec::new(), n_taken: Counter::default() }).collect();
         let (many, few): (Vec<_>, Vec<_>) = launches.into_iter().partition(|tiles| tiles.len() >= n);
         for tiles in many {
             let len = tiles.len();
             for (i, (cost, tile)) in tiles.into_iter().enumerate() {
                 let thread = i * n / len;
-                load[thread] += cost;
-                shares[thread].tiles.push(tile);
+                shares[thread].add(cost, tile);
             }
         }
         let mut single: Vec<(u64, T)> = few.into_iter().flatten().collect();
         single.sort_by_key(|(cost, _)| std::cmp::Reverse(*cost));
         for (cost, tile) in single {
-            let least = (0..n).min_by_key(|t| load[*t]).expect("at least one share");
-            load[least] += cost;
-            shares[least].tiles.push(tile);
+            shares.iter_mut().min_by_key(|share| share.cost).expect("at least one share").add(cost, tile);
         }
         Phase { shares, n_tiles, n_done: Counter::default() }
+    }
+
+    /// What the thread that has most to do costs.
+    pub fn longest(&self) -> u64 {
+        self.shares.iter().map(|share| share.cost).max().unwrap_or(0)
     }
 
     pub fn n_threads(&self) -> usize {

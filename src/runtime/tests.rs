@@ -142,21 +142,25 @@ pub(super) fn training_step(seed: u64) -> (Graph, Env) {
     (optimize(&differentiate(&graph)), env)
 }
 
-/// However many threads there are, and wherever the plan lets buffers share memory.
+/// However many threads there are, into how many tiles their number divides a kernel's rows, and wherever the plan lets buffers share
+/// memory.
 #[test]
 fn the_same_bits_on_any_number_of_threads() {
     for seed in 0..60 {
         let (graph, env) = training_step(seed);
-        let plan = finely_tiled(&graph, 16);
+        let whole = plan(&graph, &Options::new(16, Target::Cpu));
+        let finely = finely_tiled(&graph, 16);
         let all = |plan: Plan, n_threads: usize| -> Vec<Vec<u8>> {
             let ran = run(&graph, &env, plan, n_threads, 6);
             let outputs = graph.outputs.iter().map(|(name, _)| ran.session.output(ran.program, name));
             let variables = ran.session.variables().map(|name| ran.session.variable_bytes(name).unwrap());
             outputs.chain(variables).map(<[u8]>::to_vec).collect()
         };
-        let expected = all(apart(&plan), 1);
-        for n_threads in [1, 2, 3, 8] {
-            assert_eq!(expected, all(plan.clone(), n_threads), "seed {seed}, {n_threads} threads");
+        for plan in [whole, finely] {
+            let expected = all(apart(&plan), 1);
+            for n_threads in [1, 2, 3, 8] {
+                assert_eq!(expected, all(plan.clone(), n_threads), "seed {seed}, {n_threads} threads");
+            }
         }
     }
 }

@@ -83,7 +83,7 @@ pub fn run_compiled(
         arguments.iter().zip(&kernel.arguments).map(|(values, a)| Memory::new(a.dtype, values)).collect();
     let addresses: Vec<*mut u8> = memory.iter_mut().map(Memory::address).collect();
     let scratch_bytes = kernel.scratch.iter().map(|s| s.offset + s.bytes).max().unwrap_or(0);
-    let rows = kernel.rows.eval(&|s| (s == "batch").then_some(at.batch)).expect("rows are over batch");
+    let rows = kernel.n_rows(at.batch).expect("rows are over batch");
     let env = StepEnv { seed: at.seed, step: at.step };
     let starts: Vec<i64> = (0..rows).step_by(kernel.tile as usize).collect();
     for start in starts.into_iter().rev() {

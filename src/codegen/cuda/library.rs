@@ -80,7 +80,7 @@ impl Strided {
 /// The call that does what the kernel does, if there is one; it rounds no factors.
 pub fn call(kernel: &Kernel, batch: i64) -> Option<Call> {
     let [TileOp::Gemm(gemm)] = &kernel.ops[..] else { return None };
-    let rows = kernel.rows.eval(&|symbol| (symbol == "batch").then_some(batch))?;
+    let rows = kernel.n_rows(batch)?;
     let tile = i64::from(kernel.tile);
     let at = |start: i64, tile: i64| Product::of(gemm, [batch, rows, start, tile]);
     let whole = at(0, rows)?;

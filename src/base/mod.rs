@@ -9,6 +9,7 @@ mod dtype;
 pub mod files;
 pub mod hash;
 mod kinds;
+mod normal;
 pub mod philox;
 pub mod stopwatch;
 

@@ -7,6 +7,7 @@
 //! pair of normal ones. `block` says what the words are; `fill` makes many blocks side by side, lane by lane the same words.
 
 use super::Distribution;
+use super::normal::normals;
 
 /// One block: four words that depend on counter and key alone.
 pub fn block(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
@@ -86,10 +87,14 @@ impl Stream {
                 }
             }
             Distribution::Normal => {
+                let mut numbers = [[0.0; MANY]; 4];
+                let [n0, n1, n2, n3] = &mut numbers;
                 for i in 0..MANY {
-                    let [a, b, c, d] = [0, 1, 2, 3].map(|word| words[word][i]);
-                    [out[4 * i], out[4 * i + 1]] = normals(a, b);
-                    [out[4 * i + 2], out[4 * i + 3]] = normals(c, d);
+                    [n0[i], n1[i]] = normals(words[0][i], words[1][i]);
+                    [n2[i], n3[i]] = normals(words[2][i], words[3][i]);
+                }
+                for i in 0..MANY {
+                    (0..4).for_each(|number| out[4 * i + number] = numbers[number][i]);
                 }
             }
         }
@@ -130,13 +135,6 @@ fn blocks(first: u64, [site, step]: [u32; 2], key: [u32; 2]) -> [[u32; MANY]; 4]
 /// `[0, 1)`, from the upper 24 bits.
 fn uniform(word: u32) -> f32 {
     (word >> 8) as f32 / 16_777_216.0
-}
-
-/// Box and Muller (1958). The radius comes from `(0, 1]`, so its logarithm is finite.
-fn normals(a: u32, b: u32) -> [f32; 2] {
-    let radius = (-2.0 * ((f64::from(a) + 1.0) / 4_294_967_296.0).ln()).sqrt();
-    let (sin, cos) = (std::f64::consts::TAU * f64::from(b) / 4_294_967_296.0).sin_cos();
-    [(radius * cos) as f32, (radius * sin) as f32]
 }
 
 #[cfg(test)]

@@ -68,21 +68,22 @@ fn axis(label: Label, reduce: bool) -> GemmAxis {
     GemmAxis { extent: label.extent, lhs, rhs, out, reduce }
 }
 
-/// Neighbours that step evenly in all three become one.
-fn merge(labels: Vec<Label>) -> Vec<Label> {
-    let mut merged: Vec<Label> = Vec::new();
-    for label in labels {
-        match merged.last_mut() {
-            Some(outer)
-                if (0..3).all(|s| outer.strides[s] == label.strides[s].clone() * label.extent.clone()) =>
-            {
-                *outer =
-                    Label { extent: outer.extent.clone() * label.extent.clone(), strides: label.strides };
-            }
-            _ => merged.push(label),
-        }
+/// Those that step evenly in all three, whichever comes first, become one.
+fn merge(mut labels: Vec<Label>) -> Vec<Label> {
+    let steps_on = |outer: &Label, inner: &Label| {
+        (0..3).all(|s| outer.strides[s] == inner.strides[s].clone() * inner.extent.clone())
+    };
+    let pair = |labels: &[Label]| {
+        let all = || 0..labels.len();
+        let inner_of = |outer: usize| all().find(|i| *i != outer && steps_on(&labels[outer], &labels[*i]));
+        all().find_map(|outer| Some((outer, inner_of(outer)?)))
+    };
+    while let Some((outer, inner)) = pair(&labels) {
+        let extent = labels[outer].extent.clone() * labels[inner].extent.clone();
+        labels[outer] = Label { extent, strides: labels[inner].strides.clone() };
+        labels.remove(inner);
     }
-    merged
+    labels
 }
 
 /// The longest for the product, the last of equals; the others become loops. One that is not known (examples, and tiles of

@@ -19,6 +19,7 @@ pub mod interpret;
 mod layout;
 mod lower;
 mod memory;
+mod order;
 mod outer;
 mod pack;
 mod parts;

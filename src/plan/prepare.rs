@@ -7,12 +7,14 @@
 //! made there (the terms of the gradients of biases, scales and shifts) is never written to memory; (6) some
 //! products are sums of products (`split.rs`); (7) sorts go along the last axis; (8) a scan's operands lie in memory
 //! without gaps, and its body is prepared, too; (9) some reductions over rows take their maps along (`along.rs`); (10) cheap functions of
-//! places are worked out where they are read (`places.rs`); (11) products that sum over nothing are maps (`outer.rs`).
+//! places are worked out where they are read (`places.rs`); (11) products that sum over nothing are maps (`outer.rs`); (12) some
+//! gathers are made in the order in which products want their rows (`order.rs`).
 //! A copy is a `Cast` to the type that its operand has already.
 
 use super::Options;
 use super::along::take_along;
 use super::layout::{is_copy, is_widening, layouts};
+use super::order::order_rows;
 use super::outer::as_maps;
 use super::pack::pack;
 use super::places::make_where_read;
@@ -23,7 +25,7 @@ use crate::graph::{Contraction, Graph, Node, NodeId, Op, View};
 
 pub fn prepare(graph: &Graph, options: &Options) -> Graph {
     let graph = live(&make_where_read(&as_maps(graph, options)));
-    let graph = live(&take_along(&split_reductions(&graph), options));
+    let graph = live(&take_along(&split_reductions(&order_rows(&graph)), options));
     let graph = split_sums(&sort_last(&graph), options.max_batch);
     copy_where_needed(&prepare_bodies(graph, options))
 }

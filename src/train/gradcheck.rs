@@ -80,9 +80,11 @@ pub fn gradcheck_function(graph: &Graph, variables: &[Variable], seed: u64) -> R
             Op::Input(name) => {
                 let shape = env.shape(&graph.ty(id).shape).map_err(|e| refused(&e))?;
                 let mut random = Philox::keyed(seed, name);
-                let float = graph.dtype(id) == DType::F32;
-                let number = |_| if float { random.normal() } else { random.below(2) as f64 };
-                let values: Vec<f64> = (0..shape.iter().product::<usize>()).map(number).collect();
+                let n = shape.iter().product();
+                let values: Vec<f64> = match graph.dtype(id) {
+                    DType::F32 => normals(&mut random, n),
+                    _ => (0..n).map(|_| random.below(2) as f64).collect(),
+                };
                 env.leaves.insert(name.clone(), Tensor::new(shape, values));
             }
             _ => {}
@@ -170,10 +172,16 @@ fn environment(model: &Model, data: &Dataset, variables: &Tensors, n_rows: usize
     env
 }
 
+fn normals(random: &mut Philox, n: usize) -> Vec<f64> {
+    let mut numbers = vec![0.0; n];
+    random.normals(&mut numbers);
+    numbers.into_iter().map(f64::from).collect()
+}
+
 /// A unit vector.
 fn direction(path: &str, n: usize) -> Vec<f64> {
     let mut random = Philox::keyed(0, path);
-    let vector: Vec<f64> = (0..n).map(|_| random.normal()).collect();
+    let vector = normals(&mut random, n);
     let norm = vector.iter().map(|v| v * v).sum::<f64>().sqrt().max(f64::MIN_POSITIVE);
     vector.into_iter().map(|v| v / norm).collect()
 }

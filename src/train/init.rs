@@ -55,18 +55,10 @@ pub fn initial_value(variable: &Variable, seed: u64) -> Vec<f32> {
     match variable.initial {
         Initial::Constant(value) => vec![value as f32; n],
         Initial::Uniform { low, high } => {
-            // What is between stays in a core's first cache.
-            let mut block = [0.0; 4096];
-            let mut values = Vec::with_capacity(n);
-            while values.len() < n {
-                let block = &mut block[..(n - values.len()).min(4096)];
-                random.uniforms(block);
-                values.extend(block.iter().map(|x| (low + (high - low) * f64::from(*x)) as f32));
-            }
-            values
+            scaled(n, |block| random.uniforms(block), |x| low + (high - low) * x)
         }
         Initial::Normal { mean, deviation } => {
-            (0..n).map(|_| (mean + deviation * random.normal()) as f32).collect()
+            scaled(n, |block| random.normals(block), |x| mean + deviation * x)
         }
         Initial::Orthogonal { gain } => {
             let columns = shape.last().copied().unwrap_or(1);
@@ -75,13 +67,26 @@ pub fn initial_value(variable: &Variable, seed: u64) -> Vec<f32> {
     }
 }
 
+/// Numbers a block at a time, which stays in a core's first cache, and what is made of each.
+fn scaled(n: usize, mut numbers: impl FnMut(&mut [f32]), of: impl Fn(f64) -> f64) -> Vec<f32> {
+    let mut block = [0.0; 4096];
+    let mut values = Vec::with_capacity(n);
+    while values.len() < n {
+        let block = &mut block[..(n - values.len()).min(4096)];
+        numbers(block);
+        values.extend(block.iter().map(|x| of(f64::from(*x)) as f32));
+    }
+    values
+}
+
 /// Gram and Schmidt, twice for accuracy ("twice is enough", Giraud et al. 2005), on rows or columns, whichever
 /// are fewer.
 fn orthogonal(rows: usize, columns: usize, gain: f64, random: &mut Philox) -> Vec<f32> {
     let (n_vectors, length) = (rows.min(columns), rows.max(columns));
     let mut basis: Vec<Vec<f64>> = Vec::with_capacity(n_vectors);
     while basis.len() < n_vectors {
-        let mut vector: Vec<f64> = (0..length).map(|_| random.normal()).collect();
+        let numbers = scaled(length, |block| random.normals(block), |x| x);
+        let mut vector: Vec<f64> = numbers.into_iter().map(f64::from).collect();
         for _ in 0..2 {
             for other in &basis {
                 let along = dot(&vector, other);

@@ -9,6 +9,7 @@ use super::Source;
 use super::nvrtc::{Nvrtc, NvrtcError};
 use super::prune::{prune, used};
 use crate::base::files::write_atomically;
+use std::cmp::Reverse;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -99,13 +100,14 @@ impl Cache {
         let parts = source.parts();
         let made: Vec<OnceLock<Result<Vec<u8>, NvrtcError>>> =
             parts.iter().map(|_| OnceLock::new()).collect();
+        // The longest first: begun last, it would be all that is left to wait for.
+        let mut order: Vec<usize> = (0..parts.len()).collect();
+        order.sort_by_key(|i| Reverse(parts[*i].1.len()));
         let next = AtomicUsize::new(0);
         let work = || {
-            while let Some((i, (_, text))) =
-                parts.iter().enumerate().nth(next.fetch_add(1, Ordering::Relaxed))
-            {
+            while let Some(i) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
                 // Each number was given out once.
-                let _ = made[i].set(Cache::cubin_of(cache, nvrtc, text, architecture));
+                let _ = made[*i].set(Cache::cubin_of(cache, nvrtc, &parts[*i].1, architecture));
             }
         };
         let n_threads = std::thread::available_parallelism().map_or(1, usize::from).min(parts.len());

@@ -1,7 +1,7 @@
 //! Random numbers.
 //!
 //! What enters: a `Fill`. What leaves: a loop over blocks of four numbers, which is what one call of Philox gives: the same bits as
-//! `base::philox` for uniform numbers, and for normal ones the same formula in f64, rounded once.
+//! `base::philox`.
 
 use super::kernel::Emitter;
 use crate::base::{Dim, Distribution};

@@ -67,14 +67,32 @@ mod tests {
 
     #[test]
     fn numbers_are_what_the_formula_says() {
-        let edges = [0, 1, 2, 1 << 23, 1 << 24, 1 << 29, (1 << 29) - 1, 1 << 30, 1 << 31, 3 << 29, 3 << 30, 7 << 29, u32::MAX - 1, u32::MAX];
+        let edges = [
+            0,
+            1,
+            2,
+            1 << 23,
+            1 << 24,
+            1 << 29,
+            (1 << 29) - 1,
+            1 << 30,
+            1 << 31,
+            3 << 29,
+            3 << 30,
+            7 << 29,
+            u32::MAX - 1,
+            u32::MAX,
+        ];
         let words = (0..2000u32).map(|i| i.wrapping_mul(0x9e37_79b9)).chain(edges);
         for a in words.clone() {
             for b in words.clone() {
                 // The radius is that of `a` rounded to an f32.
                 let u = f64::from(a as f32 + 1.0) / 4_294_967_296.0;
-                let (radius, angle) = ((-2.0 * u.ln()).sqrt(), std::f64::consts::TAU * f64::from(b) / 4_294_967_296.0);
-                for (found, wanted) in normals(a, b).into_iter().zip([radius * angle.cos(), radius * angle.sin()]) {
+                let (radius, angle) =
+                    ((-2.0 * u.ln()).sqrt(), std::f64::consts::TAU * f64::from(b) / 4_294_967_296.0);
+                for (found, wanted) in
+                    normals(a, b).into_iter().zip([radius * angle.cos(), radius * angle.sin()])
+                {
                     let off = (f64::from(found) - wanted).abs();
                     assert!(off <= 2e-6 * wanted.abs().max(1.0), "{a} {b}: {found}, not {wanted}");
                 }

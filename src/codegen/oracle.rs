@@ -96,7 +96,8 @@ pub fn check(
     };
     let are_close = |far: &[Vec<f64>]| {
         let of = |i: usize| found[i].iter().zip(&exact[i]).zip(&far[i]);
-        (0..kernel.arguments.len()).all(|i| of(i).all(|((found, exact), far)| is_close(i, *found, *exact, *far)))
+        (0..kernel.arguments.len())
+            .all(|i| of(i).all(|((found, exact), far)| is_close(i, *found, *exact, *far)))
     };
     if kernel.arguments.iter().any(|argument| argument.dtype == DType::BF16) && !are_close(&far) {
         let more = tolerances(kernel, arguments, &exact, at, MORE_RUNS);

@@ -21,7 +21,8 @@ pub fn order_rows(graph: &Graph) -> Graph {
             rewriter.copy(id);
             continue;
         };
-        let [table, places] = [table, places].map(|x| rewriter.image(x).expect("operands come before their users"));
+        let [table, places] =
+            [table, places].map(|x| rewriter.image(x).expect("operands come before their users"));
         let rank = graph.ty(id).rank();
         let turned = [1, 0].into_iter().chain(2..rank).collect::<Vec<_>>();
         let new = &mut rewriter.new;
@@ -45,7 +46,10 @@ fn wants_columns(graph: &Graph, users: &Users, rows: NodeId) -> bool {
     for user in users.of(rows) {
         let node = graph.node(*user);
         let Op::Contract(contraction) = &node.op else { continue };
-        let sides = [(node.operands[0], &contraction.lhs, &contraction.rhs), (node.operands[1], &contraction.rhs, &contraction.lhs)];
+        let sides = [
+            (node.operands[0], &contraction.lhs, &contraction.rhs),
+            (node.operands[1], &contraction.rhs, &contraction.lhs),
+        ];
         for (_, own, other) in sides.into_iter().filter(|(operand, ..)| *operand == rows) {
             let (first, second) = (own[0], own[1]);
             let has = |labels: &[u8], pair: [u8; 2]| labels.windows(2).any(|two| two == pair);
@@ -56,4 +60,76 @@ fn wants_columns(graph: &Graph, users: &Users, rows: NodeId) -> bool {
         }
     }
     turned > 0 && as_they_are == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::interpret::{Env, Tensor};
+    use crate::graph::text::parse;
+    use crate::nest::TileOp;
+    use crate::plan::tests::check;
+    use crate::plan::{Options, Target, plan};
+
+    /// A gather whose rows are a factor of two products; `labels` are theirs.
+    fn text([product, gradient]: [&str; 2]) -> String {
+        let sizes = |labels: &str| -> String {
+            let size = |label: char| match label {
+                'a' => "batch",
+                'd' => "6",
+                'b' => "4",
+                _ => "5",
+            };
+            labels.chars().map(size).collect::<Vec<_>>().join(", ")
+        };
+        let (result, other) =
+            (product.split("->").nth(1).unwrap(), gradient.split([',', '-']).nth(1).unwrap());
+        format!(
+            "graph {{
+                %t = param @table : f32[7, 4]
+                %p = input @places : i32[batch, 6]
+                %w = param @w : f32[4, 5]
+                %g = input @g : f32[{other}]
+                %x = gather 0 %t, %p : f32[batch, 6, 4]
+                %y = contract {product} %x, %w : f32[{result}]
+                %d = contract {gradient} %x, %g : f32[4, 5]
+                output y = %y
+                output d = %d
+            }}",
+            other = sizes(other),
+            result = sizes(result)
+        )
+    }
+
+    #[test]
+    fn rows_lie_as_products_want_them() {
+        for (labels, is_turned) in [
+            (["adb,bc->dac", "adb,dac->bc"], true),
+            (["adb,bc->adc", "adb,adc->bc"], false),
+            (["adb,bc->dac", "adb,adc->bc"], false),
+        ] {
+            let graph = parse(&text(labels)).unwrap();
+            let ordered = order_rows(&graph);
+            let rows = ordered.ids().find(|id| matches!(ordered.node(*id).op, Op::Gather { .. })).unwrap();
+            assert_eq!(ordered.ty(rows).shape[0].as_const() == Some(6), is_turned, "{labels:?}:\n{ordered}");
+            let mut env = Env::default();
+            env.symbols.insert("batch".into(), 3);
+            for id in graph.ids() {
+                let Some(name) = graph.node(id).op.leaf_name() else { continue };
+                let shape = env.shape(&graph.ty(id).shape).unwrap();
+                let n: usize = shape.iter().product();
+                let values = (0..n).map(|i| (i * 5 % 7) as f64).collect::<Vec<_>>();
+                env.leaves.insert(name.clone(), Tensor::new(shape, values));
+            }
+            check(&graph, &env);
+            // What agrees is one product without loops around.
+            let plan = plan(&graph, &Options::new(3, Target::Cpu));
+            let loops = plan.kernels.iter().flat_map(|kernel| &kernel.ops).map(|op| match op {
+                TileOp::Gemm(gemm) => gemm.batch.len(),
+                _ => 0,
+            });
+            let agrees = labels != ["adb,bc->dac", "adb,adc->bc"];
+            assert_eq!(loops.sum::<usize>() == 0, agrees, "{labels:?}: {:?}", plan.kernels);
+        }
+    }
 }

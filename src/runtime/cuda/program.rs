@@ -274,14 +274,19 @@ impl<D: Device> Program<D> {
         Ok(())
     }
 
-    /// Between steps nothing in the arena counts, so that products into it can be tried; a variable does.
-    pub fn rehearse(&self, device: &D, launches: &[Vec<(usize, Launch)>]) {
+    /// Launches that can be tried, and so be a library's calls: between steps nothing in the arena counts, so that products into
+    /// it may be made; a variable does.
+    pub fn products<'l>(
+        &self,
+        launches: &'l [Vec<(usize, Launch)>],
+    ) -> impl Iterator<Item = (&'l Launch, &'l Call)> {
         let arena = self.arena.address..self.arena.address.plus(self.arena.bytes);
-        for (_, launch) in launches.iter().flatten() {
-            if launch.call.as_ref().is_some_and(|c| arena.contains(&launch.arguments[c.d.argument].address)) {
-                device.rehearse(launch);
-            }
-        }
+        let calls = launches.iter().flatten().filter_map(|(_, launch)| Some((launch, launch.call.as_ref()?)));
+        calls.filter(move |(launch, call)| arena.contains(&launch.arguments[call.d.argument].address))
+    }
+
+    pub fn rehearse(&self, device: &D, launches: &[Vec<(usize, Launch)>]) {
+        self.products(launches).for_each(|(launch, _)| device.rehearse(launch));
     }
 
     /// Takes down a step of a batch size in a slot.

@@ -4,7 +4,9 @@
 //! With NVRTC (`GRADC_CUDA_PATH`) also what it makes of the kernels; without it those parts say that they are
 //! skipped.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+#[cfg(target_os = "linux")]
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 const MODEL: &str = "
@@ -357,6 +359,7 @@ fn what_is_asked_of_a_driver_is_in_order() {
 }
 
 /// Layers whose products are worth kernels of their own.
+#[cfg(target_os = "linux")]
 const WIDE: &str = "
 fn net(x: f32[batch, 64]) -> f32[batch, 3] { x |> dense(128) |> tanh |> dense(160) |> tanh |> dense(3) }
 

@@ -187,15 +187,18 @@ impl<D: Device> Program<D> {
         let batch = recorded.batch;
         let env = env_of(slot);
         let region = |id: &BufferId| self.region(*id, variable, recorded, slot);
+        let arena = self.arena.address..self.arena.address.plus(self.arena.bytes);
         let launch = |(i, launch): (usize, &crate::plan::Launch)| {
             let (lane, entry) = (i % N_LANES, &self.entries[launch.kernel]);
             let blocks = entry.blocks(batch);
-            let arguments = launch.arguments.iter().map(region).collect();
+            let arguments: Vec<Region> = launch.arguments.iter().map(region).collect();
             let bytes = entry.scratch_bytes * u64::from(blocks);
             // A lane that needs none may be one that has none.
             let begin = if bytes > 0 { lane as u64 * self.lane_scratch } else { 0 };
             let scratch = Region { address: self.scratch.address.plus(begin), bytes };
-            let call = call(&self.plan.kernels[launch.kernel], batch);
+            // Between steps nothing in the arena counts, so that a product into it can be tried; one into a variable cannot, and stays a kernel.
+            let call = call(&self.plan.kernels[launch.kernel], batch)
+                .filter(|call| arena.contains(&arguments[call.d.argument].address));
             let call = call.map(|call| Call { allows_tf32: self.plan.allows_tf32, ..call });
             (lane, Launch { kernel: launch.kernel, blocks, arguments, scratch, batch, env, call })
         };
@@ -274,19 +277,9 @@ impl<D: Device> Program<D> {
         Ok(())
     }
 
-    /// Launches that can be tried, and so be a library's calls: between steps nothing in the arena counts, so that products into
-    /// it may be made; a variable does.
-    pub fn products<'l>(
-        &self,
-        launches: &'l [Vec<(usize, Launch)>],
-    ) -> impl Iterator<Item = (&'l Launch, &'l Call)> {
-        let arena = self.arena.address..self.arena.address.plus(self.arena.bytes);
-        let calls = launches.iter().flatten().filter_map(|(_, launch)| Some((launch, launch.call.as_ref()?)));
-        calls.filter(move |(launch, call)| arena.contains(&launch.arguments[call.d.argument].address))
-    }
-
+    /// Lets the device find out what it makes of calls.
     pub fn rehearse(&self, device: &D, launches: &[Vec<(usize, Launch)>]) {
-        self.products(launches).for_each(|(launch, _)| device.rehearse(launch));
+        launches.iter().flatten().for_each(|(_, launch)| device.rehearse(launch));
     }
 
     /// Takes down a step of a batch size in a slot.

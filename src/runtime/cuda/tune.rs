@@ -108,8 +108,11 @@ impl Session<Driver> {
         }
         let recorded = program.recorded(batch as i64);
         let launches = program.launches(&variable, &program.recorded[recorded], &program.slots[0]);
-        let calls = program.products(&launches);
-        calls.map(|(launch, call)| (launch.clone(), product(call, &launch.arguments))).collect()
+        let of = |launch: Launch| {
+            let product = product(launch.call.as_ref()?, &launch.arguments);
+            Some((launch, product))
+        };
+        launches.into_iter().flatten().filter_map(|(_, launch)| of(launch)).collect()
     }
 
     /// Times one of a program's products.

@@ -2,7 +2,7 @@
 //! says that it is skipped, and why.
 //!
 //! What fails: a rung on the GPU that trains otherwise than the definition; steps of an example whose losses
-//! are not the CPU's; one bit that differs between two runs; a model too large for the GPU that ends in
+//! are not the CPU's; one bit that differs between two runs, tuned or not; a model too large for the GPU that ends in
 //! anything but an error with its bytes.
 
 mod ladder;
@@ -16,6 +16,7 @@ use gradc::train::engine::{Engine, Program};
 use gradc::train::run::{Event, Flow, Trainer};
 use ladder::{COMPILED, EXACT, Ladder, Rung, Values, differences};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -115,6 +116,44 @@ fn a_run_is_the_same_bits_each_time() {
         };
         assert_eq!(run(), run(), "{}", path.display());
     }
+}
+
+/// In a folder of its own: what the user has tuned stays as it is.
+#[test]
+fn a_tuned_run_is_the_same_bits_each_time() {
+    if gpu().is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let text = "
+        fn net(x: f32[batch, 512]) -> f32[batch, 8] { x |> dense(1024) |> relu |> dense(1024) |> relu |> dense(8) }
+        train net {
+            data = synthetic(rows = 512, x: f32[512], label: i32[], classes = 8)
+            let guess = net(data.x)
+            minimize cross_entropy(guess, data.label) with adam(lr = 1e-3)
+            batch = 256  steps = 12  seed = 3
+        }";
+    std::fs::write(folder.path().join("net.model"), text).unwrap();
+    let gradc = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gradc"));
+        command.args(arguments).args(["--device", "cuda"]).current_dir(folder.path());
+        let output = command.env("GRADC_CACHE", folder.path().join("cache")).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.success(), text(&output.stdout), text(&output.stderr))
+    };
+    let (tuned, said, errors) = gradc(&["tune", "net.model"]);
+    if errors.contains("there is no cuBLASLt") {
+        eprintln!("skipped: {errors}");
+        return;
+    }
+    assert!(tuned && said.contains("are made faster than by"), "{said}{errors}");
+    println!("{said}");
+    let weights = |out: &str| {
+        let (trained, _, errors) = gradc(&["train", "net.model", "--out", out]);
+        assert!(trained, "{errors}");
+        std::fs::read(folder.path().join(out).join("weights.safetensors")).unwrap()
+    };
+    assert!(weights("one") == weights("two"));
 }
 
 #[test]

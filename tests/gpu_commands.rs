@@ -5,6 +5,8 @@
 //! skipped.
 
 use std::path::Path;
+#[cfg(target_os = "linux")]
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 const MODEL: &str = "
@@ -104,9 +106,12 @@ fn what_needs_a_gpu_says_what_is_missing() {
         &["train", "net.model", "--device", "cuda"][..],
         &["bench", "net.model", "--device", "cuda:0"],
         &["profile", "net.model", "--device", "cuda"],
+        &["tune", "net.model", "--device", "cuda"],
+        &["tune", "--forget", "--device", "cuda"],
     ] {
         folder.fail_without_cuda(arguments, 1, wanted);
     }
+    folder.fail_without_cuda(&["tune", "net.model"], 2, "tuned on a GPU, not on the device `cpu`");
     folder.fail_without_cuda(&["train", "net.model", "--device", "cuda:x"], 1, "there is: cpu, cuda");
     folder.fail_without_cuda(&["dump", "net.model", "--after", "ptx"], 1, "pip install nvidia-cuda-nvrtc");
     folder.fail_without_cuda(&["build", "net.model", "--emit", "cubin"], 1, "pip install nvidia-cuda-nvrtc");
@@ -269,46 +274,103 @@ fn figures_go_into_their_section() {
     assert!(!text.contains("| `lstm`, gradc |") && text.contains("| all compiled before |"), "{text}");
 }
 
-/// All that gradc asks of a driver, of one that has no GPU: `tests/fake_driver/driver.c` refuses what a real
-/// one does, and says what is not given back. Its kernels do nothing, so that all numbers are zero.
+/// A folder that stands for a machine with a GPU: a driver (`tests/fake_driver/driver.c`) that refuses what a real one does and says what is
+/// not given back. Its kernels do nothing, so that all numbers are zero.
+#[cfg(target_os = "linux")]
+struct Pretended {
+    folder: Folder,
+    /// Where CUDA's libraries are, if they are not where they are searched anyway.
+    cuda: Option<PathBuf>,
+}
+
+#[cfg(target_os = "linux")]
+impl Pretended {
+    /// Nothing, and a line that says why, where kernels cannot be compiled, or C cannot.
+    fn new() -> Option<Pretended> {
+        let folder = Folder::new();
+        let found = has_nvrtc(&folder).then_some(Pretended { folder, cuda: None })?;
+        found.compile("driver.c", "libcuda.so.1", &[]).then_some(found)
+    }
+
+    /// The same with a library of products (`tests/fake_driver/cublaslt.c`), which lies in a tree of its own with NVRTC.
+    fn with_library() -> Option<Pretended> {
+        let mut found = Pretended::new()?;
+        let nvrtc = &found.folder.json(&["devices", "--json"])["cuda"]["nvrtc"];
+        let tree = found.path("tree");
+        std::fs::create_dir(&tree).unwrap();
+        let link = |to: &Path, name: &str| std::os::unix::fs::symlink(to, tree.join(name)).unwrap();
+        link(Path::new(nvrtc["path"].as_str().unwrap()).parent().unwrap(), "lib");
+        if let Some(headers) = nvrtc["headers"].as_str() {
+            link(Path::new(headers), "include");
+        }
+        // The driver by its path, which the loader knows by its name when it is loaded.
+        let driver = found.path("libcuda.so.1");
+        let driver = driver.to_str().unwrap();
+        let options = [driver, "-Wl,-soname,libcublasLt.so.13"];
+        assert!(found.compile("cublaslt.c", "tree/libcublasLt.so.13", &options));
+        found.cuda = Some(tree);
+        Some(found)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.0.path().join(name)
+    }
+
+    fn compile(&self, source: &str, library: &str, options: &[&str]) -> bool {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake_driver").join(source);
+        let name = format!("-Wl,-soname,{library}");
+        let mut command = Command::new("cc");
+        command.args(["-shared", "-fPIC", &name, "-o"]).arg(self.path(library)).arg(source).args(options);
+        match command.status() {
+            Ok(status) => assert!(status.success(), "{library} does not compile"),
+            Err(_) => eprintln!("skipped: there is no C compiler"),
+        }
+        self.path(library).exists()
+    }
+
+    /// The exit code, standard output and standard error.
+    fn run(&self, arguments: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gradc"));
+        command.args(arguments).current_dir(self.folder.0.path()).env("NO_COLOR", "1");
+        command.env("LD_LIBRARY_PATH", self.folder.0.path()).env("GRADC_CACHE", self.path("cache"));
+        if let Some(cuda) = &self.cuda {
+            command.env("GRADC_CUDA_PATH", cuda);
+        }
+        let output = command.envs(variables.iter().copied()).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    }
+
+    /// Succeeds with nothing that is not given back: what it has said, and what the driver has launched.
+    fn in_order(&self, arguments: &[&str], variables: &[(&str, &str)]) -> (String, String) {
+        let (code, said, errors) = self.run(arguments, variables);
+        assert_eq!(code, Some(0), "gradc {arguments:?}:\n{errors}");
+        let last = errors.lines().last().unwrap_or_default().to_string();
+        assert!(last.starts_with("fake driver: ") && last.ends_with("; done"), "{arguments:?}: {errors}");
+        assert!(!errors.contains("not given back"), "{arguments:?}: {errors}");
+        (said, last)
+    }
+
+    fn fails(&self, arguments: &[&str], variables: &[(&str, &str)], wanted: &str) {
+        let (code, _, errors) = self.run(arguments, variables);
+        assert!(code == Some(1) && errors.contains(wanted), "{arguments:?}, without {wanted:?}: {errors}");
+    }
+}
+
+/// All that gradc asks of a driver.
 #[test]
 #[cfg(target_os = "linux")]
 fn what_is_asked_of_a_driver_is_in_order() {
-    let folder = Folder::new();
-    if !has_nvrtc(&folder) {
-        return;
-    }
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake_driver/driver.c");
-    let library = folder.0.path().join("libcuda.so.1");
-    let compiled = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).status();
-    if !compiled.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: there is no C compiler");
-        return;
-    }
-    let run = |arguments: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_gradc"));
-        command.args(arguments).current_dir(folder.0.path()).env("NO_COLOR", "1");
-        command.env("LD_LIBRARY_PATH", folder.0.path()).env("GRADC_CACHE", folder.0.path().join("cache"));
-        let output = command.output().unwrap();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (output.status.code(), text(&output.stdout), text(&output.stderr))
-    };
+    let Some(machine) = Pretended::new() else { return };
     let in_order = |arguments: &[&str]| {
-        let (code, said, errors) = run(arguments);
-        assert_eq!(code, Some(0), "gradc {arguments:?}:\n{errors}");
-        // What a program has launched, and nothing about things that were not given back.
-        let last = errors.lines().last().unwrap_or_default();
-        assert!(
-            last.starts_with("fake driver: ") && last.ends_with("launched; done"),
-            "{arguments:?}: {errors}"
-        );
-        assert!(!last.contains(" 0 kernels"), "{last}");
+        let (said, launched) = machine.in_order(arguments, &[]);
+        assert!(!launched.contains(" 0 kernels"), "{launched}");
         said
     };
-    let (_, devices, _) = run(&["devices"]);
+    let (_, devices, _) = machine.run(&["devices"], &[]);
     assert!(devices.contains("cuda:0") && devices.contains("Pretender, sm_90"), "{devices}");
     in_order(&["train", "net.model", "--device", "cuda", "--out", "run"]);
-    let n_cached = || std::fs::read_dir(folder.0.path().join("cache")).unwrap().count();
+    let n_cached = || std::fs::read_dir(machine.path("cache")).unwrap().count();
     let n_first = n_cached();
     in_order(&["train", "net.model", "--device", "cuda:0", "--out", "again", "--checkpoint", "0"]);
     assert!(n_first > 0 && n_cached() == n_first, "what was compiled is compiled once");
@@ -318,10 +380,134 @@ fn what_is_asked_of_a_driver_is_in_order() {
     let profile = in_order(&["profile", "net.model", "--device", "cuda", "--seconds", "0.01"]);
     assert!(profile.contains("a step as one launch takes") && profile.contains("Pretender"), "{profile}");
     // The fake GPU has a quarter of a gibibyte.
-    let (code, _, errors) = run(&["train", "net.model", "--device", "cuda", "--set", "units=40000000"]);
-    assert_eq!(code, Some(1), "{errors}");
-    assert!(errors.contains("of memory (4.5 GiB of variables, "), "{errors}");
-    assert!(errors.contains("), and cuda:0 (Pretender) has 256.0 MiB to give"), "{errors}");
-    let (code, _, errors) = run(&["train", "net.model", "--device", "cuda:1"]);
-    assert!(code == Some(1) && errors.contains("there is no GPU `cuda:1`; this machine has 1"), "{errors}");
+    let too_large = ["train", "net.model", "--device", "cuda", "--set", "units=40000000"];
+    machine.fails(&too_large, &[], "of memory (4.5 GiB of variables, ");
+    machine.fails(&too_large, &[], "), and cuda:0 (Pretender) has 256.0 MiB to give");
+    let other = ["train", "net.model", "--device", "cuda:1"];
+    machine.fails(&other, &[], "there is no GPU `cuda:1`; this machine has 1");
+    // Without cuBLASLt there is nothing to choose, wherever it may be on the machine.
+    let mut alone = machine;
+    alone.cuda = Some(alone.path("alone"));
+    std::fs::create_dir(alone.path("alone")).unwrap();
+    let nvrtc =
+        alone.folder.json(&["devices", "--json"])["cuda"]["nvrtc"]["path"].as_str().unwrap().to_string();
+    for library in std::fs::read_dir(Path::new(&nvrtc).parent().unwrap()).unwrap().flatten() {
+        if library.file_name().to_string_lossy().starts_with("libnvrtc") {
+            std::os::unix::fs::symlink(library.path(), alone.path("alone").join(library.file_name()))
+                .unwrap();
+        }
+    }
+    alone.fails(&["tune", "net.model", "--device", "cuda"], &[], "there is no cuBLASLt that can be used");
+}
+
+/// Layers whose products are worth kernels of their own.
+#[cfg(target_os = "linux")]
+const WIDE: &str = "
+fn net(x: f32[batch, 64]) -> f32[batch, 3] { x |> dense(128) |> tanh |> dense(160) |> tanh |> dense(3) }
+
+train net {
+    data = synthetic(rows = 192, x: f32[64], label: i32[], classes = 3)
+    let guess = net(data.x)
+    minimize cross_entropy(guess, data.label) with sgd(lr = 0.1)
+    predict softmax(guess)
+    batch = 96  steps = 3  seed = 5
+}
+";
+
+/// Of three algorithms that cuBLASLt offers, the third is the fastest: it is found, kept, and used from then on, until it is forgotten.
+#[test]
+#[cfg(target_os = "linux")]
+fn products_are_made_as_they_were_tuned() {
+    let Some(machine) = Pretended::with_library() else { return };
+    std::fs::write(machine.path("net.model"), WIDE).unwrap();
+    let launched = |arguments: &[&str], variables: &[(&str, &str)]| machine.in_order(arguments, variables).1;
+    // Products by each algorithm in two epochs of training.
+    let products = |variables: &[(&str, &str)]| {
+        let run = machine.path("run");
+        let _ = std::fs::remove_dir_all(&run);
+        let launched = launched(&["train", "net.model", "--device", "cuda", "--out", "run"], variables);
+        let counts =
+            launched.split("products by algorithm ").nth(1).map(|rest| rest.split(';').next().unwrap());
+        counts.map_or([0; 3], |counts| {
+            let mut counts = counts.split(' ').map(|n| n.parse::<u64>().unwrap());
+            std::array::from_fn(|_| counts.next().unwrap())
+        })
+    };
+    let kept = || {
+        let files = std::fs::read_dir(machine.path("cache")).unwrap().map(|entry| entry.unwrap().path());
+        files.filter(|path| path.extension().is_some_and(|e| e == "json")).collect::<Vec<_>>()
+    };
+    let n_tuned = || {
+        let (_, found, _) = machine.run(&["devices", "--json"], &[]);
+        let found: serde_json::Value = serde_json::from_str(&found).unwrap();
+        found["cuda"]["driver"]["gpus"][0]["tuned_products"].as_u64().unwrap()
+    };
+    let devices = || machine.run(&["devices"], &[]).1;
+    let [n, second, third] = products(&[]);
+    assert!(
+        n > 0 && (second, third) == (0, 0),
+        "the first is taken where nothing is chosen: {n} {second} {third}"
+    );
+    assert!(kept().is_empty() && n_tuned() == 0 && devices().contains("no products tuned"), "{}", devices());
+
+    let tune = ["tune", "net.model", "--device", "cuda"];
+    let (said, _) = machine.in_order(&tune, &[]);
+    let rows: Vec<&str> = said.lines().filter(|line| line.contains("algorithm 3 of 3")).collect();
+    assert!(rows.len() == 3 && rows.iter().any(|row| row.contains("train 1 eval 1 predict 1")), "{said}");
+    assert!(rows.iter().all(|row| row.contains("8.00      10.00       5.00")), "{said}");
+    assert!(rows.iter().any(|row| row.ends_with("160 x 96 x 128 NN f32")), "{said}");
+    assert!(said.contains(&format!("{0} of {0} are made faster", rows.len())), "{said}");
+    assert_eq!((kept().len(), n_tuned()), (1, rows.len() as u64));
+    assert!(devices().contains(&format!("Pretender, sm_90, 256.0 MiB, {} products tuned", rows.len())));
+    assert!(said.contains(kept()[0].to_str().unwrap()), "{said}");
+    assert_eq!(products(&[]), [0, 0, n]);
+    for others in [
+        &["eval", "run", "--device", "cuda", "--on", "data"][..],
+        &["predict", "run", "--device", "cuda", "--on", "data", "--out", "guess.npy"],
+        &["bench", "net.model", "--device", "cuda", "--seconds", "0.05"],
+        &["profile", "net.model", "--device", "cuda", "--seconds", "0.01"],
+    ] {
+        let launched = launched(others, &[]);
+        assert!(launched.contains("products by algorithm 0 0 "), "{others:?}: {launched}");
+    }
+    assert_eq!(products(&[("FAKE_REFUSED", "2")]), [n, 0, 0], "a choice that fails is as none");
+
+    // Where gradc's own kernels are faster than all, they are chosen; what is refused is not.
+    let slow = [("FAKE_MS", "0.02 0.03 0.04")];
+    let (said, _) = machine.in_order(&[&tune[..], &["--json"]].concat(), &slow);
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said["products"].as_array().unwrap().len(), rows.len());
+    for product in said["products"].as_array().unwrap() {
+        assert_eq!(product["chosen"], "generated kernel", "{product}");
+        let ms = |key: &str| product[key].as_f64().unwrap();
+        assert!((ms("first_ms") - 0.02).abs() < 1e-5 && (ms("best_ms") - 0.01).abs() < 1e-5, "{product}");
+    }
+    assert_eq!(products(&[]), [0; 3]);
+    machine.in_order(&tune, &[("FAKE_REFUSED", "2")]);
+    assert_eq!(products(&[]), [n, 0, 0]);
+
+    // What is damaged is said and left alone until somebody tunes again.
+    let whole = std::fs::read(&kept()[0]).unwrap();
+    let damaged = [&whole[..whole.len() / 2], b"{}", b"\xff"];
+    for text in damaged {
+        std::fs::write(&kept()[0], text).unwrap();
+        assert_eq!((products(&[]), n_tuned()), ([n, 0, 0], 0));
+        for arguments in [&["devices"][..], &["bench", "net.model", "--device", "cuda", "--seconds", "0.01"]]
+        {
+            let (_, _, errors) = machine.run(arguments, &[]);
+            assert!(
+                errors.contains("warning: ") && errors.contains("is ignored: "),
+                "{arguments:?}: {errors}"
+            );
+        }
+        assert_eq!(std::fs::read(&kept()[0]).unwrap(), text);
+    }
+    machine.in_order(&tune, &[]);
+    assert_eq!((products(&[]), n_tuned()), ([0, 0, n], rows.len() as u64));
+
+    let (said, _) = machine.in_order(&["tune", "--forget", "--device", "cuda"], &[]);
+    assert!(said.contains(&format!("cuda:0 (Pretender): {} products forgotten", rows.len())), "{said}");
+    assert!(kept().is_empty() && products(&[]) == [n, 0, 0] && n_tuned() == 0);
+    machine.in_order(&["tune", "--forget", "--device", "cuda"], &[]);
+    machine.fails(&tune, &[("GRADC_CACHE", "")], "there is no folder to keep choices in");
 }

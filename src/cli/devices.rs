@@ -4,7 +4,9 @@
 
 use super::format;
 use super::memory::MemoryLimit;
-use super::output::{Failure, say};
+use super::output::{Failure, complain, say};
+use crate::codegen::cuda::cache::Cache;
+use crate::codegen::cuda::choices::{Machine, Store};
 use crate::codegen::cuda::nvrtc::{Nvrtc, NvrtcError};
 use crate::model::Model;
 use crate::plan::Target;
@@ -156,7 +158,11 @@ impl DeviceArguments {
     /// # Errors
     /// There is no such GPU, or something that it needs is missing.
     pub fn driver(&self, gpu: u32) -> Result<Driver, Failure> {
-        Driver::open(gpu, self.cuda.get()).map_err(|error| Failure::Error(error.to_string()))
+        let driver = Driver::open(gpu, self.cuda.get()).map_err(|error| Failure::Error(error.to_string()))?;
+        if let Some(unusable) = driver.unusable() {
+            complain(&format!("warning: {unusable}"));
+        }
+        Ok(driver)
     }
 }
 
@@ -175,6 +181,10 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let nvrtc = Nvrtc::find(arguments.cuda.get());
     let cublaslt = cublaslt(arguments.cuda.get());
     let missing = missing(&driver, &nvrtc, &cublaslt);
+    let cublas = match &cublaslt {
+        Found::Usable((_, version)) => Some(*version),
+        _ => None,
+    };
     if arguments.json {
         let cpu = json!({ "architecture": ARCH, "threads": threads, "features": features });
         let nvrtc = nvrtc.as_ref().ok().map(|nvrtc| {
@@ -186,7 +196,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             }
             _ => Value::Null,
         };
-        let cuda = json!({ "driver": driver_json(&driver), "nvrtc": nvrtc, "cublaslt": cublaslt, "missing": missing });
+        let cuda = json!({ "driver": driver_json(&driver, cublas), "nvrtc": nvrtc, "cublaslt": cublaslt, "missing": missing });
         return say(json!({ "cpu": cpu, "cuda": cuda }).to_string());
     }
     let features = if features.is_empty() { "baseline instructions".to_string() } else { features.join(" ") };
@@ -194,7 +204,13 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     if let Found::Usable(driver) = &driver {
         lines.push(format!("driver    for CUDA {}", version(driver.version)));
         let gpu = |(i, gpu): (usize, &crate::runtime::probe::Gpu)| {
-            format!("cuda:{i:<5}{}, {}, {}", gpu.name, gpu.architecture, format::bytes(gpu.bytes))
+            let tuned = match cublas.and_then(|version| n_tuned(gpu, version)) {
+                None => String::new(),
+                Some(0) => ", no products tuned".to_string(),
+                Some(1) => ", 1 product tuned".to_string(),
+                Some(n) => format!(", {n} products tuned"),
+            };
+            format!("cuda:{i:<5}{}, {}, {}{tuned}", gpu.name, gpu.architecture, format::bytes(gpu.bytes))
         };
         lines.extend(driver.gpus.iter().enumerate().map(gpu));
     }
@@ -249,9 +265,23 @@ fn missing(
     missing
 }
 
-fn driver_json(driver: &Found<crate::runtime::probe::Driver>) -> Value {
+/// Products for which something was chosen on such a GPU with such a cuBLASLt (`gradc tune`); a file of them that cannot be used is
+/// complained of. Nothing where there is no folder for it.
+fn n_tuned(gpu: &crate::runtime::probe::Gpu, cublaslt: usize) -> Option<usize> {
+    let machine = Machine { gpu: gpu.name.clone(), architecture: gpu.architecture.clone(), cublaslt };
+    let known = Store::new(Cache::of_user()?.folder(), machine).read();
+    if let Err(unusable) = &known {
+        complain(&format!("warning: {unusable}"));
+    }
+    Some(known.map_or(0, |choices| choices.len()))
+}
+
+fn driver_json(driver: &Found<crate::runtime::probe::Driver>, cublaslt: Option<usize>) -> Value {
     let Found::Usable(driver) = driver else { return Value::Null };
-    let gpu = |gpu: &crate::runtime::probe::Gpu| json!({ "name": gpu.name, "architecture": gpu.architecture, "bytes": gpu.bytes });
+    let gpu = |gpu: &crate::runtime::probe::Gpu| {
+        let tuned = cublaslt.and_then(|version| n_tuned(gpu, version));
+        json!({ "name": gpu.name, "architecture": gpu.architecture, "bytes": gpu.bytes, "tuned_products": tuned })
+    };
     json!({ "version": version(driver.version), "gpus": driver.gpus.iter().map(gpu).collect::<Vec<_>>() })
 }
 
@@ -260,7 +290,7 @@ fn version((major, minor): (i32, i32)) -> String {
 }
 
 /// Since 12 it counts in ten thousands: 130100 is 13.1.0.
-fn cublas_version(version: usize) -> String {
+pub fn cublas_version(version: usize) -> String {
     format!("{}.{}.{}", version / 10_000, version / 100 % 100, version % 100)
 }
 

@@ -28,6 +28,7 @@ pub mod render;
 mod stages;
 mod test;
 mod train;
+mod tune;
 
 use clap::Parser;
 use std::process::ExitCode;
@@ -66,6 +67,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Show where the time of a training step goes
     Profile(profile::Arguments),
+    /// Time what can make a model's large products on a GPU, and keep the fastest for later runs
+    Tune(tune::Arguments),
     /// Say more about an error's code
     Explain(explain::Arguments),
     /// Show what the functions of the standard library do, or those of a model
@@ -100,6 +103,7 @@ pub fn main() -> ExitCode {
         Command::Dump(arguments) => (dump::run(arguments), dump::json(arguments)),
         Command::Bench(arguments) => (bench::run(arguments), bench::json(arguments)),
         Command::Profile(arguments) => (profile::run(arguments), profile::json(arguments)),
+        Command::Tune(arguments) => (tune::run(arguments), tune::json(arguments)),
         Command::Explain(arguments) => (explain::run(arguments), false),
         Command::Doc(arguments) => (doc::run(arguments), false),
         Command::Devices(arguments) => (devices::run(arguments), false),

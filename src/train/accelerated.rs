@@ -8,10 +8,11 @@
 use super::engine::{Engine, Program};
 use super::planned::{Cost, plan_of};
 use crate::base::DType;
+use crate::codegen::cuda::choices::Product;
 use crate::model::Model;
 use crate::plan::{Plan, Target};
 use crate::runtime::StepEnv;
-use crate::runtime::cuda::{Device, DeviceError, ProgramId, Session};
+use crate::runtime::cuda::{Device, DeviceError, Driver, ProgramId, Session, Timed};
 use smol_str::SmolStr;
 
 pub struct Accelerated<'m, D: Device> {
@@ -131,6 +132,27 @@ impl<D: Device> Engine for Accelerated<'_, D> {
     fn set_variable(&mut self, path: &str, values: &[f32]) {
         let set = self.session.set_variable(path, DType::F32, bytemuck::cast_slice(values));
         self.keep(set);
+    }
+}
+
+impl Accelerated<'_, Driver> {
+    /// Products that a library may make: see `Session::products`.
+    pub fn products(&mut self, program: Program, n_rows: usize) -> Vec<(Product, usize)> {
+        self.session.products(self.id(program), n_rows)
+    }
+
+    /// Times what can make a product: see `Session::time_product`.
+    ///
+    /// # Errors
+    /// The device has failed, in words for the user.
+    pub fn time_product(
+        &mut self,
+        program: Program,
+        n_rows: usize,
+        product: &Product,
+    ) -> Result<Timed, String> {
+        let timed = self.session.time_product(self.id(program), n_rows, product);
+        timed.map_err(|error| error.to_string())
     }
 }
 

@@ -526,3 +526,4 @@ pub mod profile;
 mod record;
 #[cfg(test)]
 mod tests;
+pub mod tune;

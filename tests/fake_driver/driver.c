@@ -1,6 +1,7 @@
 // A driver without a GPU, for the test of what gradc asks of NVIDIA's: memory of the host stands for the device's, copies are made at once or
-// taken down into a graph, kernels are counted and not run. It refuses handles that it did not give, memory out of bounds and
-// calls that a capture forbids, and says at the end what was not given back. The functions have the types of CUDA's `cuda.h`.
+// taken down into a graph, kernels and products of a library (`cublaslt.c`) are counted and not run, and take a time that is made up. It
+// refuses handles that it did not give, memory out of bounds and calls that a capture forbids, and says at the end what was not given back.
+// The functions have the types of CUDA's `cuda.h`.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,21 +13,25 @@ enum { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_CONTEXT = 201,
 // Everything that is given out: what it is, and how large.
 enum Kind { FREE, MEMORY, HOST, STREAM, EVENT, MODULE, GRAPH, EXECUTABLE, N_KINDS };
 static const char *names[] = {"free", "memory", "host memory", "stream", "event", "module", "graph", "executable graph"};
-struct Thing { enum Kind kind; char *start; size_t bytes; struct Graph *graph; };
+struct Thing { enum Kind kind; char *start; size_t bytes; struct Graph *graph; double ms; };
 static struct Thing things[4096];
 static int n_things, current, retained;
-static size_t in_use, n_launches, n_graph_launches;
+static size_t in_use, n_graph_launches;
 static const size_t capacity = (size_t)1 << 28;
 
 struct Copy { char *to, *from; size_t bytes; };
-struct Graph { int n_copies, n_kernels; struct Copy copies[256]; };
+// What was handed over: the time that it takes, and products by the number of their algorithm.
+enum { N_ALGORITHMS = 3 };
+struct Work { double ms; size_t n_kernels, n_products[N_ALGORITHMS]; };
+struct Graph { int n_copies; struct Work work; struct Copy copies[256]; };
+static struct Work done;
 static struct Graph *capture;
 static struct Thing *capturing[8];
 static int n_capturing;
 
 static struct Thing *give(enum Kind kind, char *start, size_t bytes) {
     if (n_things == 4096) abort();
-    things[n_things] = (struct Thing){kind, start, bytes, NULL};
+    things[n_things] = (struct Thing){kind, start, bytes, NULL, 0};
     return &things[n_things++];
 }
 static struct Thing *known(void *handle, enum Kind kind) {
@@ -44,6 +49,7 @@ static int captures(struct Thing *stream) {
     for (int i = 0; i < n_capturing; i++) if (capturing[i] == stream) return 1;
     return 0;
 }
+static struct Work *work(struct Thing *stream) { return captures(stream) ? &capture->work : &done; }
 static Result copy(void *to, const void *from, size_t bytes, struct Thing *stream) {
     if (stream && captures(stream)) {
         if (capture->n_copies == 256) abort();
@@ -77,7 +83,10 @@ Result cuDevicePrimaryCtxRelease_v2(int device) {
     if (--retained == 0) {
         int left[N_KINDS] = {0};
         for (int i = 0; i < n_things; i++) left[things[i].kind]++;
-        fprintf(stderr, "fake driver: %zu kernels, %zu graphs launched;", n_launches, n_graph_launches);
+        fprintf(stderr, "fake driver: %zu kernels, %zu graphs launched;", done.n_kernels, n_graph_launches);
+        size_t n_products = 0;
+        for (int i = 0; i < N_ALGORITHMS; i++) n_products += done.n_products[i];
+        if (n_products) fprintf(stderr, " products by algorithm %zu %zu %zu;", done.n_products[0], done.n_products[1], done.n_products[2]);
         for (int kind = 1; kind < N_KINDS; kind++) if (left[kind]) fprintf(stderr, " %d %s not given back;", left[kind], names[kind]);
         fprintf(stderr, " done\n");
     }
@@ -145,6 +154,7 @@ Result cuMemcpyDtoHAsync_v2(void *to, Pointer from, size_t bytes, void *stream) 
 Result cuMemcpyDtoDAsync_v2(Pointer to, Pointer from, size_t bytes, void *stream) {
     CONTEXT; NEEDS(known(stream, STREAM), INVALID_HANDLE);
     NEEDS(holding((void *)to, bytes, MEMORY) && holding((void *)from, bytes, MEMORY), INVALID_VALUE);
+    done.ms += 0.01;
     return copy((void *)to, (void *)from, bytes, stream);
 }
 
@@ -174,10 +184,17 @@ Result cuLaunchKernel(void *function, unsigned x, unsigned y, unsigned z, unsign
                       void *stream, void **parameters, void **extra) {
     CONTEXT; NEEDS(known(function, MODULE) && known(stream, STREAM), INVALID_HANDLE);
     NEEDS(x && y == 1 && z == 1 && tx && tx <= 1024 && ty == 1 && tz == 1 && shared <= 227 << 10 && parameters && !extra, INVALID_VALUE);
-    if (captures(stream)) capture->n_kernels++;
-    else n_launches++;
+    work(stream)->n_kernels++, work(stream)->ms += 0.01;
     return SUCCESS;
 }
+// A product of the library.
+Result fakeProduct(void *stream, void *to, size_t bytes, void *workspace, size_t workspace_bytes, int algorithm, double ms) {
+    CONTEXT; NEEDS(known(stream, STREAM), INVALID_HANDLE);
+    NEEDS(holding(to, bytes, MEMORY) && holding(workspace, workspace_bytes, MEMORY), INVALID_VALUE);
+    work(stream)->n_products[algorithm]++, work(stream)->ms += ms;
+    return SUCCESS;
+}
+int fakeCaptures(void) { return capture != NULL; }
 
 Result cuStreamCreate(void **stream, unsigned flags) { CONTEXT; *stream = give(STREAM, NULL, 0); return flags == 1 ? SUCCESS : INVALID_VALUE; }
 Result cuStreamDestroy_v2(void *stream) {
@@ -212,7 +229,8 @@ Result cuGraphLaunch(void *executable, void *stream) {
     struct Thing *t = known(executable, EXECUTABLE);
     NEEDS(t && known(stream, STREAM), INVALID_HANDLE);
     for (int i = 0; i < t->graph->n_copies; i++) memcpy(t->graph->copies[i].to, t->graph->copies[i].from, t->graph->copies[i].bytes);
-    n_launches += t->graph->n_kernels, n_graph_launches++;
+    done.ms += t->graph->work.ms, done.n_kernels += t->graph->work.n_kernels, n_graph_launches++;
+    for (int i = 0; i < N_ALGORITHMS; i++) done.n_products[i] += t->graph->work.n_products[i];
     return SUCCESS;
 }
 Result cuGraphExecDestroy(void *executable) {
@@ -234,7 +252,7 @@ Result cuEventRecord(void *event, void *stream) {
     CONTEXT;
     struct Thing *t = known(event, EVENT);
     NEEDS(t && known(stream, STREAM), INVALID_HANDLE);
-    t->graph = captures(stream) ? capture : NULL;
+    t->graph = captures(stream) ? capture : NULL, t->ms = done.ms;
     return SUCCESS;
 }
 Result cuStreamWaitEvent(void *stream, void *event, unsigned flags) {
@@ -249,7 +267,7 @@ Result cuEventElapsedTime_v2(float *ms, void *start, void *end) {
     CONTEXT; NEEDS(known(start, EVENT) && known(end, EVENT), INVALID_HANDLE);
     // Only events that were made for it have a time.
     NEEDS(!((struct Thing *)start)->bytes && !((struct Thing *)end)->bytes, INVALID_HANDLE);
-    *ms = 0.01f;
+    *ms = (float)(((struct Thing *)end)->ms - ((struct Thing *)start)->ms);
     return SUCCESS;
 }
 Result cuEventDestroy_v2(void *event) {

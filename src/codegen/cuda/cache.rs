@@ -143,11 +143,15 @@ impl Cache {
     }
 }
 
-/// Each part goes in with its length, so that no two lists of parts are the same bytes.
 fn key(version: (i32, i32), options: &[String], source: &str) -> String {
-    let mut hasher = blake3::Hasher::new();
     let version = format!("{}.{}", version.0, version.1);
-    for part in [&version[..], source].into_iter().chain(options.iter().map(String::as_str)) {
+    hash([&version[..], source].into_iter().chain(options.iter().map(String::as_str)))
+}
+
+/// Each part goes in with its length, so that no two lists of parts are the same bytes.
+pub fn hash<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for part in parts {
         hasher.update(&(part.len() as u64).to_le_bytes());
         hasher.update(part.as_bytes());
     }

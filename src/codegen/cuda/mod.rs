@@ -15,6 +15,7 @@
 
 mod body;
 pub mod cache;
+pub mod choices;
 mod expression;
 mod fill;
 pub mod folders;

@@ -1,14 +1,15 @@
 //! Products by cuBLASLt, where it is on the machine.
 //!
-//! What enters: calls with addresses, a stream. What leaves: the products, handed to the stream. What the
-//! library makes of a call (its own first choice, without sums whose order is left to chance) is asked once,
-//! for each shape, type and alignment, and tried once before a step is taken down, for the first use of a
-//! kernel loads it, which no recording allows. Invariant: a call that cannot be made is not made, and the
-//! generated kernel is launched instead. Nothing is timed: the choice is a function of the call, the GPU and
-//! the library's version, so that the same machine gives the same bits in every run.
+//! What enters: calls with addresses, a stream; choices of earlier runs. What leaves: the products, handed to the stream. What
+//! makes a call (what was chosen for it, or else the library's own first choice, without sums whose order is left to chance) is found
+//! out once, for each shape, type and alignment, and tried once before a step is taken down, for the first use of a
+//! kernel loads it, which no recording allows. Invariants: a choice that fails is as none; a call that cannot be made is not made, and
+//! the generated kernel is launched instead. Nothing is timed: what makes a call is a function of the call, the GPU, the library's version
+//! and the choices, so that the same machine gives the same bits in every run until somebody chooses anew (`tune.rs`).
 
 use super::device::{ALIGNMENT, Address, Region};
 use crate::base::DType;
+use crate::codegen::cuda::choices::{Algorithm, Choice, Choices, Product};
 use crate::codegen::cuda::folders::{library, library_folders};
 use crate::codegen::cuda::library::{Call, Factor};
 use cudarc::cublaslt::result::{self, CublasError};
@@ -16,31 +17,35 @@ use cudarc::cublaslt::sys;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::c_void;
+use std::mem::MaybeUninit;
 use std::path::Path;
 
 /// Memory that a product may use beside its result, of each stream that computes. NVIDIA's advice for Hopper
 /// is twice as much.
 pub const WORKSPACE_BYTES: u64 = 16 << 20;
 
-/// A call, and of how many bytes the addresses of its three matrices are multiples.
-type Key = (Call, [u32; 3]);
-
 pub struct Blas {
     handle: sys::cublasLtHandle_t,
-    /// Nothing where a call cannot be made.
-    made: RefCell<HashMap<Key, Option<Made>>>,
+    choices: Choices,
+    /// Nothing where a call cannot be made, or the generated kernel was chosen.
+    made: RefCell<HashMap<Product, Option<Made>>>,
 }
 
-/// What the library makes of a call.
+/// A call as the library makes it.
 struct Made {
+    description: Description,
+    algorithm: Algorithm,
+}
+
+/// A call as the library is told of it.
+pub struct Description {
     product: sys::cublasLtMatmulDesc_t,
     layouts: [sys::cublasLtMatrixLayout_t; 3],
-    algorithm: sys::cublasLtMatmulAlgo_t,
 }
 
-impl Drop for Made {
+impl Drop for Description {
     fn drop(&mut self) {
-        // SAFETY: all were made once, in `make`, and are used only while this lives.
+        // SAFETY: all were made once, in `describe`, and are used only while this lives.
         unsafe {
             let _ = result::destroy_matmul_desc(self.product);
             for layout in self.layouts.into_iter().filter(|layout| !layout.is_null()) {
@@ -48,6 +53,13 @@ impl Drop for Made {
             }
         }
     }
+}
+
+/// Where the result of a product goes, and the memory beside it.
+#[derive(Clone, Copy)]
+pub struct Place {
+    pub workspace: Region,
+    pub stream: sys::cudaStream_t,
 }
 
 impl Drop for Blas {
@@ -72,25 +84,44 @@ impl Blas {
             return None;
         }
         let handle = result::create_handle().ok()?;
-        Some(Blas { handle, made: RefCell::default() })
+        Some(Blas { handle, choices: Choices::default(), made: RefCell::default() })
     }
 
-    /// Asks what the library makes of a call, and tries it; the result is overwritten. False where it cannot be made.
-    pub fn rehearse(
-        &self,
-        call: &Call,
-        arguments: &[Region],
-        workspace: Region,
-        stream: sys::cudaStream_t,
-    ) -> bool {
-        let key = (call.clone(), alignments(call, arguments));
-        let made = || self.make(call, key.1).ok();
-        self.made.borrow_mut().entry(key.clone()).or_insert_with(made);
-        let works = self.run(call, arguments, workspace, stream).is_some_and(|done| done.is_ok());
-        if !works {
-            self.made.borrow_mut().insert(key, None);
+    /// As the library counts its versions.
+    pub fn version(&self) -> usize {
+        // SAFETY: the function may be called at any time.
+        unsafe { sys::cublasLtGetVersion() }
+    }
+
+    /// From here on calls are made as was chosen for them.
+    pub fn choose(&mut self, choices: Choices) {
+        self.choices = choices;
+        self.made.borrow_mut().clear();
+    }
+
+    /// Finds out what makes a call, and tries it; the result is overwritten.
+    pub fn rehearse(&self, call: &Call, arguments: &[Region], place: Place) {
+        let product = product(call, arguments);
+        if self.made.borrow().contains_key(&product) {
+            return;
         }
-        works
+        let tried = |description: Description, algorithm: Algorithm| {
+            let works = self.run_as(call, arguments, &description, &algorithm, place).is_ok();
+            works.then_some(Made { description, algorithm })
+        };
+        let first = || {
+            let (description, offered) = self.offered(call, arguments, 1).ok()?;
+            tried(description, *offered.first()?)
+        };
+        let made = match self.choices.of(&product) {
+            Some(Choice::GeneratedKernel) => None,
+            Some(Choice::Algorithm(algorithm)) => {
+                let description = describe(call).ok();
+                description.and_then(|description| tried(description, algorithm)).or_else(first)
+            }
+            None => first(),
+        };
+        self.made.borrow_mut().insert(product, made);
     }
 
     /// No call that was tried so far is made any more.
@@ -98,79 +129,73 @@ impl Blas {
         self.made.borrow_mut().values_mut().for_each(|made| *made = None);
     }
 
-    /// Hands a call that was rehearsed to a stream; `None` if it was not, or cannot be made.
-    pub fn run(
+    /// Hands a call that was rehearsed to a stream; `None` if it was not, or the library does not make it.
+    pub fn run(&self, call: &Call, arguments: &[Region], place: Place) -> Option<Result<(), CublasError>> {
+        let made = self.made.borrow();
+        let made = made.get(&product(call, arguments))?.as_ref()?;
+        Some(self.run_as(call, arguments, &made.description, &made.algorithm, place))
+    }
+
+    /// Hands a call to a stream, to be made by an algorithm that the library has offered for it.
+    ///
+    /// # Errors
+    /// The library refuses.
+    pub fn run_as(
         &self,
         call: &Call,
         arguments: &[Region],
-        workspace: Region,
-        stream: sys::cudaStream_t,
-    ) -> Option<Result<(), CublasError>> {
-        let made = self.made.borrow();
-        let made = made.get(&(call.clone(), alignments(call, arguments)))?.as_ref()?;
-        let place = |factor: &Factor| address(factor, arguments).0 as *mut c_void;
+        description: &Description,
+        algorithm: &Algorithm,
+        place: Place,
+    ) -> Result<(), CublasError> {
+        let at = |factor: &Factor| address(factor, arguments).0 as *mut c_void;
         let (alpha, beta) = (1f32, if call.accumulate { 1f32 } else { 0f32 });
-        let [a, b, d] = made.layouts;
+        let [a, b, d] = description.layouts;
+        let algorithm = sys::cublasLtMatmulAlgo_t { data: *algorithm };
         // SAFETY: the descriptions are live and of this call; the addresses are of live allocations, in which
-        // `Call` keeps every element (it computes what the kernel does); the scalars are read before the call
-        // returns.
-        Some(unsafe {
+        // `Call` keeps every element (it computes what the kernel does); the scalars and the algorithm, which is one
+        // that this version of the library gave for such a call, are read before the call returns.
+        unsafe {
             result::matmul(
                 self.handle,
-                made.product,
+                description.product,
                 (&raw const alpha).cast(),
                 (&raw const beta).cast(),
-                place(&call.a),
+                at(&call.a),
                 a,
-                place(&call.b),
+                at(&call.b),
                 b,
-                place(&call.d),
+                at(&call.d),
                 d,
-                place(&call.d),
+                at(&call.d),
                 d,
-                &raw const made.algorithm,
-                workspace.address.0 as *mut c_void,
-                workspace.bytes as usize,
-                stream,
+                &raw const algorithm,
+                place.workspace.address.0 as *mut c_void,
+                place.workspace.bytes as usize,
+                place.stream,
             )
-        })
+        }
     }
 
-    fn make(&self, call: &Call, alignments: [u32; 3]) -> Result<Made, CublasError> {
-        use sys::cublasLtMatmulDescAttributes_t as Product;
+    /// What the library offers for a call, at most so many algorithms, the one first that it takes for the fastest.
+    ///
+    /// # Errors
+    /// It cannot make the call.
+    pub fn offered(
+        &self,
+        call: &Call,
+        arguments: &[Region],
+        most: usize,
+    ) -> Result<(Description, Vec<Algorithm>), CublasError> {
         use sys::cublasLtMatmulPreferenceAttributes_t as Wish;
-        let compute = match call.allows_tf32 && call.a.dtype == DType::F32 {
-            true => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
-            false => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
-        };
-        let scale = sys::cudaDataType::CUDA_R_32F;
-        let product = result::create_matmul_desc(compute, scale)?;
-        // What was made is freed whatever follows.
-        let mut made = Made { product, layouts: [std::ptr::null_mut(); 3], algorithm: zeroed() };
-        for (i, (factor, rows, columns)) in
-            [(&call.a, call.m, call.k), (&call.b, call.k, call.n), (&call.d, call.m, call.n)]
-                .into_iter()
-                .enumerate()
-        {
-            made.layouts[i] = layout(factor, rows, columns, call.count)?;
-        }
-        for (which, factor) in
-            [(Product::CUBLASLT_MATMUL_DESC_TRANSA, &call.a), (Product::CUBLASLT_MATMUL_DESC_TRANSB, &call.b)]
-        {
-            // CUBLAS_OP_N and CUBLAS_OP_T.
-            let value = i32::from(factor.transposed);
-            // SAFETY: the description is live, and the value is of the attribute's type.
-            unsafe {
-                result::set_matmul_desc_attribute(product, which, (&raw const value).cast(), size_of::<i32>())
-            }?;
-        }
+        let description = describe(call)?;
         let wish = result::create_matmul_pref()?;
         let set = |which: Wish, value: &[u8]| {
             // SAFETY: the preference is live until the end of this function, and the value has the attribute's size.
             unsafe { result::set_matmul_pref_attribute(wish, which, value.as_ptr().cast(), value.len()) }
         };
         let none = sys::cublasLtReductionScheme_t::CUBLASLT_REDUCTION_SCHEME_NONE as u32;
-        let [a, b, d] = alignments.map(u32::to_ne_bytes);
+        let [a, b, d] = alignments(call, arguments).map(u32::to_ne_bytes);
         let wishes: [(Wish, &[u8]); 6] = [
             (Wish::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &WORKSPACE_BYTES.to_ne_bytes()),
             (Wish::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &none.to_ne_bytes()),
@@ -179,16 +204,69 @@ impl Blas {
             (Wish::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &d),
             (Wish::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &d),
         ];
-        let [a, b, d] = made.layouts;
+        let [a, b, d] = description.layouts;
+        let mut offers: Vec<MaybeUninit<sys::cublasLtMatmulHeuristicResult_t>> = Vec::new();
+        offers.resize_with(most, MaybeUninit::zeroed);
+        let mut n = 0;
         let found = wishes.into_iter().try_for_each(|(which, value)| set(which, value)).and_then(|()| {
-            // SAFETY: all descriptions are live.
-            unsafe { result::get_matmul_algo_heuristic(self.handle, product, a, b, d, d, wish) }
+            let (handle, product, to) = (self.handle, description.product, offers.as_mut_ptr().cast());
+            // SAFETY: all descriptions are live; there is room for as many results as are asked for.
+            unsafe {
+                sys::cublasLtMatmulAlgoGetHeuristic(
+                    handle,
+                    product,
+                    a,
+                    b,
+                    d,
+                    d,
+                    wish,
+                    most as i32,
+                    to,
+                    &mut n,
+                )
+            }
+            .result()
         });
         // SAFETY: the preference was made above and is used no more.
         let _ = unsafe { result::destroy_matmul_pref(wish) };
-        made.algorithm = found?.algo;
-        Ok(made)
+        found?;
+        let found = offers.into_iter().take(n.max(0) as usize);
+        // SAFETY: the library has written so many.
+        let found = found.map(|offer| unsafe { offer.assume_init() });
+        let usable = found.filter(|offer| offer.state.result().is_ok());
+        Ok((description, usable.map(|offer| offer.algo.data).collect()))
     }
+}
+
+/// # Errors
+/// The library cannot be told of such a call.
+fn describe(call: &Call) -> Result<Description, CublasError> {
+    use sys::cublasLtMatmulDescAttributes_t as Attribute;
+    let compute = match call.allows_tf32 && call.a.dtype == DType::F32 {
+        true => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
+        false => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
+    };
+    let product = result::create_matmul_desc(compute, sys::cudaDataType::CUDA_R_32F)?;
+    // What was made is freed whatever follows.
+    let mut made = Description { product, layouts: [std::ptr::null_mut(); 3] };
+    for (i, (factor, rows, columns)) in
+        [(&call.a, call.m, call.k), (&call.b, call.k, call.n), (&call.d, call.m, call.n)]
+            .into_iter()
+            .enumerate()
+    {
+        made.layouts[i] = layout(factor, rows, columns, call.count)?;
+    }
+    for (which, factor) in
+        [(Attribute::CUBLASLT_MATMUL_DESC_TRANSA, &call.a), (Attribute::CUBLASLT_MATMUL_DESC_TRANSB, &call.b)]
+    {
+        // CUBLAS_OP_N and CUBLAS_OP_T.
+        let value = i32::from(factor.transposed);
+        // SAFETY: the description is live, and the value is of the attribute's type.
+        unsafe {
+            result::set_matmul_desc_attribute(product, which, (&raw const value).cast(), size_of::<i32>())
+        }?;
+    }
+    Ok(made)
 }
 
 fn layout(
@@ -226,7 +304,7 @@ fn alignments(call: &Call, arguments: &[Region]) -> [u32; 3] {
     [&call.a, &call.b, &call.d].map(of)
 }
 
-/// An algorithm that is overwritten before it is used.
-fn zeroed() -> sys::cublasLtMatmulAlgo_t {
-    sys::cublasLtMatmulAlgo_t { data: [0; 8] }
+/// What a call is to those who choose what makes it.
+pub fn product(call: &Call, arguments: &[Region]) -> Product {
+    Product::of(call, alignments(call, arguments))
 }

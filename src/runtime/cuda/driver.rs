@@ -5,13 +5,15 @@
 //! Invariants: every call is made with the GPU's context current, whichever thread makes it; what is made
 //! here is destroyed here. Not here: an order of work (`session.rs`).
 
-use super::blas::{Blas, WORKSPACE_BYTES};
+use super::blas::{Blas, Place, WORKSPACE_BYTES};
 use super::device::{Address, Device, DeviceError, Launch, N_SIDES, Region, Stream, WholeLaunch};
 use super::handles::{Context, Event, Graph, Host, Module};
 use crate::codegen::cuda::cache::Cache;
+use crate::codegen::cuda::choices::{Machine, Store, Unusable};
 use crate::codegen::cuda::nvrtc::{Nvrtc, NvrtcError};
 use crate::codegen::cuda::{Entry, Source, Whole};
 use crate::nest::Kernel;
+use cudarc::cublaslt::result::CublasError;
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
 use std::ffi::{CString, c_void};
@@ -30,7 +32,10 @@ pub struct Driver {
     pub(super) nvrtc: Nvrtc,
     pub(super) cache: Option<Cache>,
     /// With memory for each stream that computes.
-    blas: Option<(Blas, Vec<Address>)>,
+    pub(super) blas: Option<(Blas, Vec<Address>)>,
+    /// Where choices of what makes products are kept; nowhere without a folder or without cuBLASLt.
+    pub(super) store: Option<Store>,
+    unusable: Option<Unusable>,
     pub(super) compute: sys::CUstream,
     copy: sys::CUstream,
     sides: Vec<sys::CUstream>,
@@ -104,9 +109,20 @@ impl Driver {
             copy: stream()?,
             sides: (0..N_SIDES).map(|_| stream()).collect::<Result<_, _>>()?,
             blas: None,
+            store: None,
+            unusable: None,
             context,
         };
-        if let Some(blas) = Blas::find(cuda_path) {
+        if let Some(mut blas) = Blas::find(cuda_path) {
+            let architecture = driver.architecture.clone();
+            let machine = Machine { gpu, architecture, cublaslt: blas.version() };
+            let store = driver.cache.as_ref().map(|cache| Store::new(cache.folder(), machine));
+            match store.as_ref().map(Store::read) {
+                Some(Ok(choices)) => blas.choose(choices),
+                Some(Err(unusable)) => driver.unusable = Some(unusable),
+                None => {}
+            }
+            driver.store = store;
             // Without room for it the generated kernels do.
             let workspaces: Option<Vec<Address>> =
                 (0..=N_SIDES).map(|_| driver.allocate(WORKSPACE_BYTES)).collect();
@@ -138,18 +154,29 @@ impl Driver {
         self.context.current().and_then(|()| calls()).map_err(|error| self.failed(what, error))
     }
 
-    /// A product's memory on a stream that computes.
-    fn workspace(workspaces: &[Address], stream: Stream) -> Region {
+    /// Choices of what makes products that were found and cannot be used.
+    pub fn unusable(&self) -> Option<&Unusable> {
+        self.unusable.as_ref()
+    }
+
+    /// Where a product goes on a stream that computes.
+    pub(super) fn place(&self, workspaces: &[Address], stream: Stream) -> Place {
         let lane = match stream {
             Stream::Side(i) => 1 + usize::from(i),
             _ => 0,
         };
-        Region { address: workspaces[lane], bytes: WORKSPACE_BYTES }
+        let workspace = Region { address: workspaces[lane], bytes: WORKSPACE_BYTES };
+        Place { workspace, stream: self.stream(stream).cast() }
     }
 
     pub(super) fn refused(&self, error: &NvrtcError) -> DeviceError {
         let (device, why) = (self.name.clone(), error.to_string());
         DeviceError::Failed { device, what: "compiling kernels".into(), why }
+    }
+
+    pub(super) fn refused_product(&self, name: &str, error: CublasError) -> DeviceError {
+        let (device, why) = (self.name.clone(), format!("cuBLASLt says {error}"));
+        DeviceError::Failed { device, what: name.into(), why }
     }
 
     pub(super) fn empty_module(&self) -> Module {
@@ -217,7 +244,7 @@ impl Driver {
         }
     }
 
-    fn wait_for_all(&self) -> Result<(), DriverError> {
+    pub(super) fn wait_for_all(&self) -> Result<(), DriverError> {
         // SAFETY: both streams live as long as this.
         unsafe {
             result::stream::synchronize(self.copy)?;
@@ -408,15 +435,11 @@ impl Device for Driver {
         launch: &Launch,
     ) -> Result<(), DeviceError> {
         if let (Some(call), Some((blas, workspaces))) = (&launch.call, &self.blas) {
-            let (workspace, onto) = (Driver::workspace(workspaces, stream), self.stream(stream).cast());
             self.call("a product", || Ok(()))?;
-            match blas.run(call, &launch.arguments, workspace, onto) {
+            match blas.run(call, &launch.arguments, self.place(workspaces, stream)) {
                 None => {}
                 Some(Ok(())) => return Ok(()),
-                Some(Err(error)) => {
-                    let (device, why) = (self.name.clone(), format!("cuBLASLt says {error}"));
-                    return Err(DeviceError::Failed { device, what: entry.name.clone(), why });
-                }
+                Some(Err(error)) => return Err(self.refused_product(&entry.name, error)),
             }
         }
         let mut addresses: Vec<u64> = launch.arguments.iter().map(|region| region.address.0).collect();
@@ -454,9 +477,9 @@ impl Device for Driver {
 
     fn rehearse(&self, launch: &Launch) {
         let (Some(call), Some((blas, workspaces))) = (&launch.call, &self.blas) else { return };
-        let workspace = Driver::workspace(workspaces, Stream::Compute);
+        let place = self.place(workspaces, Stream::Compute);
         let done = self.call("a product", || {
-            blas.rehearse(call, &launch.arguments, workspace, self.compute.cast());
+            blas.rehearse(call, &launch.arguments, place);
             self.wait_for_all()
         });
         if done.is_err() {

@@ -15,7 +15,9 @@ mod program;
 mod session;
 #[cfg(test)]
 mod tests;
+mod tune;
 
 pub use device::{Device, DeviceError};
 pub use driver::Driver;
 pub use session::{ProgramId, Session};
+pub use tune::Timed;

@@ -187,15 +187,18 @@ impl<D: Device> Program<D> {
         let batch = recorded.batch;
         let env = env_of(slot);
         let region = |id: &BufferId| self.region(*id, variable, recorded, slot);
+        let arena = self.arena.address..self.arena.address.plus(self.arena.bytes);
         let launch = |(i, launch): (usize, &crate::plan::Launch)| {
             let (lane, entry) = (i % N_LANES, &self.entries[launch.kernel]);
             let blocks = entry.blocks(batch);
-            let arguments = launch.arguments.iter().map(region).collect();
+            let arguments: Vec<Region> = launch.arguments.iter().map(region).collect();
             let bytes = entry.scratch_bytes * u64::from(blocks);
             // A lane that needs none may be one that has none.
             let begin = if bytes > 0 { lane as u64 * self.lane_scratch } else { 0 };
             let scratch = Region { address: self.scratch.address.plus(begin), bytes };
-            let call = call(&self.plan.kernels[launch.kernel], batch);
+            // Between steps nothing in the arena counts, so that a product into it can be tried; one into a variable cannot, and stays a kernel.
+            let call = call(&self.plan.kernels[launch.kernel], batch)
+                .filter(|call| arena.contains(&arguments[call.d.argument].address));
             let call = call.map(|call| Call { allows_tf32: self.plan.allows_tf32, ..call });
             (lane, Launch { kernel: launch.kernel, blocks, arguments, scratch, batch, env, call })
         };
@@ -274,14 +277,9 @@ impl<D: Device> Program<D> {
         Ok(())
     }
 
-    /// Between steps nothing in the arena counts, so that products into it can be tried; a variable does.
+    /// Lets the device find out what it makes of calls.
     pub fn rehearse(&self, device: &D, launches: &[Vec<(usize, Launch)>]) {
-        let arena = self.arena.address..self.arena.address.plus(self.arena.bytes);
-        for (_, launch) in launches.iter().flatten() {
-            if launch.call.as_ref().is_some_and(|c| arena.contains(&launch.arguments[c.d.argument].address)) {
-                device.rehearse(launch);
-            }
-        }
+        launches.iter().flatten().for_each(|(_, launch)| device.rehearse(launch));
     }
 
     /// Takes down a step of a batch size in a slot.

@@ -24,9 +24,9 @@ const MEETING_BYTES: u64 = 4;
 
 /// A program of a session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ProgramId(usize);
+pub struct ProgramId(pub(super) usize);
 
-struct Variable {
+pub(super) struct Variable {
     dtype: DType,
     bytes: u64,
     value: Value,
@@ -40,16 +40,16 @@ enum Value {
 }
 
 impl Variable {
-    fn region(&self) -> Region {
+    pub(super) fn region(&self) -> Region {
         let Value::Device(address) = self.value else { unreachable!("programs have taken their variables") };
         Region { address, bytes: self.bytes }
     }
 }
 
 pub struct Session<D: Device> {
-    device: D,
-    programs: Vec<Program<D>>,
-    variables: HashMap<SmolStr, Variable>,
+    pub(super) device: D,
+    pub(super) programs: Vec<Program<D>>,
+    pub(super) variables: HashMap<SmolStr, Variable>,
     /// One for each program.
     allocated: Vec<Region>,
 }

@@ -1,7 +1,7 @@
 //! Pairs of normal numbers, by the formula of Box and Muller (1958): `sqrt(-2 ln u)` times the cosine and the sine of an angle.
 //!
-//! What enters: two words of 32 random bits. What leaves: two f32, each within 2e-6 of what the formula says of those words (relative, or
-//! absolute below 1). Invariant: every operation is one of IEEE 754 in f32, none is fused with another, and no library is asked:
+//! What enters: two words of 32 random bits. What leaves: two f32, each within 2e-6 of what the formula says (relative, or
+//! absolute below 1), where `u` is the first word as an f32: of the radius, which is 3.4e-4 at least or 0. Invariant: every operation is one of IEEE 754 in f32, none is fused with another, and no library is asked:
 //! so the bits are the same on every machine, in every number of lanes, and in CUDA C (`codegen/cuda/preamble/normal.cuh`). Polynomials are those of
 //! Cephes (Moshier, single precision: logf, sinf).
 

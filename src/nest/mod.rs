@@ -3,8 +3,8 @@
 //! A `Kernel` is one parallel loop over tiles of its `rows`. For each tile a straight sequence of `TileOp`s runs
 //! on one thread; what they pass to each other stays in scratch, which belongs to the thread and is undefined at
 //! the tile's start. Tiles of a launch may run in any order, at the same time, and must not write what another
-//! tile reads or writes. The tile size is fixed by the plan, never by the number of threads, so results are the
-//! same bits for any number of threads.
+//! tile reads or writes. The tile size is the plan's; parts of a tile may stand for it only where its rows have nothing to do
+//! with each other (`plan/divide.rs`), so that results are the same bits for any number of threads.
 //!
 //! All sizes, offsets and strides are `Dim`s (in elements) over four symbols, known when a tile runs:
 //! `batch` (examples in this step), `rows` is `Kernel::rows` (a `Dim` over `batch`), `start` (the tile's first

@@ -104,3 +104,36 @@ fn product_axis(mut labels: Vec<Label>, reduce: bool, loops: &mut Vec<GemmAxis>)
     loops.extend(labels.into_iter().map(|label| axis(label, reduce)));
     chosen
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_that_step_as_one_are_one() {
+        // Of each label its extent and its steps in left, right and output.
+        type Steps = (i64, [i64; 3]);
+        let cases: [(&[Steps], &[Steps]); 7] = [
+            (&[(4, [6, 0, 12]), (6, [1, 0, 2])], &[(24, [1, 0, 2])]),
+            (&[(6, [1, 0, 2]), (4, [6, 0, 12])], &[(24, [1, 0, 2])]),
+            (&[(2, [3, 3, 0]), (5, [6, 6, 0]), (3, [1, 1, 0])], &[(30, [1, 1, 0])]),
+            // A step that only two agree on; a gap; the other way.
+            (&[(4, [6, 1, 0]), (6, [1, 4, 0])], &[(4, [6, 1, 0]), (6, [1, 4, 0])]),
+            (&[(4, [8, 0, 8]), (6, [1, 0, 1])], &[(4, [8, 0, 8]), (6, [1, 0, 1])]),
+            (&[(4, [-6, 0, 6]), (6, [1, 0, 1])], &[(4, [-6, 0, 6]), (6, [1, 0, 1])]),
+            (&[(4, [0, 0, 0]), (6, [0, 0, 0])], &[(24, [0, 0, 0])]),
+        ];
+        for (labels, wanted) in cases {
+            let label = |(extent, strides): &Steps| Label {
+                extent: Dim::from(*extent),
+                strides: strides.map(Dim::from),
+            };
+            let merged = merge(labels.iter().map(label).collect());
+            let found: Vec<Steps> = merged
+                .iter()
+                .map(|l| (l.extent.as_const().unwrap(), l.strides.each_ref().map(|s| s.as_const().unwrap())))
+                .collect();
+            assert_eq!(found, wanted, "{labels:?}");
+        }
+    }
+}

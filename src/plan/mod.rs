@@ -10,6 +10,7 @@ mod along;
 mod blocks;
 mod build;
 mod channelwise;
+mod divide;
 mod fold;
 mod fuse;
 mod gemm;
@@ -30,7 +31,6 @@ mod rematerialise;
 mod report;
 mod scan;
 mod scatter;
-mod shares;
 mod space;
 mod split;
 mod strips;
@@ -41,11 +41,11 @@ mod winograd;
 mod work;
 
 pub use build::plan;
+pub use divide::{Divisible, Piece};
 pub use gpu::{MOST_SHARED_BYTES, is_one_launch};
 pub use pack::PANEL;
 pub use rematerialise::{Exceeds, plan_within};
 pub use report::{bytes, group_digits, report};
-pub use shares::{Share, Shares};
 pub use work::{Work, work};
 
 use crate::base::{DType, Dim};

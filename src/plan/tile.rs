@@ -11,7 +11,7 @@
 //!
 //! seconds: tiles are dealt evenly or not, each reads what all of them multiply with, and each is started. The number of tiles
 //! is the one whose times on `FEW_CORES` are least together, each counted against the best that there is for so many cores: long tiles,
-//! which a machine with more cores divides (`shares.rs`). Where a tile's sums go over its rows nobody can, and the plan must not know how
+//! which a machine with more cores divides (`divide.rs`). Where rows have to do with each other nobody can, and the plan must not know how
 //! many cores there are; such a tile should do well on `CORES`, and so should one whose scratch is past a core's second-level
 //! cache (`SCRATCH_BYTES`) however long it is, for a longer one has more of it. What lies in scratch
 //! should stay in that cache, and so should rows of arrays that several loops go over one after
@@ -19,11 +19,12 @@
 //! is past all caches (an example's whole way through a transformer and back), shorter tiles gain no speed, but each thread has such a
 //! scratch: past `MOST_SCRATCH_BYTES` tiles have as few rows as vectors and products allow.
 
+use super::divide::can_divide;
 use super::lower::ScratchUse;
 use super::memory::{Need, place};
 use crate::base::Dim;
 use crate::nest::analysis::accesses;
-use crate::nest::{Axis, BufferRef, GemmAxis, Loop, Matrix, Nest, Scratch, Store, StoreKind, TileOp};
+use crate::nest::{Axis, BufferRef, GemmAxis, Loop, Matrix, Nest, Scratch, TileOp};
 use smol_str::SmolStr;
 use std::collections::BTreeMap;
 
@@ -224,6 +225,19 @@ impl Cost {
         (self.seconds(tile) * OPERATIONS) as u64
     }
 
+    /// Rows of the longest tile that costs no more than this; `None` if there is none.
+    pub fn longest(&self, most: u64) -> Option<u64> {
+        if self.rows == 0 {
+            return None;
+        }
+        let least = self.tile(self.rows);
+        if self.of_tile(least) > most {
+            return None;
+        }
+        let share = (most as f64 / OPERATIONS - self.beside) / self.together;
+        Some(((share * self.rows as f64) as u64 / self.step * self.step).max(least))
+    }
+
     /// Seconds of `n` tiles on so many cores.
     fn on(&self, cores: u64, n: u64) -> f64 {
         let tile = self.tile(n);
@@ -264,25 +278,6 @@ pub fn choose(ops: &[TileOp], scratch: &[ScratchUse], rows: u64, batch: i64) -> 
         tile = (tile / 2).next_multiple_of(cost.step);
     }
     tile as u32
-}
-
-/// Whether parts of a tile do together what it does: nothing is summed over its rows.
-pub fn can_divide(ops: &[TileOp]) -> bool {
-    let is_tiles = |dim: &Dim| ["start", "tile", "rows"].iter().any(|symbol| dim.contains(symbol));
-    ops.iter().all(|op| match op {
-        TileOp::Nest(nest) => {
-            let of_tile = || nest.axes.iter().enumerate().filter(|(_, axis)| is_tiles(&axis.extent));
-            let adds = |store: &Store| matches!(store.kind, StoreKind::AddAt { .. });
-            let stays = |i: usize| nest.stores.iter().any(|s| adds(s) && s.access.strides[i].is_const(0));
-            !of_tile().any(|(i, axis)| axis.reduce || stays(i))
-        }
-        TileOp::Gemm(gemm) => {
-            !is_tiles(&gemm.k) && !gemm.batch.iter().any(|axis| axis.reduce && is_tiles(&axis.extent))
-        }
-        TileOp::Fill(_) => true,
-        TileOp::Sort(sort) => !is_tiles(&sort.n),
-        TileOp::Loop(l) => !is_tiles(&l.extent) && can_divide(&l.ops),
-    })
 }
 
 /// Whether all ops go along rows, so that a row by itself does as well as several.

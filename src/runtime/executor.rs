@@ -11,7 +11,7 @@ use super::record::{Recorder, listening};
 use super::schedule::Phase;
 use crate::codegen::cpu::ticks::{What, mark};
 use crate::codegen::cpu::{self, Code, Program, StepEnv};
-use crate::plan::{BufferId, Launch, Place, Plan, Share, Shares};
+use crate::plan::{BufferId, Divisible, Launch, Piece, Place, Plan};
 
 /// Work (floating-point operations or thereabouts) below which a phase is not split over one more thread. Little in tests, whose
 /// graphs are small.
@@ -115,25 +115,8 @@ impl Executor {
             return known;
         }
         let mut phases = Vec::with_capacity(self.plan.phases.len());
-        for (p, phase) in self.plan.phases.iter().enumerate() {
-            let shares = Shares::new(phase.iter().map(|launch| &self.plan.kernels[launch.kernel]), batch);
-            let whole = shares.of(u64::MAX);
-            let cost: u64 = whole.iter().flatten().map(|share| share.cost).sum();
-            let useful = (shares.work() / WORK_A_THREAD).clamp(1, n_threads as u64);
-            // As long as they may be; and shorter, where that deals them out more evenly.
-            let divided: Vec<Vec<Vec<Share>>> = match useful {
-                1 => Vec::new(),
-                _ if ROW_BY_ROW => vec![shares.of_a_row()],
-                _ => (1..=TILES_A_THREAD).map(|n| shares.of(cost / (useful * n))).collect(),
-            };
-            let deal = |shares: Vec<Vec<Share>>| {
-                let n_tiles = shares.iter().map(Vec::len).sum::<usize>();
-                let tiles = shares.into_iter().enumerate().map(|(l, shares)| self.tiles(p, l, &shares));
-                Phase::deal(tiles.collect(), n_tiles.clamp(1, useful as usize))
-            };
-            let deals = std::iter::once(whole).chain(divided).map(deal);
-            let best = if ROW_BY_ROW { deals.last() } else { deals.min_by_key(Phase::longest) };
-            phases.push(best.expect("there is one"));
+        for phase in 0..self.plan.phases.len() {
+            phases.push(self.deal(phase, batch, n_threads));
         }
         // A run has one full batch and one last, short one; more sizes than a few are somebody's experiment.
         if self.schedules.len() >= 8 {
@@ -164,15 +147,40 @@ impl Executor {
         self.recorder = Some(Recorder::new(n_threads, n_steps, marks_a_step));
     }
 
+    /// A phase's tiles, as long as they may be, or shorter where that deals them out more evenly.
+    fn deal(&self, phase: usize, batch: i64, n_threads: usize) -> Phase<Tile> {
+        let launches = &self.plan.phases[phase];
+        let kernels = launches.iter().map(|launch| &self.plan.kernels[launch.kernel]);
+        let divisible = Divisible::new(kernels, batch);
+        let useful = (divisible.work() / WORK_A_THREAD).clamp(1, n_threads as u64);
+        let deal = |pieces: Vec<Vec<Piece>>| {
+            let tiles: Vec<Vec<(u64, Tile)>> =
+                pieces.into_iter().enumerate().map(|(l, pieces)| self.tiles(phase, l, &pieces)).collect();
+            let n_tiles = tiles.iter().map(Vec::len).sum::<usize>();
+            Phase::deal(tiles, n_tiles.clamp(1, useful as usize))
+        };
+        let whole = divisible.tiles(u64::MAX);
+        if useful == 1 {
+            return deal(whole);
+        }
+        if ROW_BY_ROW {
+            return deal(divisible.rows());
+        }
+        let cost: u64 = whole.iter().flatten().map(|piece| piece.cost).sum();
+        let divided = (1..=TILES_A_THREAD).map(|n| divisible.tiles(cost / (useful * n)));
+        let deals = std::iter::once(whole).chain(divided).map(deal);
+        deals.min_by_key(Phase::longest).expect("there is one")
+    }
+
     /// The tiles of a phase's launch, with their costs.
-    fn tiles(&self, phase: usize, l: usize, shares: &[Share]) -> Vec<(u64, Tile)> {
+    fn tiles(&self, phase: usize, l: usize, pieces: &[Piece]) -> Vec<(u64, Tile)> {
         let (kernel, first_argument) = (self.plan.phases[phase][l].kernel, self.first_argument[phase][l]);
         let launch = self.first_launch[phase] + l as u32;
-        let tile = |share: &Share| {
-            let Share { start, rows, cost } = *share;
+        let tile = |piece: &Piece| {
+            let Piece { start, rows, cost } = *piece;
             (cost, Tile { kernel, first_argument, launch, start, rows })
         };
-        shares.iter().map(tile).collect()
+        pieces.iter().map(tile).collect()
     }
 
     /// Runs all phases.

@@ -82,7 +82,7 @@ pub fn gradcheck_function(graph: &Graph, variables: &[Variable], seed: u64) -> R
                 let mut random = Philox::keyed(seed, name);
                 let n = shape.iter().product();
                 let values: Vec<f64> = match graph.dtype(id) {
-                    DType::F32 => normals(&mut random, n),
+                    DType::F32 => random.normal_vector(n),
                     _ => (0..n).map(|_| random.below(2) as f64).collect(),
                 };
                 env.leaves.insert(name.clone(), Tensor::new(shape, values));
@@ -172,16 +172,10 @@ fn environment(model: &Model, data: &Dataset, variables: &Tensors, n_rows: usize
     env
 }
 
-fn normals(random: &mut Philox, n: usize) -> Vec<f64> {
-    let mut numbers = vec![0.0; n];
-    random.normals(&mut numbers);
-    numbers.into_iter().map(f64::from).collect()
-}
-
 /// A unit vector.
 fn direction(path: &str, n: usize) -> Vec<f64> {
     let mut random = Philox::keyed(0, path);
-    let vector = normals(&mut random, n);
+    let vector = random.normal_vector(n);
     let norm = vector.iter().map(|v| v * v).sum::<f64>().sqrt().max(f64::MIN_POSITIVE);
     vector.into_iter().map(|v| v / norm).collect()
 }

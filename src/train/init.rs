@@ -85,8 +85,7 @@ fn orthogonal(rows: usize, columns: usize, gain: f64, random: &mut Philox) -> Ve
     let (n_vectors, length) = (rows.min(columns), rows.max(columns));
     let mut basis: Vec<Vec<f64>> = Vec::with_capacity(n_vectors);
     while basis.len() < n_vectors {
-        let numbers = scaled(length, |block| random.normals(block), |x| x);
-        let mut vector: Vec<f64> = numbers.into_iter().map(f64::from).collect();
+        let mut vector = random.normal_vector(length);
         for _ in 0..2 {
             for other in &basis {
                 let along = dot(&vector, other);

@@ -49,9 +49,16 @@ impl Philox {
         self.fill(Distribution::Uniform, out);
     }
 
-    /// Mean 0, deviation 1; a word each, and who begins in the middle of a pair has half of it.
+    /// Mean 0, deviation 1; a word each, of which two make a pair. The first, begun in the middle of a pair, is made of a word that was used.
     pub fn normals(&mut self, out: &mut [f32]) {
         self.fill(Distribution::Normal, out);
+    }
+
+    /// So many of them.
+    pub fn normal_vector(&mut self, n: usize) -> Vec<f64> {
+        let mut numbers = vec![0.0; n];
+        self.normals(&mut numbers);
+        numbers.into_iter().map(f64::from).collect()
     }
 
     fn fill(&mut self, distribution: Distribution, out: &mut [f32]) {
@@ -94,6 +101,15 @@ mod tests {
             at_once.uniforms(&mut found);
             assert_eq!(found.iter().map(|x| x.to_bits()).collect::<Vec<_>>(), wanted, "{skip} {n}");
             assert_eq!(one_by_one.next_u32(), at_once.next_u32(), "{skip} {n}");
+            let from = skip as u64 + n as u64 + 1;
+            let seed = u64::from(at_once.key[0]) | u64::from(at_once.key[1]) << 32;
+            let stream = Stream { seed, step: 0, site: 0, distribution: Distribution::Normal };
+            let wanted: Vec<f64> = (0..n as u64).map(|i| f64::from(stream.at(from + i))).collect();
+            assert_eq!(at_once.normal_vector(n), wanted, "{skip} {n}");
+            (0..n).for_each(|_| {
+                one_by_one.next_u32();
+            });
+            assert_eq!(one_by_one.next_u32(), at_once.next_u32(), "{skip} {n}");
         }
     }
 
@@ -101,10 +117,9 @@ mod tests {
     fn numbers_have_the_right_moments() {
         let mut random = Philox::keyed(7, "test");
         let n = 20_000;
-        let mut normals = vec![0.0; n as usize];
-        random.normals(&mut normals);
-        let mean = normals.iter().map(|x| f64::from(*x)).sum::<f64>() / f64::from(n);
-        let variance = normals.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / f64::from(n);
+        let normals = random.normal_vector(n as usize);
+        let mean = normals.iter().sum::<f64>() / f64::from(n);
+        let variance = normals.iter().map(|x| x * x).sum::<f64>() / f64::from(n);
         assert!(mean.abs() < 0.03 && (variance - 1.0).abs() < 0.05, "{mean} {variance}");
         let uniform = (0..n).map(|_| f64::from(random.uniform())).sum::<f64>() / f64::from(n);
         assert!((uniform - 0.5).abs() < 0.01, "{uniform}");

@@ -47,8 +47,7 @@ fn events(out: &mut dyn Write, plan: &Plan, recording: &Recording) -> std::io::R
             let Some((launch, start, begin, end)) = tile else { return Ok(()) };
             let launch = launches[launch as usize];
             let kernel = &plan.kernels[launch.kernel];
-            let args =
-                json!({ "kernel": launch.kernel, "row": start, "tile": kernel.tile, "note": launch.note });
+            let args = json!({ "kernel": launch.kernel, "first_row": start, "note": launch.note });
             let name =
                 if launch.origin.scope.is_empty() { &kernel.name } else { launch.origin.scope.as_str() };
             writeln!(out, "{},", slice(name, thread, begin, end, args))

@@ -26,7 +26,7 @@ pub struct Function {
 pub struct Around {
     /// Whether no other op of the kernel, nor any load of its own, touches what it stores to.
     pub only_stores: bool,
-    /// By slot: rows to the next tile, if what that reads there can be asked for while this op computes. So it is for the
+    /// By slot: rows to the next tile, as long as the plan has it, if what that reads there can be asked for while this op computes. So it is for the
     /// first op that reads this tile's part again and has work enough for the time that takes, if no op writes there and a cache has room
     /// for both parts; else it is 0.
     pub ahead: Vec<u32>,

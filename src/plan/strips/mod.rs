@@ -22,8 +22,7 @@
 //! only if someone outside reads it. Masked columns that are left out would add products with 0: the same number, unless what they are
 //! multiplied with is not finite.
 //!
-//! The cost model. Where all wide values of an example are in a core's cache anyway (`Options::cache_bytes`), nothing is gained but what
-//! is left out: of masked columns three eighths in `MASKED_STRIPS` strips, which are made then if each has rows enough. A strip
+//! The cost model. Where all wide values of an example are in a core's cache anyway (`Options::cache_bytes`), nothing is gained. A strip
 //! of each has an eighth of it, for there are up to five at a time beside the factors; rows are a multiple of what vectors hold, at least
 //! `LEAST_ROWS`, below which a product's factors are read too often for what is done with them.
 
@@ -53,7 +52,6 @@ use section::{Sections, larger};
 /// Strips of a cache.
 const STRIPS: i64 = 8;
 const LEAST_ROWS: i64 = 16;
-const MASKED_STRIPS: i64 = 4;
 const MOST_ROWS: i64 = 64;
 
 /// Clusters inside of loops over blocks of dimensions.
@@ -132,11 +130,7 @@ fn finished(sections: &Sections, number: usize) -> Strips {
     let rows = section.extents.last().and_then(Dim::as_const).expect("rows are known");
     let n_dimensions = section.extents.len();
     let block = |d: usize| {
-        if d + 1 < n_dimensions {
-            return 1;
-        }
-        let most = if masked_beyond.is_some() { (rows / MASKED_STRIPS).max(LEAST_ROWS) } else { MOST_ROWS };
-        block(rows, &section.n_columns, sections.cache_bytes, most)
+        if d + 1 == n_dimensions { block(rows, &section.n_columns, sections.cache_bytes) } else { 1 }
     };
     let dimensions = section.extents.iter().enumerate();
     Strips {
@@ -152,11 +146,10 @@ fn finished(sections: &Sections, number: usize) -> Strips {
     }
 }
 
-/// Rows of a strip: at most those that its share of the cache has room for, less if the rows are then a whole number of strips.
-fn block(rows: i64, n_columns: &Dim, cache_bytes: i64, most: i64) -> i64 {
+/// Rows of a strip: those that its share of the cache has room for, less if the rows are then a whole number of strips.
+fn block(rows: i64, n_columns: &Dim, cache_bytes: i64) -> i64 {
     let columns = n_columns.as_const().expect("columns are known").max(1);
-    let room = (cache_bytes / STRIPS / 4 / columns).clamp(LEAST_ROWS, MOST_ROWS);
-    let most = room.min(most) / LEAST_ROWS * LEAST_ROWS;
+    let most = (cache_bytes / STRIPS / 4 / columns).clamp(LEAST_ROWS, MOST_ROWS) / LEAST_ROWS * LEAST_ROWS;
     if rows <= most {
         return rows;
     }

@@ -10,9 +10,7 @@ use super::super::fuse::Cluster;
 use super::super::space::Reads;
 use super::axes::{Along, Labels, label, loop_axes, places};
 use super::inner::Again;
-use super::masked::{Masked, columns_masked};
 use super::readers::{Bits, Readers};
-use super::{LEAST_ROWS, MASKED_STRIPS};
 use crate::base::Dim;
 use crate::graph::{Contraction, Graph, NodeId, Op};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -293,30 +291,8 @@ impl<'a> Sections<'a> {
         found
     }
 
-    /// Whether the wide values would leave a cache, or some of them need not be made; or those of a section that does it for this
-    /// reason are made again.
+    /// Whether the wide values would leave a cache.
     fn pays(&self, section: &Section) -> bool {
-        self.leaves_cache(section) || self.skips(section) || !section.borrowed.is_empty()
-    }
-
-    /// Whether columns beyond a row's place are masked, and there are strips enough that many are left out.
-    fn skips(&self, section: &Section) -> bool {
-        let rows = section.extents.last().and_then(Dim::as_const).unwrap_or(0);
-        let parts = || {
-            section
-                .members
-                .iter()
-                .map(|(i, along)| (self.clusters[*i].clone(), along.clone()))
-                .collect::<Vec<_>>()
-        };
-        rows >= MASKED_STRIPS * LEAST_ROWS
-            && matches!(
-                columns_masked(self.graph, self.reads, &section.extents, &section.n_columns, &parts()),
-                Some(Masked::Beyond(_))
-            )
-    }
-
-    fn leaves_cache(&self, section: &Section) -> bool {
         let bytes = |id: NodeId| {
             let n = elements_of_row(self.graph, self.tiled, id).unwrap_or(0);
             n.saturating_mul(self.graph.dtype(id).bytes() as i64)
@@ -345,7 +321,7 @@ pub fn larger<'g>(
     let (out, lhs, rhs) = (n_elements(*id)?, n_elements(operands[0])?, n_elements(operands[1])?);
     // What all rows share, a weight, each strip would have to read whole.
     let is_of_row = |side: &Vec<u8>| !tiled || side.contains(&contraction.out[0]);
-    let is_larger = out > lhs && out > rhs && out * 64 >= cache_bytes;
+    let is_larger = out > lhs && out > rhs && out * 16 >= cache_bytes;
     (is_larger && is_of_row(&contraction.lhs) && is_of_row(&contraction.rhs)).then_some((*id, contraction))
 }
 

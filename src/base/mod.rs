@@ -4,6 +4,7 @@
 //! This room does not know what a tensor is for.
 
 pub mod bf16;
+pub mod cephes;
 mod dim;
 mod dtype;
 pub mod files;

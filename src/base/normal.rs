@@ -1,30 +1,15 @@
 //! Pairs of normal numbers, by the formula of Box and Muller (1958): `sqrt(-2 ln u)` times the cosine and the sine of an angle.
 //!
 //! What enters: two words of 32 random bits. What leaves: two f32, each within 2e-6 of what the formula says (relative, or
-//! absolute below 1), where `u` is the first word as an f32: of the radius, which is 3.4e-4 at least or 0. Invariant: every operation is one of IEEE 754 in f32, none is fused with another, and no library is asked:
-//! so the bits are the same on every machine, in every number of lanes, and in CUDA C (`codegen/cuda/preamble/normal.cuh`). Polynomials are those of
-//! Cephes (Moshier, single precision: logf, sinf).
+//! absolute below 1) where `u` is the first word rounded to an f32, so that the radius is 0 or at least 3.4e-4. Invariant: every
+//! operation is one of IEEE 754 in f32, none is fused with another, and no library is asked: so the bits are the same on every
+//! machine, in every number of lanes, and in CUDA C (`codegen/cuda/preamble/normal.cuh`). Polynomials: `cephes.rs`.
 
+use super::cephes::{COS, LN_2, LOG, SIN};
 use std::f32::consts::{FRAC_1_SQRT_2, TAU};
 
 /// 2^-32
 const OF_WORDS: f32 = 1.0 / 4_294_967_296.0;
-/// ln 2 in two parts, the first with few bits.
-const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
-const LOG: [f32; 9] = [
-    7.037_683_6e-2,
-    -1.151_461e-1,
-    1.167_699_9e-1,
-    -1.242_014_1e-1,
-    1.424_932_3e-1,
-    -1.666_805_8e-1,
-    2.000_071_5e-1,
-    -2.499_999_4e-1,
-    3.333_333e-1,
-];
-const SIN: [f32; 3] = [-1.951_529_6e-4, 8.332_161e-3, -1.666_665_5e-1];
-const COS: [f32; 3] = [2.443_315_7e-5, -1.388_731_6e-3, 4.166_664_6e-2];
-
 #[inline(always)]
 pub fn normals(a: u32, b: u32) -> [f32; 2] {
     let radius = (-2.0 * log((a as f32 + 1.0) * OF_WORDS)).sqrt();

@@ -6,7 +6,7 @@
 
 use super::elaborate::{Elaborator, show};
 use super::value::{Given, Value};
-use crate::base::Dim;
+use crate::base::{DType, Dim, ReduceOp};
 use crate::graph::NodeId;
 use crate::scalar::Func;
 use gradc_dsl::ast::{BinaryOp, Expr, ExprKind, Index, Name};
@@ -167,18 +167,6 @@ impl<'a> Elaborator<'a> {
             if let ExprKind::Name(name) = &expr.kind
                 && sizes.contains_key(name)
             {
-                if labels.contains(name) {
-                    self.report(
-                        Diagnostic::error(
-                            "E0310",
-                            format!("the index `{name}` stands twice in one tensor"),
-                            expr.span,
-                            "",
-                        )
-                        .help("a diagonal is not supported: use two names"),
-                    );
-                    return None;
-                }
                 let size = self.graph.ty(node).shape[axis].clone();
                 match sizes[name].clone() {
                     Some((known, place)) if !self.same_size(&known, &size) => {
@@ -197,7 +185,10 @@ impl<'a> Elaborator<'a> {
                     Some(_) => {}
                     None => sizes[name] = Some((size, expr.span)),
                 }
-                labels.push(name.clone());
+                match labels.iter().position(|label| label == name) {
+                    Some(first) => node = self.diagonal(node, [first, axis], expr.span)?,
+                    None => labels.push(name.clone()),
+                }
                 continue;
             }
             if let ExprKind::Name(name) = &expr.kind
@@ -230,6 +221,26 @@ impl<'a> Elaborator<'a> {
             node = taken;
         }
         Some(Labelled { node, labels })
+    }
+
+    /// What stands at the same place on two axes, without the second: all else counts 0, and is added up.
+    fn diagonal(&mut self, x: NodeId, [first, second]: [usize; 2], span: Span) -> Option<NodeId> {
+        let ty = self.graph.ty(x).clone();
+        let graph = &mut self.graph;
+        let mut diagonal = || {
+            let numbers = if ty.dtype.is_float() { x } else { graph.cast(x, DType::I32)? };
+            let (a, b) = (graph.iota(ty.shape.clone(), first)?, graph.iota(ty.shape.clone(), second)?);
+            let is_same = graph.map(Func::Eq, &[a, b])?;
+            let zero = graph.constant(0.0, graph.dtype(numbers));
+            let kept = graph.map_broadcast(Func::Select, &[is_same, numbers, zero])?;
+            let taken = graph.reduce(ReduceOp::Sum, kept, &[second])?;
+            graph.cast(taken, ty.dtype)
+        };
+        let built = diagonal();
+        match self.built(built, span) {
+            Value::Tensor(node) => Some(node),
+            _ => None,
+        }
     }
 
     /// Takes one index out of an axis.

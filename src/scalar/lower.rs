@@ -6,6 +6,7 @@
 //! packet math; argument reduction after Cody and Waite, with fused multiply-adds.
 
 use super::machine::{Compare, Step, StepId, Steps};
+use crate::base::cephes::{COS, LN_2, LOG, SIN};
 
 /// Polynomial of `(exp(r) - 1 - r) / r²` on `|r| <= ln(2) / 2`.
 const EXP: [f32; 6] = [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.0e-1];
@@ -33,7 +34,7 @@ pub fn exp(s: &mut Steps, a: StepId) -> StepId {
     let rounded = s.fma(a, log2_e, large);
     let n = s.sub(rounded, large);
     // ln 2 in two parts, the first with few bits, so that n * high is exact.
-    let (high, low) = (s.f(-0.693_359_4), s.f(2.121_944_4e-4));
+    let (high, low) = (s.f(-LN_2[0]), s.f(-LN_2[1]));
     let r = s.fma(n, high, a);
     let r = s.fma(n, low, r);
     let m = expm1_reduced(s, r);
@@ -74,23 +75,10 @@ pub fn log(s: &mut Steps, a: StepId) -> StepId {
     let lowered = s.add(e, shift);
     let e = s.select(is_small, lowered, e);
     let t = s.sub(m, one);
-    let p = s.polynomial(
-        t,
-        &[
-            7.037_683_6e-2,
-            -1.151_461e-1,
-            1.167_699_9e-1,
-            -1.242_014_1e-1,
-            1.424_932_3e-1,
-            -1.666_805_8e-1,
-            2.000_071_5e-1,
-            -2.499_999_4e-1,
-            3.333_333e-1,
-        ],
-    );
+    let p = s.polynomial(t, &LOG);
     let z = s.mul(t, t);
     let tz = s.mul(t, z);
-    let (low, high, half) = (s.f(-2.121_944_4e-4), s.f(0.693_359_4), s.f(-0.5));
+    let (low, high, half) = (s.f(LN_2[1]), s.f(LN_2[0]), s.f(-0.5));
     let y = s.mul(e, low);
     let y = s.fma(tz, p, y);
     let y = s.fma(z, half, y);
@@ -194,10 +182,11 @@ fn sine(s: &mut Steps, a: StepId, quarters: i32) -> StepId {
         s.fma(n, part, r)
     });
     let r2 = s.mul(r, r);
-    let p = s.polynomial(r2, &[-1.951_529_6e-4, 8.332_161e-3, -1.666_665_5e-1]);
+    let p = s.polynomial(r2, &SIN);
     let r3 = s.mul(r, r2);
     let sin = s.fma(p, r3, r);
-    let q = s.polynomial(r2, &[2.443_315_7e-5, -1.388_731_6e-3, 4.166_664_6e-2, -0.5]);
+    let [c0, c1, c2] = COS;
+    let q = s.polynomial(r2, &[c0, c1, c2, -0.5]);
     let one = s.f(1.0);
     let cos = s.fma(q, r2, one);
     let n = s.push(Step::TruncateF(n));

@@ -107,6 +107,9 @@ mod tests {
             ("twice([1, [2]]) == 2", vec!["a tensor is expected, not a list"]),
             ("twise(1) == 2", vec!["there is no function `twise`"]),
             ("sgd(1, 0.5, lr = 0.1) == 0.95", vec![]),
+            ("let m = twice([[1, 2], [3, 4]])\nlet d[k] = m[k, k]\nd == [2, 8]", vec![]),
+            ("let m = twice([[1, 2], [3, 4]])\n(sum[k] m[k, k]) == 11", vec!["the left side is [10]"]),
+            ("let m = twice([[[1, 2], [3, 4]]]) > 5\nlet d[i, k] = m[k, i, i]\nf32(d) == [[0], [1]]", vec![]),
             ("let step = 5\nlinear(1, total = 10) == 0.5", vec![]),
         ] {
             assert_eq!(wrong(text), expected, "{text}");

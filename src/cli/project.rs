@@ -32,8 +32,8 @@ pub struct ModelArguments {
     /// Examples in a step
     #[arg(long)]
     batch: Option<u64>,
-    /// Of what a step multiplies and keeps: f32; tf32, in which a GPU may round what large products multiply; or bf16, which is
-    /// faster and takes less memory (parameters, sums and losses stay f32) [default: the train block's `precision`, or f32]
+    /// Of what a step multiplies and keeps: f32; tf32, in which a GPU may round what large products multiply; or bf16, which takes
+    /// less memory, and less time where the machine multiplies it (parameters, sums and losses stay f32) [default: the train block's `precision`, or f32]
     #[arg(long, value_parser = ["f32", "tf32", "bf16"])]
     precision: Option<String>,
     /// Threads to compute with; results do not depend on it [default: as many as the machine has]

@@ -10,6 +10,7 @@ mod along;
 mod blocks;
 mod build;
 mod channelwise;
+mod columns;
 mod divide;
 mod fold;
 mod fuse;

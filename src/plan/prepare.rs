@@ -13,6 +13,7 @@
 
 use super::Options;
 use super::along::take_along;
+use super::columns::{laid_out, order_results};
 use super::layout::{is_copy, is_widening, layouts};
 use super::order::order_rows;
 use super::outer::as_maps;
@@ -21,12 +22,12 @@ use super::places::make_where_read;
 use super::split::split_sums;
 use crate::base::Dim;
 use crate::graph::rewrite::{Rewriter, copy_node, reachable, rewrite};
-use crate::graph::{Contraction, Graph, Node, NodeId, Op, View};
+use crate::graph::{Graph, Node, NodeId, Op, View};
 
 pub fn prepare(graph: &Graph, options: &Options) -> Graph {
     let graph = live(&make_where_read(&as_maps(graph, options)));
     let graph = live(&take_along(&split_reductions(&order_rows(&graph)), options));
-    let graph = split_sums(&sort_last(&graph), options.max_batch);
+    let graph = split_sums(&order_results(&sort_last(&graph)), options.max_batch);
     copy_where_needed(&prepare_bodies(graph, options))
 }
 
@@ -107,22 +108,6 @@ fn copy(graph: &mut Graph, x: NodeId) -> NodeId {
     graph.push(Node::new(Op::Cast, ty, vec![x], origin))
 }
 
-/// A small right side whose last axis is summed, in a product with loops around it, is laid out anew with its columns last:
-/// the axes in their new order, and the labels. Each of many products would else turn it about for itself.
-fn turned(graph: &Graph, node: &Node, contraction: &Contraction) -> Option<(Vec<usize>, Contraction)> {
-    let labels = &contraction.rhs;
-    let is_summed = |label: &u8| contraction.lhs.contains(label) && !contraction.out.contains(label);
-    let is_small = graph.ty(node.operands[1]).shape.iter().all(|size| size.as_const().is_some());
-    let first = graph.ty(node.operands[0]).rank();
-    if labels.len() < 3 || first < labels.len() || !is_small || !is_summed(labels.last()?) {
-        return None;
-    }
-    let column = (0..labels.len()).rfind(|axis| !contraction.lhs.contains(&labels[*axis]))?;
-    let order: Vec<usize> = (0..labels.len()).filter(|axis| *axis != column).chain([column]).collect();
-    let rhs = order.iter().map(|axis| labels[*axis]).collect();
-    Some((order, Contraction { rhs, ..contraction.clone() }))
-}
-
 /// (2), (3) and (4)
 fn copy_where_needed(graph: &Graph) -> Graph {
     let old_layouts = layouts(graph);
@@ -142,7 +127,7 @@ fn copy_where_needed(graph: &Graph) -> Graph {
             _ => &[],
         };
         let turned = match &node.op {
-            Op::Contract(contraction) => turned(graph, node, contraction),
+            Op::Contract(contraction) => laid_out(graph, node, contraction),
             _ => None,
         };
         if let Some((permutation, contraction)) = turned {

@@ -15,7 +15,9 @@
 //! many cores there are; such a tile should do well on `CORES`, and so should one whose scratch is past a core's second-level
 //! cache (`SCRATCH_BYTES`) however long it is, for a longer one has more of it. What lies in scratch
 //! should stay in that cache, and so should rows of arrays that several loops go over one after
-//! another, unless that makes tiles shorter than `LEAST_ROWS`; where all loops go along rows, a tile may be one. Where a row by itself
+//! another, unless that makes tiles shorter than `LEAST_ROWS`; where all loops go along rows, a tile may be one. But a tile whose scratch
+//! is past the cache, and is written to memory and read again, may cost less a row than shorter ones, each of which reads what all
+//! multiply with: the gradient of a weight with a column for each word of a vocabulary. Where a row by itself
 //! is past all caches (an example's whole way through a transformer and back), shorter tiles gain no speed, but each thread has such a
 //! scratch: past `MOST_SCRATCH_BYTES` tiles have as few rows as vectors and products allow.
 
@@ -271,9 +273,20 @@ pub fn choose(ops: &[TileOp], scratch: &[ScratchUse], rows: u64, batch: i64) -> 
     }
     tile = tile.min(MOST_ROWS);
     let (least, multiple) = if are_along_rows(ops) { (1, 1) } else { (LEAST_ROWS, ROW_STEP) };
-    while tile > least && near(tile) > SCRATCH_BYTES {
-        tile = (tile / 2).next_multiple_of(multiple);
-    }
+    let fits = |tile: u64| near(tile) <= SCRATCH_BYTES;
+    let shorter = |tile: &u64| {
+        let is_last = fits(*tile) || *tile <= least;
+        (!is_last).then(|| (tile / 2).next_multiple_of(multiple))
+    };
+    let lengths: Vec<u64> = std::iter::successors(Some(tile), shorter).collect();
+    let of_a_row = |tile: u64| {
+        let past_cache = if fits(tile) { 0.0 } else { 2.0 * bytes(tile) as f64 / FAR_BYTES };
+        (cost.beside + past_cache) / tile as f64
+    };
+    tile = match lengths.last() {
+        Some(last) if !fits(*last) => *last,
+        _ => lengths.into_iter().min_by(|a, b| of_a_row(*a).total_cmp(&of_a_row(*b))).expect("it has one"),
+    };
     while tile > cost.step && bytes(tile) > MOST_SCRATCH_BYTES {
         tile = (tile / 2).next_multiple_of(cost.step);
     }
@@ -341,4 +354,32 @@ pub fn scratch_offsets(scratch: &[ScratchUse], sizes: &Sizes) -> (Vec<Scratch>, 
         bytes: need.bytes,
     };
     (scratch.iter().zip(&needs).zip(offsets).map(at).collect(), end)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::graph::text::parse;
+    use crate::plan::{Options, Target, plan};
+
+    /// The gradient of a weight of `n` columns over `k` terms, and what is made of it in the same kernel: rows of its tiles.
+    fn rows_of_a_tile(n: i64, k: i64) -> u32 {
+        let text = format!(
+            "graph {{
+                %x = input @x : f32[{k}, 256]
+                %g = input @g : f32[{k}, {n}]
+                %w = param @w : f32[256, {n}]
+                %d = contract ab,ac->bc %x, %g : f32[256, {n}]
+                %y = map mul %w, %d : f32[256, {n}]
+                update %w <- %y
+            }}"
+        );
+        plan(&parse(&text).unwrap(), &Options::new(1, Target::Cpu)).kernels[0].tile
+    }
+
+    #[test]
+    fn scratch_past_the_cache_is_weighed_against_what_all_tiles_read() {
+        for (n, k, rows) in [(256, 512, 128), (1024, 16, 128), (8192, 1024, 64), (8192, 4, 8)] {
+            assert_eq!(rows_of_a_tile(n, k), rows, "{n} columns, {k} terms");
+        }
+    }
 }

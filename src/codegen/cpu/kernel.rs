@@ -303,7 +303,9 @@ impl Emitter<'_, '_> {
         let zero = self.integer(0);
         let accumulate = self.integer(i64::from(gemm.accumulate));
         let panels = gemm.batch.last().filter(|axis| are_panels(gemm, axis));
-        let loops = &gemm.batch[..gemm.batch.len() - usize::from(panels.is_some())];
+        // The innermost sum is the product's, too: between its turns the result would be written and read.
+        let runs = gemm.batch.last().filter(|axis| axis.reduce);
+        let loops = &gemm.batch[..gemm.batch.len() - usize::from(panels.or(runs).is_some())];
         self.gemm_loops(loops, [zero; 3], accumulate, &mut |e, shifts, accumulate| {
             let (m, n, k) = (e.dim(&gemm.m), e.dim(&gemm.n), e.dim(&gemm.k));
             let mut fields = vec![m, n, k];
@@ -314,6 +316,10 @@ impl Emitter<'_, '_> {
             fields.extend(match panels {
                 Some(axis) => [e.extent(&axis.extent), e.dim(&axis.rhs)],
                 None => [e.integer(1), e.integer(0)],
+            });
+            fields.extend(match runs {
+                Some(axis) => [e.dim(&axis.extent), e.dim(&axis.lhs), e.dim(&axis.rhs)],
+                None => [1, 0, 0].map(|n| e.integer(n)),
             });
             e.call(slot, &fields, callee);
         });

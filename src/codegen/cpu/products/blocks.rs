@@ -24,9 +24,13 @@ const STEP: usize = 4;
 /// Elements of a line of a cache.
 pub const LINE: usize = 16;
 
-/// One block's operands; `k` terms.
+/// One block's operands; `runs` times `k` terms.
 pub struct Block {
     k: usize,
+    runs: usize,
+    /// From the end of a run to the next.
+    lhs_skip: isize,
+    rhs_skip: isize,
     lhs: *const f32,
     lhs_row: isize,
     lhs_column: isize,
@@ -62,6 +66,9 @@ struct Ahead {
 unsafe fn block<S: Simd, const ROWS: usize, const VECTORS: usize, const COPIES: bool>(block: &Block) {
     let Block {
         k,
+        runs,
+        lhs_skip,
+        rhs_skip,
         lhs,
         lhs_row,
         lhs_column,
@@ -116,26 +123,35 @@ unsafe fn block<S: Simd, const ROWS: usize, const VECTORS: usize, const COPIES: 
                 }
             };
         }
-        for _ in 0..k / STEP {
-            S::fetch(ahead_from);
-            S::fetch(ahead_from.wrapping_add(ahead.second));
-            ahead_from = ahead_from.wrapping_offset(ahead.step);
-            for t in 0..STEP {
-                term!(
-                    lhs.wrapping_offset(t as isize * lhs_column),
-                    rhs.wrapping_offset(t as isize * rhs_row),
-                    copy.wrapping_add(t * VECTORS * S::LANES)
-                );
+        let mut run = 1;
+        loop {
+            for _ in 0..k / STEP {
+                S::fetch(ahead_from);
+                S::fetch(ahead_from.wrapping_add(ahead.second));
+                ahead_from = ahead_from.wrapping_offset(ahead.step);
+                for t in 0..STEP {
+                    term!(
+                        lhs.wrapping_offset(t as isize * lhs_column),
+                        rhs.wrapping_offset(t as isize * rhs_row),
+                        copy.wrapping_add(t * VECTORS * S::LANES)
+                    );
+                }
+                lhs = lhs.wrapping_offset(STEP as isize * lhs_column);
+                rhs = rhs.wrapping_offset(STEP as isize * rhs_row);
+                copy = copy.wrapping_add(STEP * VECTORS * S::LANES);
             }
-            lhs = lhs.wrapping_offset(STEP as isize * lhs_column);
-            rhs = rhs.wrapping_offset(STEP as isize * rhs_row);
-            copy = copy.wrapping_add(STEP * VECTORS * S::LANES);
-        }
-        for _ in 0..k % STEP {
-            term!(lhs, rhs, copy);
-            lhs = lhs.wrapping_offset(lhs_column);
-            rhs = rhs.wrapping_offset(rhs_row);
-            copy = copy.wrapping_add(VECTORS * S::LANES);
+            for _ in 0..k % STEP {
+                term!(lhs, rhs, copy);
+                lhs = lhs.wrapping_offset(lhs_column);
+                rhs = rhs.wrapping_offset(rhs_row);
+                copy = copy.wrapping_add(VECTORS * S::LANES);
+            }
+            if run >= runs {
+                break;
+            }
+            run += 1;
+            lhs = lhs.wrapping_offset(lhs_skip);
+            rhs = rhs.wrapping_offset(rhs_skip);
         }
         for (i, row) in sums.iter().enumerate() {
             for (v, sum) in row.iter().enumerate() {
@@ -178,6 +194,7 @@ unsafe fn any_block<S: Simd>(rows: usize, vectors: usize, b: &Block) {
                     let b = &Block { rhs_vector: lanes, ..*b };
                     match (b.copy.is_null(), b.lhs_column) {
                         (true, 1) if !S::LAYS_ROWS && ($vectors == 1 || $rows <= 8) => block::<S, $rows, $vectors, false>(&Block { lhs_column: 1, ..*b }),
+                        (true, _) if b.runs == 1 => block::<S, $rows, $vectors, false>(&Block { runs: 1, ..*b }),
                         (true, _) => block::<S, $rows, $vectors, false>(b),
                         (false, _) => block::<S, $rows, $vectors, true>(b),
                     }
@@ -232,9 +249,9 @@ mod x86 {
 /// Where the left operand's rows of a part lie.
 #[derive(Clone, Copy)]
 pub enum Left {
-    /// With the operand's own strides, from the part's first row and term.
-    InPlace(*const f32),
-    /// Those of a block side by side, one block after another.
+    /// With the operand's own strides, from the part's first row and term; `skip` elements from the end of a run of terms to the next.
+    InPlace { from: *const f32, skip: isize },
+    /// Those of a block side by side, one block after another, all runs' terms without gaps.
     InBlocks(*const f32),
 }
 
@@ -244,7 +261,9 @@ pub struct Part {
     pub n_rows: usize,
     pub column: usize,
     pub n_columns: usize,
+    /// Of each run.
     pub n_terms: usize,
+    pub n_runs: usize,
     pub lhs: Left,
     pub right: Right,
     pub accumulate: bool,
@@ -259,6 +278,8 @@ pub struct Right {
     pub row: isize,
     /// From a vector of a row to the next, if not their length.
     pub vector: Option<isize>,
+    /// From the end of a run of terms to the next.
+    pub skip: isize,
     /// Where the first block copies it to, for those after it; null where it does not.
     pub copy: *mut f32,
 }
@@ -266,7 +287,7 @@ pub struct Right {
 impl Right {
     /// Read where it lies, by all blocks.
     pub fn in_place(from: *const f32, row: isize) -> Right {
-        Right { from, row, vector: None, copy: std::ptr::null_mut() }
+        Right { from, row, vector: None, skip: 0, copy: std::ptr::null_mut() }
     }
 }
 
@@ -348,7 +369,7 @@ pub fn steps(n: usize, step: usize) -> impl Iterator<Item = (usize, usize)> {
 pub unsafe fn blocks_of_rows<S: Blocks>(p: &Product, part: &Part) {
     let vectors = part.n_columns.div_ceil(S::LANES);
     let most = match part.lhs {
-        Left::InPlace(_) => S::rows(vectors),
+        Left::InPlace { .. } => S::rows(vectors),
         Left::InBlocks(_) => S::rows(S::VECTORS),
     };
     // SAFETY: the caller vouches for the matrices; a block's rows are inside of the part's.
@@ -359,14 +380,18 @@ pub unsafe fn blocks_of_rows<S: Blocks>(p: &Product, part: &Part) {
         for (row, n_rows) in deal(part.n_rows, most) {
             let i = (part.row + row) as isize;
             let out = p.out.offset(i * p.out_row as isize + part.column as isize * p.out_column as isize);
-            let (lhs, lhs_row, lhs_column) = match part.lhs {
-                Left::InPlace(lhs) => {
-                    (lhs.offset(row as isize * p.lhs_row as isize), p.lhs_row as isize, p.lhs_column as isize)
+            let (lhs, lhs_row, lhs_column, lhs_skip) = match part.lhs {
+                Left::InPlace { from, skip } => {
+                    let from = from.offset(row as isize * p.lhs_row as isize);
+                    (from, p.lhs_row as isize, p.lhs_column as isize, skip)
                 }
-                Left::InBlocks(lhs) => (lhs.add(row * part.n_terms), 1, n_rows as isize),
+                Left::InBlocks(lhs) => (lhs.add(row * part.n_terms * part.n_runs), 1, n_rows as isize, 0),
             };
             let mut b = Block {
                 k: part.n_terms,
+                runs: part.n_runs,
+                lhs_skip,
+                rhs_skip: right.skip,
                 lhs,
                 lhs_row,
                 lhs_column,

@@ -63,10 +63,11 @@ pub unsafe fn product<S: Blocks>(product: &Product) {
     let p = oriented(product);
     let (m, n, k) = (p.m.max(0) as usize, p.n.max(0) as usize, p.k.max(0) as usize);
     let n_panels = p.panels.max(0) as usize;
+    let runs = p.runs.max(1) as usize;
     // Panels of a vector are taken as many together as a block is wide.
     let joins = S::JOINS && n_panels > 1 && n == S::LANES && p.rhs_column == 1;
-    let (n_runs, run) = if joins { (1, n_panels * n) } else { (n_panels, n) };
-    let n_columns_of = |column: usize, width: usize| width.min(run - column % run);
+    let (n_stretches, stretch) = if joins { (1, n_panels * n) } else { (n_panels, n) };
+    let n_columns_of = |column: usize, width: usize| width.min(stretch - column % stretch);
     let width = S::LANES * S::VECTORS;
     let buffers = BUFFERS.with(UnsafeCell::get);
     // SAFETY: fields of this thread's own buffers, which no other function uses.
@@ -77,56 +78,81 @@ pub unsafe fn product<S: Blocks>(product: &Product) {
             true if p.rhs_row.unsigned_abs() >= FAR && n * n_panels * k >= S::READ_ALONG => FEW_TERMS,
             _ => S::TERMS,
         };
-        let panel_at = |term: usize, column: usize| {
+        let panel_at = |run: usize, term: usize, column: usize| {
             let (across, along) = (p.rhs_column as isize, p.rhs_row as isize);
-            let first = (column / n) as isize * p.rhs_panel as isize + (column % n) as isize * across;
+            let of_column = (column / n) as isize * p.rhs_panel as isize + (column % n) as isize * across;
+            let first = run as isize * p.rhs_run as isize + of_column;
             let from = p.rhs.wrapping_offset(first + term as isize * along);
             let n_across = n_columns_of(column, if joins { S::LANES } else { width });
             Side { from, across, along, n_across, n_terms: terms_at(term, k, most) }
         };
-        let mut term = 0;
+        let (mut run, mut term) = (0, 0);
         loop {
             let n_terms = terms_at(term, k, most);
-            let accumulate = p.accumulate != 0 || term > 0;
+            let n_runs = if n_terms < k { 1 } else { (most / k.max(1)).clamp(1, runs - run) };
+            let accumulate = p.accumulate != 0 || run > 0 || term > 0;
             // SAFETY: row, column and term are inside of the matrices that the caller vouches for; the buffers have room for
             // `ROWS` rows, and a panel's columns, of `TERMS` terms, and are this thread's alone.
             unsafe {
-                let lhs =
-                    p.lhs.offset(row as isize * p.lhs_row as isize + term as isize * p.lhs_column as isize);
+                let of_row = row as isize * p.lhs_row as isize + run as isize * p.lhs_run as isize;
+                let lhs = p.lhs.offset(of_row + term as isize * p.lhs_column as isize);
+                let skip = |run: i64, along: i64| (run - n_terms as i64 * along) as isize;
                 let lhs = match lays_left::<S>(&p, n_rows) {
                     true => {
-                        lay_rows::<S>(&p, lhs, n_rows, n_terms, left);
+                        lay_rows::<S>(&p, lhs, n_rows, n_terms, n_runs, left);
                         Left::InBlocks(left)
                     }
-                    false => Left::InPlace(lhs),
+                    false => Left::InPlace { from: lhs, skip: skip(p.lhs_run, p.lhs_column) },
                 };
-                let columns =
-                    (0..n_runs).flat_map(|i| steps(run, width).map(move |(at, some)| (i * run + at, some)));
+                let rhs_skip = skip(p.rhs_run, p.rhs_row);
+                let columns = (0..n_stretches)
+                    .flat_map(|i| steps(stretch, width).map(move |(at, some)| (i * stretch + at, some)));
                 for (column, n_columns) in columns {
-                    let side = panel_at(term, column);
+                    let side = panel_at(run, term, column);
                     let right = match way(&p, &side, n_rows, S::LANES, S::rows(S::VECTORS)) {
                         _ if joins => Right {
                             vector: Some(p.rhs_panel as isize),
                             ..Right::in_place(side.from, side.along)
                         },
-                        Way::InPlace => Right::in_place(side.from, side.along),
-                        Way::Copied => Right { copy: panel, ..Right::in_place(side.from, side.along) },
+                        Way::InPlace => Right { skip: rhs_skip, ..Right::in_place(side.from, side.along) },
+                        Way::Copied => {
+                            let from = Right::in_place(side.from, side.along);
+                            Right { skip: rhs_skip, copy: panel, ..from }
+                        }
                         Way::Laid => {
-                            lay_out::<S>(&side, panel, width);
+                            for i in 0..n_runs {
+                                let from = side.from.wrapping_offset(i as isize * p.rhs_run as isize);
+                                lay_out::<S>(&Side { from, ..side }, panel.add(i * n_terms * width), width);
+                            }
                             Right::in_place(panel, width as isize)
                         }
                     };
                     let next = match column + n_columns {
-                        column if column < n * n_panels => Some(panel_at(term, column)),
-                        _ if term + n_terms < k => Some(panel_at(term + n_terms, 0)),
+                        column if column < n * n_panels => Some(panel_at(run, term, column)),
+                        _ if term + n_terms < k => Some(panel_at(run, term + n_terms, 0)),
+                        _ if run + n_runs < runs => Some(panel_at(run + n_runs, 0, 0)),
                         _ => None,
                     };
-                    let part = Part { row, n_rows, column, n_columns, n_terms, lhs, right, accumulate, next };
+                    let part = Part {
+                        row,
+                        n_rows,
+                        column,
+                        n_columns,
+                        n_terms,
+                        n_runs,
+                        lhs,
+                        right,
+                        accumulate,
+                        next,
+                    };
                     blocks_of_rows::<S>(&p, &part);
                 }
             }
             term += n_terms;
             if term >= k {
+                (run, term) = (run + n_runs, 0);
+            }
+            if run >= runs {
                 break;
             }
         }
@@ -180,17 +206,27 @@ fn way(p: &Product, side: &Side<f32>, n_rows: usize, lanes: usize, rows_of_block
 /// # Safety
 /// As for `product`; `to` has room for `n_rows * n_terms` elements and a vector more.
 #[inline(always)]
-unsafe fn lay_rows<S: Simd>(p: &Product, lhs: *const f32, n_rows: usize, n_terms: usize, to: *mut f32) {
+unsafe fn lay_rows<S: Simd>(
+    p: &Product,
+    lhs: *const f32,
+    n_rows: usize,
+    n_terms: usize,
+    n_runs: usize,
+    to: *mut f32,
+) {
     // Where rows are neighbours, their lines are still near when the next block's rows of a few terms are laid out. Elsewhere
     // vectors may spill into what follows.
     let few = if p.lhs_row == 1 { LINE } else { n_terms.max(1) };
-    for (term, some) in steps(n_terms, few) {
+    let parts = (0..n_runs).flat_map(|run| steps(n_terms, few).map(move |(term, some)| (run, term, some)));
+    for (run, term, some) in parts {
         for (row, of_block) in deal(n_rows, S::rows(S::VECTORS)) {
             let (across, along) = (p.lhs_row as isize, p.lhs_column as isize);
-            let from = lhs.wrapping_offset(row as isize * across + term as isize * along);
+            let first = run as isize * p.lhs_run as isize + term as isize * along;
+            let from = lhs.wrapping_offset(row as isize * across + first);
+            let to = to.wrapping_add(row * n_terms * n_runs + (run * n_terms + term) * of_block);
             let side = Side { from, across, along, n_across: of_block, n_terms: some };
             // SAFETY: the rows are inside of the operand, which the caller vouches for.
-            unsafe { lay_out::<S>(&side, to.add(row * n_terms + term * of_block), of_block) };
+            unsafe { lay_out::<S>(&side, to, of_block) };
         }
     }
 }

@@ -41,9 +41,27 @@ pub struct Product<Factor = f32> {
     /// So many panels of `n` columns has the right operand, from one to the next `rhs_panel` elements, and the result, side by side.
     pub panels: i64,
     pub rhs_panel: i64,
+    /// So many runs of `k` terms has the sum, from one to the next `lhs_run` and `rhs_run` elements.
+    pub runs: i64,
+    pub lhs_run: i64,
+    pub rhs_run: i64,
 }
 
 impl<Factor: Copy> Product<Factor> {
+    /// A product of each run, which adds to those before.
+    fn by_runs(&self, mut product: impl FnMut(&Product<Factor>)) {
+        for run in 0..self.runs.max(1) {
+            let (lhs_shift, rhs_shift) = ((run * self.lhs_run) as isize, (run * self.rhs_run) as isize);
+            product(&Product {
+                lhs: self.lhs.wrapping_offset(lhs_shift),
+                rhs: self.rhs.wrapping_offset(rhs_shift),
+                accumulate: self.accumulate | run,
+                runs: 1,
+                ..*self
+            });
+        }
+    }
+
     /// The same with rows and columns changed about, for products of one panel.
     fn transposed(&self) -> Product<Factor> {
         Product {
@@ -57,6 +75,8 @@ impl<Factor: Copy> Product<Factor> {
             rhs: self.lhs,
             rhs_row: self.lhs_column,
             rhs_column: self.lhs_row,
+            lhs_run: self.rhs_run,
+            rhs_run: self.lhs_run,
             ..*self
         }
     }
@@ -135,7 +155,7 @@ pub fn bf16_product_function() -> Bf16ProductFn {
 #[target_feature(enable = "avx512f,avx512bw")]
 unsafe extern "C" fn bf16_tiles(product: *const Product<u16>) {
     // SAFETY: the caller's promises are this call's.
-    unsafe { tiles::product(&*product) }
+    unsafe { (*product).by_runs(|product| tiles::product(product)) }
 }
 
 /// # Safety
@@ -144,7 +164,7 @@ unsafe extern "C" fn bf16_tiles(product: *const Product<u16>) {
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 unsafe extern "C" fn bf16_pairs(product: *const Product<u16>) {
     // SAFETY: the caller's promises are this call's.
-    unsafe { pairs::product::<pairs::x86::Pairs>(&*product) }
+    unsafe { (*product).by_runs(|product| pairs::product::<pairs::x86::Pairs>(product)) }
 }
 
 /// # Safety
@@ -153,7 +173,7 @@ unsafe extern "C" fn bf16_pairs(product: *const Product<u16>) {
 #[target_feature(enable = "avx512f")]
 unsafe extern "C" fn bf16_avx512(product: *const Product<u16>) {
     // SAFETY: the caller's promises are this call's.
-    unsafe { pairs::product::<pairs::Widened<simd::x86::Avx512>>(&*product) }
+    unsafe { (*product).by_runs(|product| pairs::product::<pairs::Widened<simd::x86::Avx512>>(product)) }
 }
 
 /// # Safety
@@ -162,14 +182,14 @@ unsafe extern "C" fn bf16_avx512(product: *const Product<u16>) {
 #[target_feature(enable = "avx2,fma")]
 unsafe extern "C" fn bf16_avx2(product: *const Product<u16>) {
     // SAFETY: the caller's promises are this call's.
-    unsafe { pairs::product::<pairs::Widened<simd::x86::Avx2>>(&*product) }
+    unsafe { (*product).by_runs(|product| pairs::product::<pairs::Widened<simd::x86::Avx2>>(product)) }
 }
 
 /// # Safety
 /// `product` describes matrices in live buffers, of which `out` overlaps neither.
 unsafe extern "C" fn bf16_portable(product: *const Product<u16>) {
     // SAFETY: the caller's promises are this call's.
-    unsafe { pairs::product::<pairs::Widened<simd::Portable>>(&*product) }
+    unsafe { (*product).by_runs(|product| pairs::product::<pairs::Widened<simd::Portable>>(product)) }
 }
 
 /// Random numbers as the kernel describes them.

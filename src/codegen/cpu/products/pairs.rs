@@ -121,6 +121,9 @@ pub unsafe fn product<F: Factors>(product: &Product<u16>) {
                     accumulate: 0,
                     panels: 1,
                     rhs_panel: 0,
+                    runs: 1,
+                    lhs_run: 0,
+                    rhs_run: 0,
                 };
                 if !in_place {
                     let (across, along) = (p.lhs_row as isize, p.lhs_column as isize);
@@ -140,7 +143,8 @@ pub unsafe fn product<F: Factors>(product: &Product<u16>) {
                         column,
                         n_columns,
                         n_terms: n_elements,
-                        lhs: Left::InPlace(of_rows.lhs),
+                        n_runs: 1,
+                        lhs: Left::InPlace { from: of_rows.lhs, skip: 0 },
                         right: Right::in_place(right, to_row as isize),
                         accumulate: p.accumulate != 0 || term > 0,
                         next: None,

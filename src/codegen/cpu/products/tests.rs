@@ -59,6 +59,9 @@ fn check<F: Copy>(
         accumulate: accumulate.into(),
         panels: 1,
         rhs_panel: 0,
+        runs: 1,
+        lhs_run: 0,
+        rhs_run: 0,
     };
     // SAFETY: the buffers have room for the matrices.
     unsafe { function(&raw const product) };
@@ -173,6 +176,9 @@ fn panels_of_a_right_operand_are_as_one() {
                     accumulate,
                     panels,
                     rhs_panel,
+                    runs: 1,
+                    lhs_run: 0,
+                    rhs_run: 0,
                 };
                 // SAFETY: the buffers have room for the matrices.
                 unsafe { function(&raw const product) };
@@ -184,6 +190,74 @@ fn panels_of_a_right_operand_are_as_one() {
             );
         }
     }
+}
+
+/// A sum in runs of terms gives what its runs give one after another.
+#[test]
+fn runs_of_terms_are_added_one_after_another() {
+    fn check<F: Copy>(function: unsafe extern "C" fn(*const Product<F>), factor: fn(f32) -> F) {
+        // Of the last, some runs are taken together and some are left over; of the one before, each by itself.
+        let sizes = [
+            (1, 1, 1, 3),
+            (7, 20, 1, 5),
+            (30, 17, 4, 9),
+            (9, 64, 30, 3),
+            (3, 5, 0, 2),
+            (20, 130, 300, 2),
+            (70, 40, 48, 20),
+        ];
+        for ((m, n, k, runs), (apart, accumulate)) in
+            sizes.into_iter().flat_map(|size| [(0, 0), (7, 1), (1000, 0)].map(|with| (size, with)))
+        {
+            for (lhs_lie, rhs_lie) in LIES.iter().flat_map(|lhs| LIES.iter().map(move |rhs| (lhs.1, rhs.1))) {
+                let ((lhs_row, lhs_column), (rhs_row, rhs_column)) = (lhs_lie(m, k), rhs_lie(k, n));
+                let (lhs_run, rhs_run) =
+                    (m * lhs_row + k * lhs_column + apart, k * rhs_row + n * rhs_column + apart);
+                let factors = |n: i64, seed: u32| -> Vec<F> {
+                    numbers(n as usize, seed).into_iter().map(factor).collect()
+                };
+                let (lhs, rhs) = (factors(runs * lhs_run, 1), factors(runs * rhs_run, 2));
+                let before = numbers((m * n) as usize, 3);
+                let made = |parts: &[(i64, i64)]| {
+                    let mut out = before.clone();
+                    for (run, runs) in parts {
+                        let product = Product {
+                            m,
+                            n,
+                            k,
+                            out: out.as_mut_ptr(),
+                            out_row: n,
+                            out_column: 1,
+                            lhs: lhs.as_ptr().wrapping_add((run * lhs_run) as usize),
+                            lhs_row,
+                            lhs_column,
+                            rhs: rhs.as_ptr().wrapping_add((run * rhs_run) as usize),
+                            rhs_row,
+                            rhs_column,
+                            accumulate: accumulate | run,
+                            panels: 1,
+                            rhs_panel: 0,
+                            runs: *runs,
+                            lhs_run,
+                            rhs_run,
+                        };
+                        // SAFETY: the buffers have room for the matrices.
+                        unsafe { function(&raw const product) };
+                    }
+                    out.iter().map(|x| x.to_bits()).collect::<Vec<_>>()
+                };
+                let one_by_one: Vec<(i64, i64)> = (0..runs).map(|run| (run, 1)).collect();
+                assert!(made(&[(0, runs)]) == made(&one_by_one), "{runs} runs of {m} x {n} x {k}");
+            }
+        }
+    }
+    let mut functions = vec![product_function(), portable];
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        functions.push(super::avx2);
+    }
+    functions.into_iter().for_each(|function| check(function, |x| x));
+    [bf16_product_function(), bf16_portable].into_iter().for_each(|function| check(function, bf16::to_bits));
 }
 
 /// Without FMA the portable sum rounds twice.
@@ -281,6 +355,9 @@ fn speed_of_products() {
             accumulate: 0,
             panels: 1,
             rhs_panel: 0,
+            runs: 1,
+            lhs_run: 0,
+            rhs_run: 0,
         };
         let mut least = f64::INFINITY;
         for _ in 0..30 {

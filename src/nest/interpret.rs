@@ -8,7 +8,8 @@
 use super::scratch::Arena;
 use super::tiles::Touched;
 use super::{
-    Access, BufferRef, Fill, Gemm, Inst, Kernel, Loop, Matrix, Nest, Sort, StoreKind, TileOp, Value,
+    Access, BufferRef, Fill, Gemm, Inst, Kernel, Loop, Matrix, Nest, Sort, StoreKind, TileOp, TurnOrder,
+    Value,
 };
 use crate::base::philox::Stream;
 use crate::base::{DType, Dim, sort_order};
@@ -100,8 +101,12 @@ impl Tile<'_> {
     fn turns(&mut self, l: &Loop) -> Result<(), String> {
         let extent = self.dim(&l.extent)?;
         let around = self.touched.who().to_string();
-        let before = l.is_parallel.then(|| self.scratch.clone());
-        for turn in (0..extent).step_by(l.block as usize) {
+        let before = (l.order == TurnOrder::Alone).then(|| self.scratch.clone());
+        let mut turns: Vec<i64> = (0..extent).step_by(l.block as usize).collect();
+        if l.order == TurnOrder::Any {
+            turns.reverse();
+        }
+        for turn in turns {
             if let Some(before) = &before {
                 self.scratch = before.clone();
                 self.touched.begin(format!("{around}, turn {turn}"));

@@ -1,8 +1,8 @@
 //! Kernels as data: loop nests and matrix products over buffers, inside a loop over tiles of rows.
 //!
 //! A `Kernel` is one parallel loop over tiles of its `rows`. For each tile a straight sequence of `TileOp`s runs
-//! on one thread; what they pass to each other stays in scratch, which belongs to the thread and is undefined at
-//! the tile's start. Tiles of a launch may run in any order, at the same time, and must not write what another
+//! on one thread, or on several, each op in portions (`runtime/team.rs`); what they pass to each other stays in scratch, which belongs
+//! to whoever is at the tile and is undefined at its start. Tiles of a launch may run in any order, at the same time, and must not write what another
 //! tile reads or writes. The tile size is the plan's; parts of a tile may stand for it only where its rows have nothing to do
 //! with each other (`plan/divide.rs`), so that results are the same bits for any number of threads.
 //!
@@ -99,16 +99,26 @@ pub struct Loop {
     pub extent: Dim,
     /// Places of a turn: the last one has those that are left. Where it is more than 1, `size_symbol` stands for their number.
     pub block: u32,
-    /// Turns may run in any order and at the same time: none touches what another one writes, and in scratch each finds
-    /// what was there before the loop, no more.
-    pub is_parallel: bool,
+    pub order: TurnOrder,
     pub ops: Vec<TileOp>,
+}
+
+/// In which order the turns of a loop run.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum TurnOrder {
+    /// One after another: what a turn leaves in scratch the next one finds.
+    Counted,
+    /// Any, and at the same time: none touches what another one writes, but scratch that only the loop knows, which each writes
+    /// before it reads it.
+    Any,
+    /// Any, and at the same time, each with scratch of its own: it finds what was there before the loop, and leaves nothing there.
+    Alone,
 }
 
 impl Loop {
     /// One place a turn, one turn after another.
     pub fn of_turns(turn: SmolStr, extent: Dim, ops: Vec<TileOp>) -> Loop {
-        Loop { turn, extent, block: 1, is_parallel: false, ops }
+        Loop { turn, extent, block: 1, order: TurnOrder::Counted, ops }
     }
 
     /// The symbol that stands for the number of places of a turn.

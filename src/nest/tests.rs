@@ -3,7 +3,7 @@
 use super::interpret::{Run, run};
 use super::samples::*;
 use super::verify::verify;
-use super::{ArgumentAccess, Axis, Inst, Kernel, Loop, Nest, TileOp};
+use super::{ArgumentAccess, Axis, Inst, Kernel, Loop, Nest, TileOp, TurnOrder};
 use crate::base::philox::Stream;
 use crate::base::{DType, Dim, Distribution, ReduceOp};
 use crate::scalar::Func;
@@ -82,16 +82,15 @@ fn what_the_interpreter_refuses() {
         kernel
     };
     // Turns over five places, two at a time, that write their own places, or all the first; or read what another turn left in scratch.
-    let turns = |is_parallel: bool, step: i64| {
+    let turns = |order: TurnOrder, step: i64| {
         let first = Dim::symbol("turn") * c(step);
         let axis = Axis { extent: Dim::symbol("n_turn"), reduce: false };
         let store = set(at(argument(0), F32, first, &[1]), 0);
         let op = Nest { axes: vec![axis], body: vec![number(1.0, F32)], stores: vec![store] };
-        let l =
-            Loop { turn: "turn".into(), extent: c(5), block: 2, is_parallel, ops: vec![TileOp::Nest(op)] };
+        let l = Loop { turn: "turn".into(), extent: c(5), block: 2, order, ops: vec![TileOp::Nest(op)] };
         kernel(c(1), 1, &[(F32, 'w')], vec![TileOp::Loop(l)])
     };
-    let left_in_scratch = |is_parallel: bool| {
+    let left_in_scratch = |order: TurnOrder| {
         let copy = |from, to| {
             let load = load(at(from, F32, c(0), &[1]));
             nest(&[c(1)], &[], vec![load], vec![set(at(to, F32, c(0), &[1]), 0)])
@@ -104,23 +103,28 @@ fn what_the_interpreter_refuses() {
         );
         let store = copy(scratch(0), argument(0));
         let ops = vec![none, store];
-        let l = Loop { turn: "turn".into(), extent: c(2), block: 1, is_parallel, ops };
+        let l = Loop { turn: "turn".into(), extent: c(2), block: 1, order, ops };
         with_scratch(kernel(c(1), 1, &[(F32, 'w')], vec![TileOp::Loop(l)]), &[(F32, 0, 1)])
     };
     let cases: &[(&str, Kernel, Option<&str>)] = &[
-        ("turns at the same time", turns(true, 1), None),
-        ("turns one after another write the same", turns(false, 0), None),
+        ("turns at the same time", turns(TurnOrder::Alone, 1), None),
+        ("turns one after another write the same", turns(TurnOrder::Counted, 0), None),
         (
             "turns at the same time write the same",
-            turns(true, 0),
+            turns(TurnOrder::Alone, 0),
             Some(
                 "element 0 of $0 is written by the tile from row 0, turn 0 and written by the tile from row 0, turn 2",
             ),
         ),
-        ("a turn reads what the one before left", left_in_scratch(false), None),
+        ("a turn reads what the one before left", left_in_scratch(TurnOrder::Counted), None),
         (
             "a turn reads what one at the same time left",
-            left_in_scratch(true),
+            left_in_scratch(TurnOrder::Alone),
+            Some("is read, but holds nothing"),
+        ),
+        (
+            "a turn in any order reads what another left",
+            left_in_scratch(TurnOrder::Any),
             Some("is read, but holds nothing"),
         ),
         (

@@ -4,7 +4,9 @@
 //! Buffers print as `$0` (argument) and `~0` (scratch), values as `v3`, indices as `i0`. One line a loop, one line an
 //! instruction, in the order in which they run.
 
-use super::{Access, BufferRef, Fill, Gemm, Inst, Kernel, Matrix, Nest, Sort, Store, StoreKind, TileOp};
+use super::{
+    Access, BufferRef, Fill, Gemm, Inst, Kernel, Matrix, Nest, Sort, Store, StoreKind, TileOp, TurnOrder,
+};
 use crate::base::Dim;
 use std::fmt::{self, Display, Formatter};
 
@@ -45,7 +47,11 @@ fn write_ops(f: &mut Formatter<'_>, ops: &[TileOp], indent: &str) -> fmt::Result
         TileOp::Sort(sort) => write_sort(f, sort, indent),
         TileOp::Loop(l) => {
             let by = if l.block > 1 { format!(" by {}", l.block) } else { String::new() };
-            let order = if l.is_parallel { ", in any order" } else { "" };
+            let order = match l.order {
+                TurnOrder::Counted => "",
+                TurnOrder::Any => ", in any order",
+                TurnOrder::Alone => ", each alone",
+            };
             writeln!(f, "{indent}each {} < {}{by}{order} {{", l.turn, l.extent)?;
             write_ops(f, &l.ops, &format!("{indent}  "))?;
             writeln!(f, "{indent}}}")

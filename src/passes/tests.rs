@@ -222,6 +222,23 @@ const CASES: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "window",
+        "of groups that were put together",
+        "%0 = input @g : f32[batch, 6, 2, 4]  %1 = param @w : f32[3, 2, 5, 4]  %2 = contract npgo,tgko->nptgk %0, %1 : f32[batch, 6, 3, 2, 5]
+         %3 = reshape %2 : f32[batch, 6, 3, 10]  %4 = fold 1 stride 1 dilation 1 %3 : f32[batch, 8, 10]  output dx = %4",
+        "%0 = input @g : f32[batch, 6, 2, 4]  %1 = param @w : f32[3, 2, 5, 4]  %2 = pad [0, 2, 0, 0] step [1, 1, 1, 1] %0 : f32[batch, 10, 2, 4]
+         %3 = window 1 stride 1 dilation 1 %2 : f32[batch, 8, 3, 2, 4]  %4 = flip [0] %1 : f32[3, 2, 5, 4]
+         %5 = contract nptgo,tgko->npgk %3, %4 : f32[batch, 8, 2, 5]  %6 = reshape %5 : f32[batch, 8, 10]  output dx = %6",
+    ),
+    (
+        "window",
+        "pieces of which the positions were put together with others are added up",
+        "%0 = input @g : f32[batch, 6, 4]  %1 = param @w : f32[3, 2, 4]  %2 = contract npo,tko->nptk %0, %1 : f32[batch, 6, 3, 2]
+         %3 = reshape %2 : f32[batch, 3, 2, 6]  %4 = fold 1 stride 2 dilation 1 %3 : f32[batch, 6, 6]  output dx = %4",
+        "%0 = input @g : f32[batch, 6, 4]  %1 = param @w : f32[3, 2, 4]  %2 = contract npo,tko->nptk %0, %1 : f32[batch, 6, 3, 2]
+         %3 = reshape %2 : f32[batch, 3, 2, 6]  %4 = fold 1 stride 2 dilation 1 %3 : f32[batch, 6, 6]  output dx = %4",
+    ),
+    (
+        "window",
         "at another stride the pieces are added up",
         "%0 = input @g : f32[batch, 3, 4]  %1 = param @w : f32[3, 2, 4]  %2 = contract npo,tko->nptk %0, %1 : f32[batch, 3, 3, 2]
          %3 = fold 1 stride 2 dilation 1 %2 : f32[batch, 8, 2]  output dx = %3",

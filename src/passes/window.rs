@@ -5,11 +5,12 @@
 //! result (Dumoulin and Visin 2016, arXiv 1603.07285, section 4): element q gets `a` at `q - t * dilation` for each tap t,
 //! which is tap `T - 1 - t` of the window at q on `a` with `(T - 1) * dilation` zeros before and behind.
 //! Only at stride 1: at others most of what the windows read would be zeros between the elements of `a`.
+//! So it is where a reshape of other axes stands between, which comes behind the result.
 //! Before: `%p = contract %a, %w` with out labels `.. p t ..`, `fold %p`; after: `contract (window (pad %a)), (flip %w)`.
 
 use crate::base::Dim;
 use crate::graph::rewrite::{rewrite, use_counts};
-use crate::graph::{Contraction, Graph, NodeId, Op, Windowing};
+use crate::graph::{Contraction, Graph, NodeId, Op, View, Windowing};
 
 pub fn run(graph: &Graph) -> Graph {
     if !graph.ids().any(|id| matches!(graph.node(id).op, Op::Fold(_))) {
@@ -19,9 +20,27 @@ pub fn run(graph: &Graph) -> Graph {
     rewrite(graph, |new, node, operands| {
         let Op::Fold(window) = node.op else { return None };
         // A product that others read, too, is there anyway.
-        let alone = counts[node.operands[0].index()] == 1;
-        alone.then(|| convolution(new, window, operands[0], &node.ty.shape[window.axis])).flatten()
+        let pieces = graph.node(node.operands[0]);
+        let is_reshaped = pieces.op == Op::View(View::Reshape);
+        let read = [Some(node.operands[0]), pieces.operands.first().copied().filter(|_| is_reshaped)];
+        let alone = read.into_iter().flatten().all(|id| counts[id.index()] == 1);
+        alone.then(|| reshaped(new, window, operands[0], &node.ty.shape)).flatten()
     })
+}
+
+/// Pieces may be a product whose last axes were put together, as groups of channels are: then so is the result.
+fn reshaped(graph: &mut Graph, window: Windowing, pieces: NodeId, shape: &[Dim]) -> Option<NodeId> {
+    let n = &shape[window.axis];
+    if graph.node(pieces).op != Op::View(View::Reshape) {
+        return convolution(graph, window, pieces, n);
+    }
+    let product = graph.node(pieces).operands[0];
+    let first = 0..window.axis + 2;
+    if graph.ty(product).shape.get(first.clone()) != graph.ty(pieces).shape.get(first) {
+        return None;
+    }
+    let image = convolution(graph, window, product, n)?;
+    graph.reshape(image, shape.to_vec()).ok()
 }
 
 fn convolution(graph: &mut Graph, window: Windowing, product: NodeId, n: &Dim) -> Option<NodeId> {

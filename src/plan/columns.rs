@@ -105,7 +105,6 @@ pub fn laid_out(graph: &Graph, node: &Node, contraction: &Contraction) -> Option
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::graph::interpret::{Env, Tensor};
     use crate::graph::text::parse;
     use crate::nest::TileOp;

@@ -3,9 +3,9 @@
 //! What enters: a phase's kernels, with the most rows that a tile may have (`tile.rs`), a batch, and what a tile should cost at most.
 //! What leaves: the tiles of each launch: as long as they may be, or divided until they cost no more. Invariant: results do not depend
 //! on it, for only such tiles are divided whose rows have nothing to do with each other (`can_divide`). Not here: who computes them,
-//! and which cost suits a number of threads (`runtime/executor.rs`).
+//! and which cost suits a number of threads (`runtime/team.rs`).
 
-use super::tile::Cost;
+use super::tile::{Cost, Sizes, work};
 use crate::base::Dim;
 use crate::nest::{BufferRef, Inst, Kernel, Loop, StoreKind, TileOp};
 
@@ -71,6 +71,12 @@ impl Launch<'_> {
         };
         (0..self.rows).step_by(tile as usize).map(piece).collect()
     }
+}
+
+/// Floating-point operations, or what takes as long, of each of a kernel's ops over a tile of so many rows.
+pub fn costs_of_ops(kernel: &Kernel, rows: i64, batch: i64) -> Vec<u64> {
+    let sizes = Sizes::new(batch, rows);
+    kernel.ops.iter().map(|op| work(std::slice::from_ref(op), &sizes)).collect()
 }
 
 /// Whether parts of a tile do together what it does, in the same time: nothing is summed over its rows, passed from one to the next, or

@@ -42,7 +42,7 @@ mod winograd;
 mod work;
 
 pub use build::plan;
-pub use divide::{Divisible, Piece};
+pub use divide::{Divisible, Piece, costs_of_ops};
 pub use gpu::{MOST_SHARED_BYTES, is_one_launch};
 pub use pack::PANEL;
 pub use rematerialise::{Exceeds, plan_within};

@@ -1,7 +1,7 @@
 //! One compiled plan: its arena, who does which tile, and a step.
 //!
 //! What enters: a plan, addresses of variables and inputs. What leaves: bytes in the arena and in the variables. For each
-//! batch size the tiles of each phase are dealt to the threads once (`schedule.rs`); a step then only walks them, phase after
+//! batch size the tiles of each phase are dealt to the threads once (`team.rs`, `schedule.rs`); a step then only walks them, phase after
 //! phase. Invariant: a tile's result does not depend on who computes it.
 
 use super::buffer::Buffer;
@@ -9,18 +9,11 @@ use super::denormal::Flushed;
 use super::pool::Pool;
 use super::record::{Recorder, listening};
 use super::schedule::Phase;
+use super::team::{Division, Job};
 use crate::codegen::cpu::ticks::{What, mark};
-use crate::codegen::cpu::{self, Code, Program, StepEnv};
-use crate::plan::{BufferId, Divisible, Launch, Piece, Place, Plan};
-
-/// Work (floating-point operations or thereabouts) below which a phase is not split over one more thread. Little in tests, whose
-/// graphs are small.
-const WORK_A_THREAD: u64 = if cfg!(test) { 100 } else { 100_000 };
-
-/// Tiles are divided until each thread has so many, at most.
-const TILES_A_THREAD: u64 = 4;
-/// In tests, whose tiles are too small for it to pay, they are divided as far as it goes.
-const ROW_BY_ROW: bool = cfg!(test);
+use crate::codegen::cpu::{Code, Program, StepEnv, Tile};
+use crate::nest::Kernel;
+use crate::plan::{BufferId, Place, Plan};
 
 pub struct Executor {
     pub plan: Plan,
@@ -50,21 +43,17 @@ unsafe impl Send for Executor {}
 /// Who does what at one batch size.
 struct Schedule {
     batch: i64,
-    phases: Vec<Phase<Tile>>,
+    phases: Vec<Dealt>,
     /// The most that a phase has work for.
     n_threads: usize,
     /// Bytes of each input.
     input_bytes: Vec<u64>,
 }
 
-#[derive(Clone, Copy)]
-struct Tile {
-    kernel: usize,
-    first_argument: usize,
-    /// Launches of all phases counted through.
-    launch: u32,
-    start: i64,
-    rows: i64,
+/// A phase of the plan, or a part of it.
+struct Dealt {
+    phase: usize,
+    jobs: Phase<Job>,
 }
 
 impl Executor {
@@ -116,7 +105,7 @@ impl Executor {
         }
         let mut phases = Vec::with_capacity(self.plan.phases.len());
         for phase in 0..self.plan.phases.len() {
-            phases.push(self.deal(phase, batch, n_threads));
+            phases.extend(self.deal(phase, batch, n_threads));
         }
         // A run has one full batch and one last, short one; more sizes than a few are somebody's experiment.
         if self.schedules.len() >= 8 {
@@ -125,7 +114,7 @@ impl Executor {
         let bytes =
             |id: &BufferId| self.plan.buffer_bytes(*id, batch).expect("the greatest batch has a size");
         let input_bytes = self.inputs.iter().map(bytes).collect();
-        let n_threads = phases.iter().map(Phase::n_threads).max().unwrap_or(1);
+        let n_threads = phases.iter().map(|dealt: &Dealt| dealt.jobs.n_threads()).max().unwrap_or(1);
         self.schedules.push(Schedule { batch, phases, n_threads, input_bytes });
         self.schedules.len() - 1
     }
@@ -140,47 +129,20 @@ impl Executor {
     /// tick.
     pub fn record(&mut self, n_steps: usize, batch: i64, n_threads: usize) {
         let index = self.schedule(batch, n_threads);
-        let tiles = self.schedules[index].phases.iter().flat_map(Phase::tiles);
-        let launches: Vec<&Launch> = self.plan.phases.iter().flatten().collect();
-        let n_ops = |tile: &Tile| self.plan.kernels[launches[tile.launch as usize].kernel].ops.len();
-        let marks_a_step = tiles.map(|tile| 1 + n_ops(tile)).sum();
+        let jobs = self.schedules[index].phases.iter().flat_map(|dealt| dealt.jobs.tiles());
+        let marks_a_step = jobs.map(|job| 1 + job.ops.len()).sum();
         self.recorder = Some(Recorder::new(n_threads, n_steps, marks_a_step));
     }
 
-    /// A phase's tiles, as long as they may be, or shorter where that deals them out more evenly.
-    fn deal(&self, phase: usize, batch: i64, n_threads: usize) -> Phase<Tile> {
-        let launches = &self.plan.phases[phase];
-        let kernels = launches.iter().map(|launch| &self.plan.kernels[launch.kernel]);
-        let divisible = Divisible::new(kernels, batch);
-        let useful = (divisible.work() / WORK_A_THREAD).clamp(1, n_threads as u64);
-        let deal = |pieces: Vec<Vec<Piece>>| {
-            let tiles: Vec<Vec<(u64, Tile)>> =
-                pieces.into_iter().enumerate().map(|(l, pieces)| self.tiles(phase, l, &pieces)).collect();
-            let n_tiles = tiles.iter().map(Vec::len).sum::<usize>();
-            Phase::deal(tiles, n_tiles.clamp(1, useful as usize))
-        };
-        let whole = divisible.tiles(u64::MAX);
-        if useful == 1 {
-            return deal(whole);
-        }
-        if ROW_BY_ROW {
-            return deal(divisible.rows());
-        }
-        let cost: u64 = whole.iter().flatten().map(|piece| piece.cost).sum();
-        let divided = (1..=TILES_A_THREAD).map(|n| divisible.tiles(cost / (useful * n)));
-        let deals = std::iter::once(whole).chain(divided).map(deal);
-        deals.min_by_key(Phase::longest).expect("there is one")
-    }
-
-    /// The tiles of a phase's launch, with their costs.
-    fn tiles(&self, phase: usize, l: usize, pieces: &[Piece]) -> Vec<(u64, Tile)> {
-        let (kernel, first_argument) = (self.plan.phases[phase][l].kernel, self.first_argument[phase][l]);
-        let launch = self.first_launch[phase] + l as u32;
-        let tile = |piece: &Piece| {
-            let Piece { start, rows, cost } = *piece;
-            (cost, Tile { kernel, first_argument, launch, start, rows })
-        };
-        pieces.iter().map(tile).collect()
+    /// Who does what of a phase.
+    fn deal(&self, phase: usize, batch: i64, n_threads: usize) -> impl Iterator<Item = Dealt> {
+        let kernels: Vec<&Kernel> =
+            self.plan.phases[phase].iter().map(|launch| &self.plan.kernels[launch.kernel]).collect();
+        let code = self.code.code();
+        let portioned: Vec<&[bool]> =
+            self.plan.phases[phase].iter().map(|launch| code.portioned(launch.kernel)).collect();
+        let division = Division::new(kernels.iter().copied(), batch, n_threads);
+        division.phases(&kernels, &portioned, batch).into_iter().map(move |jobs| Dealt { phase, jobs })
     }
 
     /// Runs all phases.
@@ -203,30 +165,40 @@ impl Executor {
         }
         self.last = Some(batch);
         let schedule = &mut self.schedules[index];
-        schedule.phases.iter_mut().for_each(Phase::reset);
+        schedule.phases.iter_mut().for_each(|dealt| dealt.jobs.reset());
         let phases = &schedule.phases;
         let recorder = self.recorder.as_ref().filter(|recorder| !recorder.is_full());
         let recorded = recorder.is_some();
         let begin = recorder.map(Recorder::now);
         let code = self.code.code();
-        let step = Step { code, table: Addresses(self.table.as_ptr()), scratch, batch, env, recorded };
+        let step = Step {
+            code,
+            plan: &self.plan,
+            table: Addresses(self.table.as_ptr()),
+            first_argument: &self.first_argument,
+            first_launch: &self.first_launch,
+            scratch,
+            batch,
+            env,
+            recorded,
+        };
         if schedule.n_threads == 1 {
             listening(recorder, 0, || {
                 let _flushed = Flushed::begin();
-                for tile in phases.iter().flat_map(Phase::tiles) {
-                    // SAFETY: the caller vouches for the addresses; on one thread, phases and tiles are in order.
-                    unsafe { step.tile(tile, 0) };
+                for Dealt { phase, jobs } in phases {
+                    // SAFETY: the caller vouches for the addresses; on one thread, phases and jobs are in order.
+                    jobs.tiles().for_each(|job| unsafe { step.job(*phase, job, 0) });
                 }
             });
         } else {
             pool.run(schedule.n_threads, &|thread, together| {
                 listening(recorder, thread, || {
                     let _flushed = Flushed::begin();
-                    for phase in phases {
-                        // SAFETY: the caller vouches for the addresses; a phase begins when the one before is done, and tiles of one
-                        // phase are independent (the plan's invariant).
-                        phase.take(thread, |tile| unsafe { step.tile(tile, thread) });
-                        together.wait(|| phase.is_done());
+                    for Dealt { phase, jobs } in phases {
+                        // SAFETY: the caller vouches for the addresses; a phase begins when the one before is done, and its jobs are
+                        // independent: tiles (the plan's invariant), and portions of an op (`codegen/cpu/portions.rs`).
+                        jobs.take(thread, |job| unsafe { step.job(*phase, job, thread) });
+                        together.wait(|| jobs.is_done());
                     }
                 });
             });
@@ -252,10 +224,13 @@ struct Addresses(*const *mut u8);
 // SAFETY: the table is only read while a step runs.
 unsafe impl Sync for Addresses {}
 
-/// What all tiles of a step share.
+/// What all jobs of a step share.
 struct Step<'a> {
     code: &'a Code,
+    plan: &'a Plan,
     table: Addresses,
+    first_argument: &'a [Vec<usize>],
+    first_launch: &'a [u32],
     scratch: &'a [Buffer],
     batch: i64,
     env: StepEnv,
@@ -265,15 +240,18 @@ struct Step<'a> {
 impl Step<'_> {
     /// # Safety
     /// See `Executor::run`.
-    unsafe fn tile(&self, tile: &Tile, thread: usize) {
-        let arguments = self.table.0.wrapping_add(tile.first_argument);
-        let scratch = self.scratch[thread].address();
+    unsafe fn job(&self, phase: usize, job: &Job, thread: usize) {
+        let Job { launch, start, rows, part, parts, .. } = *job;
+        let kernel = self.plan.phases[phase][launch].kernel;
+        let arguments = self.table.0.wrapping_add(self.first_argument[phase][launch]);
+        let own = self.scratch[thread].address();
+        let scratch = job.team.map_or(own, |tile| self.scratch[tile].address());
         if self.recorded {
-            mark(What::Begun { launch: tile.launch, start: tile.start as u32 });
+            let launch = self.first_launch[phase] + launch as u32;
+            mark(What::Begun { launch, start: start as u32 });
         }
-        let Tile { start, rows, .. } = *tile;
-        let part = cpu::Tile { batch: self.batch, start, rows, env: &raw const self.env };
+        let tile = Tile { batch: self.batch, start, rows, env: &raw const self.env, part, parts, own };
         // SAFETY: the kernel is the launch's, and its arguments are those that `new` put into the table.
-        unsafe { self.code.run(tile.kernel, arguments, scratch, &part) };
+        unsafe { self.code.run(kernel, job.ops.clone(), arguments, scratch, &tile) };
     }
 }

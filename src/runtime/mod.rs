@@ -17,6 +17,7 @@ pub mod probe;
 mod record;
 mod schedule;
 mod session;
+mod team;
 #[cfg(test)]
 mod tests;
 

@@ -34,7 +34,7 @@ impl<T> Share<T> {
 #[repr(align(64))]
 struct Counter(AtomicUsize);
 
-impl<T: Copy> Phase<T> {
+impl<T> Phase<T> {
     /// Deals the tiles of launches to `n_threads` shares.
     pub fn deal(launches: Vec<Vec<(u64, T)>>, n_threads: usize) -> Phase<T> {
         let n = n_threads.max(1);

@@ -9,9 +9,10 @@ use super::executor::Executor;
 use super::memory::available_bytes;
 use super::pool::Pool;
 use super::record::{Recorder, Recording};
+use super::team::for_teams;
 use crate::base::DType;
 use crate::base::stopwatch::timed;
-use crate::codegen::cpu::{StepEnv, Ticking, compile};
+use crate::codegen::cpu::{StepEnv, Ticking, compile_in_portions};
 use crate::plan::{BufferId, Place, Plan, bytes};
 use smol_str::SmolStr;
 use std::collections::HashMap;
@@ -88,7 +89,9 @@ impl Session {
         let bytes_of =
             |buffer: &crate::plan::Buffer| self.variables[self.by_name[&buffer.name]].buffer.bytes().len();
         let known: usize = plan.buffers.iter().filter(is_known).map(bytes_of).sum();
-        let needed = plan.peak_bytes(self.pool.n_threads()).saturating_sub(known as u64);
+        let n_threads = self.pool.n_threads();
+        let for_teams = for_teams(&plan, n_threads);
+        let needed = plan.peak_bytes(n_threads).saturating_sub(known as u64);
         let available = available_bytes().unwrap_or(u64::MAX);
         let refused = RuntimeError::OutOfMemory { needed, available };
         if needed > available {
@@ -121,8 +124,7 @@ impl Session {
         let scratch_bytes = plan.scratch_bytes();
         let have = self.scratch.first().map_or(0, |s| s.bytes().len()) as u64;
         if self.scratch.is_empty() || have < scratch_bytes {
-            let all: Result<Vec<Buffer>, _> =
-                (0..self.pool.n_threads()).map(|_| reserve(scratch_bytes)).collect();
+            let all: Result<Vec<Buffer>, _> = (0..n_threads).map(|_| reserve(scratch_bytes)).collect();
             self.scratch = all?;
         }
         // The system takes its time to give pages, and another thread can wait for them.
@@ -130,7 +132,9 @@ impl Session {
         let pages = Pages::of(new_variables.chain([&arena]));
         let code = std::thread::scope(|scope| {
             let waiting = scope.spawn(|| pages.wait());
-            let code = timed("machine code", || compile(&plan.kernels, ticking));
+            let code = timed("machine code", || {
+                compile_in_portions(&plan.kernels, &|kernel| for_teams[kernel], ticking)
+            });
             timed("waiting for memory", || {
                 pages.wait_for_all();
                 waiting.join().expect("nothing there can fail");

@@ -5,11 +5,13 @@
 //! code of one, whatever kernels they are in. Invariant: a kernel's calls are its ops, in their order. Not here: machine code.
 
 use super::StepEnv;
+use super::portions::{self, Portioned};
 use super::ticks::{What, mark};
 use crate::base::Dim;
 use crate::base::hash::{FastMap, FastSet};
 use crate::nest::analysis::{each_buffer, types_of};
 use crate::nest::{ArgumentAccess, BufferRef, Inst, Kernel, TileOp};
+use std::ops::Range;
 
 /// An op whose buffers are numbered in the order in which it names them; `rows` are its kernel's.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -19,6 +21,8 @@ pub struct Function {
     /// How many buffers it names.
     pub n_slots: usize,
     pub around: Around,
+    /// If threads take it in portions.
+    pub portioned: Option<Portioned>,
 }
 
 /// What the rest of its kernel means for an op.
@@ -41,9 +45,15 @@ const AHEAD_STEPS: usize = 3;
 pub struct Calls {
     /// Which function, and the first of its slots.
     calls: Vec<(usize, usize)>,
-    /// For an argument the bytes before its address in the table of addresses, for scratch those before it in the thread's scratch.
+    /// For an argument the bytes before its address in the table of addresses, for scratch those before it in the tile's scratch, or in
+    /// the thread's own (`OWN`).
     slots: Vec<u64>,
+    /// For each op whether threads may take it in portions.
+    portioned: Vec<bool>,
 }
+
+/// Marks a slot for scratch that is a thread's own, while several are at the tile: places are multiples of 64.
+pub const OWN: u64 = 1;
 
 /// A tile, and the step that it is of.
 #[repr(C)]
@@ -52,30 +62,45 @@ pub struct Tile {
     pub start: i64,
     pub rows: i64,
     pub env: *const StepEnv,
+    /// Of ops in portions the one that is to be done, of so many.
+    pub part: i64,
+    pub parts: i64,
+    /// Scratch of the thread that nobody else looks at.
+    pub own: *mut u8,
+}
+
+impl Tile {
+    /// A tile of one thread.
+    pub fn whole(batch: i64, start: i64, rows: i64, env: *const StepEnv, scratch: *mut u8) -> Tile {
+        Tile { batch, start, rows, env, part: 0, parts: 1, own: scratch }
+    }
 }
 
 /// The call's slots, arguments' addresses, scratch, the tile.
 pub type OpFn = unsafe extern "C" fn(*const u64, *const *mut u8, *mut u8, *const Tile);
 
-/// The functions that the kernels take, each once, in the order of their first calls; and the kernels' calls.
-pub fn share(kernels: &[Kernel]) -> (Vec<Function>, Vec<Calls>) {
+/// The functions that the kernels take, each once, in the order of their first calls; and the kernels' calls. `in_portions`: of each
+/// kernel whether several threads are at a tile of it.
+pub fn share(kernels: &[Kernel], in_portions: &dyn Fn(usize) -> bool) -> (Vec<Function>, Vec<Calls>) {
     let mut known: FastMap<Function, usize> = FastMap::default();
-    let calls = kernels.iter().map(|kernel| calls(kernel, &mut known)).collect();
+    let calls =
+        kernels.iter().enumerate().map(|(i, kernel)| calls(kernel, in_portions(i), &mut known)).collect();
     let mut functions: Vec<(Function, usize)> = known.into_iter().collect();
     functions.sort_unstable_by_key(|(_, number)| *number);
     (functions.into_iter().map(|(function, _)| function).collect(), calls)
 }
 
-fn calls(kernel: &Kernel, known: &mut FastMap<Function, usize>) -> Calls {
+fn calls(kernel: &Kernel, in_portions: bool, known: &mut FastMap<Function, usize>) -> Calls {
     let (mut calls, mut slots) = (Vec::with_capacity(kernel.ops.len()), Vec::new());
+    let mut portioned = Vec::with_capacity(kernel.ops.len());
     let mut n_named: FastMap<BufferRef, usize> = FastMap::default();
     for op in &kernel.ops {
         each_buffer(&mut op.clone(), &mut |buffer| *n_named.entry(*buffer).or_default() += 1);
     }
     let mut of_op: Vec<BufferRef> = Vec::new();
     let [mut was_read, mut asked]: [FastSet<BufferRef>; 2] = Default::default();
-    for op in &kernel.ops {
-        let mut op = op.clone();
+    for kernel_op in &kernel.ops {
+        let mut op = kernel_op.clone();
         of_op.clear();
         each_buffer(&mut op, &mut |buffer| {
             let slot = of_op.iter().position(|known| known == buffer).unwrap_or_else(|| {
@@ -102,14 +127,32 @@ fn calls(kernel: &Kernel, known: &mut FastMap<Function, usize>) -> Calls {
             }
         }
         was_read.extend(loads_of(&op, kernel.tile).map(|(slot, _)| of_op[slot]));
-        let function = Function { rows: kernel.rows.clone(), op, n_slots: of_op.len(), around };
+        // What a loop's turns alone touch is made by each anew.
+        let mut n_inside: FastMap<BufferRef, usize> = FastMap::default();
+        let (op, of) = match portions::in_portions(&op).filter(|_| in_portions) {
+            Some((op, of)) => {
+                if let TileOp::Loop(_) = op {
+                    each_buffer(&mut kernel_op.clone(), &mut |buffer| {
+                        *n_inside.entry(*buffer).or_default() += 1
+                    });
+                }
+                (op, Some(of))
+            }
+            None => (op, None),
+        };
+        portioned.push(of.is_some());
+        let function =
+            Function { rows: kernel.rows.clone(), op, n_slots: of_op.len(), around, portioned: of };
         calls.push((*known.entry(function).or_insert(next), slots.len()));
         slots.extend(of_op.iter().map(|buffer| match buffer {
             BufferRef::Argument(i) => u64::from(*i) * size_of::<*mut u8>() as u64,
-            BufferRef::Scratch(i) => kernel.scratch[*i as usize].offset,
+            BufferRef::Scratch(i) => {
+                let is_own = n_inside.get(buffer) == Some(&n_named[buffer]);
+                kernel.scratch[*i as usize].offset | if is_own { OWN } else { 0 }
+            }
         }));
     }
-    Calls { calls, slots }
+    Calls { calls, slots, portioned }
 }
 
 /// The slots that a nest stores to.
@@ -159,18 +202,26 @@ impl Calls {
         self.calls.iter().map(|(function, _)| *function)
     }
 
+    /// For each op whether threads may take it in portions.
+    pub fn portioned(&self) -> &[bool] {
+        &self.portioned
+    }
+
+    /// Runs some of the ops; in portions only such as can be.
+    ///
     /// # Safety
     /// `functions` are those that `share` gave along with these calls, compiled; `arguments` are addresses of the kernel's
-    /// arguments, and `scratch` has its bytes; both are this call's alone to use, as far as it writes.
+    /// arguments, and `scratch` and the tile's own have its bytes; all are this call's alone to use, as far as it writes.
     pub unsafe fn run(
         &self,
         functions: &[OpFn],
+        ops: Range<usize>,
         arguments: *const *mut u8,
         scratch: *mut u8,
         tile: &Tile,
         ticks: bool,
     ) {
-        for (op, (function, first)) in self.calls.iter().enumerate() {
+        for (op, (function, first)) in ops.clone().zip(&self.calls[ops]) {
             // SAFETY: the function was compiled from an op with as many slots as begin here; the rest is the caller's promise.
             unsafe { functions[*function](self.slots[*first..].as_ptr(), arguments, scratch, tile) };
             if ticks {
@@ -208,7 +259,7 @@ mod tests {
         kernel.ops.push(of(&|i| if i == 0 { scratch(0) } else { argument(i) }));
         let mut longer = kernel.clone();
         longer.rows = longer.rows + Dim::from(1);
-        let (functions, calls) = share(&[kernel.clone(), longer, kernel]);
+        let (functions, calls) = share(&[kernel.clone(), longer, kernel], &|_| false);
         let called: Vec<Vec<usize>> = calls.iter().map(|calls| calls.functions().collect()).collect();
         assert_eq!(called, [[0, 0, 0, 1], [2, 2, 2, 3], [0, 0, 0, 1]]);
         assert_eq!(functions.len(), 4);
@@ -216,7 +267,7 @@ mod tests {
             functions.iter().all(|function| !function.around.only_stores),
             "all arguments are named twice"
         );
-        let (functions, _) = share(&[affine(2)]);
+        let (functions, _) = share(&[affine(2)], &|_| false);
         assert!(functions.iter().all(|function| function.around.only_stores), "each argument is named once");
         let n = functions[0].n_slots;
         assert_eq!(calls[0].slots[..2 * n].iter().sum::<u64>(), 7 * 8 * n as u64);
@@ -233,7 +284,7 @@ mod tests {
             (visited_twice(1024, Func::Exp, true), 0),
         ];
         for (kernel, rows) in cases {
-            let (functions, _) = share(&[kernel]);
+            let (functions, _) = share(&[kernel], &|_| false);
             assert_eq!(functions[0].around.ahead, [0, 0]);
             assert_eq!(functions[1].around.ahead[0], rows, "{:?}", functions[1].op);
             assert!(functions[1].around.ahead[1..].iter().all(|rows| *rows == 0));

@@ -6,13 +6,14 @@
 use super::body::scale;
 use super::calls::{self, Around, Tile};
 use super::nest::emit_nest;
+use super::portions::{self, Portioned, at_once};
 use super::products::{Numbers, PANEL, Product};
 use super::sort::Line;
 use super::wide::{self, Item, Kind, Wide};
 use crate::base::stopwatch::timed;
 use crate::base::{DType, Dim, Distribution};
 use crate::nest::analysis::each_buffer;
-use crate::nest::{Access, BufferRef, Fill, Gemm, GemmAxis, Matrix, Sort, TileOp};
+use crate::nest::{Access, BufferRef, Fill, Gemm, GemmAxis, Loop, Matrix, Sort, TileOp};
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
@@ -41,8 +42,8 @@ pub struct Emitter<'a, 'b> {
     pub b: FunctionBuilder<'b>,
     function: &'a calls::Function,
     pub pointer: Type,
-    /// The call's slots, arguments' addresses, scratch.
-    places: [Value; 3],
+    /// The call's slots, arguments' addresses, scratch, the tile.
+    places: [Value; 4],
     /// By slot, once it is asked for.
     buffers: Vec<Option<Value>>,
     batch: Value,
@@ -54,6 +55,8 @@ pub struct Emitter<'a, 'b> {
     turns: Vec<(SmolStr, Value)>,
     /// Of the nests that are not written yet, the next first.
     wide: VecDeque<Option<(Wide, FuncRef)>>,
+    /// From which turn to which, if the op is a loop in portions.
+    of_turns: Option<(Value, Value)>,
 }
 
 pub fn build(
@@ -89,14 +92,32 @@ pub fn build(
     let start = of_tile(types::I64, offset_of!(Tile, start));
     let tile = of_tile(types::I64, offset_of!(Tile, rows));
     let env = of_tile(pointer, offset_of!(Tile, env));
-    let places = [p[0], p[1], p[2]];
+    let places = [p[0], p[1], p[2], p[3]];
     let buffers = vec![None; function.n_slots];
     let (rows, turns) = (None, Vec::new());
-    let mut e = Emitter { b, function, pointer, places, buffers, batch, start, tile, env, rows, turns, wide };
+    let of_turns = None;
+    let mut e = Emitter {
+        b,
+        function,
+        pointer,
+        places,
+        buffers,
+        batch,
+        start,
+        tile,
+        env,
+        rows,
+        turns,
+        wide,
+        of_turns,
+    };
     let mut of_op = function.op.clone();
     each_buffer(&mut of_op, &mut |buffer| e.find(*buffer));
     if function.rows.as_const().is_none() {
         e.rows = Some(e.dim(&function.rows));
+    }
+    if let Some(portioned) = &function.portioned {
+        e.begin_portion(portioned);
     }
     e.ops(ops, &callees);
     e.b.ins().return_(&[]);
@@ -158,6 +179,7 @@ impl Emitter<'_, '_> {
                 TileOp::Gemm(g) => self.gemm(g, gemm),
                 TileOp::Fill(f) => self.fill(f, fill),
                 TileOp::Sort(s) => self.sort(s, sort),
+                TileOp::Loop(l) if self.of_turns.is_some() => self.turns_at_once(l, callees),
                 TileOp::Loop(l) => {
                     let (zero, extent) = (self.integer(0), self.dim(&l.extent));
                     self.each(zero, extent, l.block.into(), |e, turn| {
@@ -174,6 +196,55 @@ impl Emitter<'_, '_> {
                 }
             }
         }
+    }
+
+    /// Works out which portion this call does; none if there are fewer than calls.
+    fn begin_portion(&mut self, portioned: &Portioned) {
+        let n = self.extent(&portioned.extent);
+        let [.., tile] = self.places;
+        let mut of_tile = |at: usize| self.b.ins().load(types::I64, fixed(), tile, at as i32);
+        let (part, parts) = (of_tile(offset_of!(Tile, part)), of_tile(offset_of!(Tile, parts)));
+        // Steps of all, of each portion.
+        let step = i64::from(portioned.step);
+        let up = self.b.ins().iadd_imm_s(n, step - 1);
+        let step = self.integer(step);
+        let steps = self.b.ins().udiv(up, step);
+        let up = self.b.ins().iadd(steps, parts);
+        let up = self.b.ins().iadd_imm_s(up, -1);
+        let of_each = self.b.ins().udiv(up, parts);
+        let of_each = self.b.ins().imul(of_each, step);
+        let from = self.b.ins().imul(part, of_each);
+        let to = self.b.ins().iadd(from, of_each);
+        let to = self.b.ins().smin(to, n);
+        let (some, none) = (self.b.create_block(), self.b.create_block());
+        let is_some = self.b.ins().icmp(IntCC::SignedLessThan, from, to);
+        self.b.ins().brif(is_some, some, &[], none, &[]);
+        self.b.switch_to_block(none);
+        self.b.ins().return_(&[]);
+        self.b.switch_to_block(some);
+        if let TileOp::Loop(_) = self.function.op {
+            self.of_turns = Some((from, to));
+        } else {
+            let size = self.b.ins().isub(to, from);
+            self.turns.extend([(portions::FIRST.into(), from), (portions::SIZE.into(), size)]);
+        }
+    }
+
+    /// Turns of loops that may all run at the same time, as one loop over this call's portion of them.
+    fn turns_at_once(&mut self, l: &Loop, callees: &[FuncRef; 4]) {
+        let (from, to) = self.of_turns.take().expect("asked before");
+        let loops = at_once(l);
+        let sizes: Vec<Value> = loops.iter().map(|l| self.dim(&l.extent)).collect();
+        self.each(from, to, 1, |e, number| {
+            let (mut rest, mut turns) = (number, Vec::new());
+            for (l, size) in loops.iter().zip(&sizes).rev() {
+                turns.push((l.turn.clone(), e.b.ins().urem(rest, *size)));
+                rest = e.b.ins().udiv(rest, *size);
+            }
+            e.turns.extend(turns);
+            e.ops(&loops[loops.len() - 1].ops, callees);
+            e.turns.clear();
+        });
     }
 
     pub fn integer(&mut self, value: i64) -> Value {
@@ -244,12 +315,19 @@ impl Emitter<'_, '_> {
         if self.buffers[slot as usize].is_some() {
             return;
         }
-        let [slots, arguments, scratch] = self.places;
+        let [slots, arguments, scratch, tile] = self.places;
         let place = self.b.ins().load(self.pointer, fixed(), slots, 8 * slot as i32);
         let address = match buffer {
             BufferRef::Argument(_) => {
                 let at = self.b.ins().iadd(arguments, place);
                 self.b.ins().load(self.pointer, fixed(), at, 0)
+            }
+            BufferRef::Scratch(_) if self.function.portioned.is_some() => {
+                let own = self.b.ins().load(self.pointer, fixed(), tile, offset_of!(Tile, own) as i32);
+                let is_own = self.b.ins().band_imm_u(place, calls::OWN as i64);
+                let place = self.b.ins().isub(place, is_own);
+                let base = self.b.ins().select(is_own, own, scratch);
+                self.b.ins().iadd(base, place)
             }
             BufferRef::Scratch(_) => self.b.ins().iadd(scratch, place),
         };

@@ -13,6 +13,7 @@ mod kernel;
 mod nest;
 #[cfg(test)]
 mod oracle;
+mod portions;
 mod products;
 mod sort;
 #[cfg(test)]
@@ -33,6 +34,7 @@ use cranelift_codegen::{Context, control::ControlPlane};
 use cranelift_frontend::FunctionBuilderContext;
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::Module;
+use std::ops::Range;
 
 /// What varies from step to step; random numbers depend on it.
 #[repr(C)]
@@ -68,15 +70,27 @@ impl Program {
 }
 
 impl Code {
-    /// Runs a kernel over a tile.
+    /// Of each op of a kernel whether threads may take it in portions.
+    pub fn portioned(&self, kernel: usize) -> &[bool] {
+        self.kernels[kernel].portioned()
+    }
+
+    /// Runs some of a kernel's ops over a tile; in portions only such as can be.
     ///
     /// # Safety
-    /// `arguments` are addresses of what the kernel's arguments say, for a batch of the tile's; `scratch` has the kernel's bytes;
-    /// what the tile writes nobody else uses meanwhile.
-    pub unsafe fn run(&self, kernel: usize, arguments: *const *mut u8, scratch: *mut u8, tile: &Tile) {
+    /// `arguments` are addresses of what the kernel's arguments say, for a batch of the tile's; `scratch` and the tile's own have the
+    /// kernel's bytes; what the ops write nobody else uses meanwhile.
+    pub unsafe fn run(
+        &self,
+        kernel: usize,
+        ops: Range<usize>,
+        arguments: *const *mut u8,
+        scratch: *mut u8,
+        tile: &Tile,
+    ) {
         let ticks = self.ticking == Ticking::EachOp;
         // SAFETY: the functions were compiled along with the calls; the rest is the caller's promise.
-        unsafe { self.kernels[kernel].run(&self.functions, arguments, scratch, tile, ticks) };
+        unsafe { self.kernels[kernel].run(&self.functions, ops, arguments, scratch, tile, ticks) };
     }
 }
 
@@ -121,12 +135,26 @@ pub enum Ticking {
 
 /// Compiles all kernels for this machine.
 pub fn compile(kernels: &[Kernel], ticking: Ticking) -> Program {
-    compile_with(kernels, ticking, Kind::of_machine())
+    compile_in_portions(kernels, &|_| false, ticking)
+}
+
+/// The same. `in_portions`: of each kernel whether several threads are to be at a tile of it.
+pub fn compile_in_portions(
+    kernels: &[Kernel],
+    in_portions: &dyn Fn(usize) -> bool,
+    ticking: Ticking,
+) -> Program {
+    compile_with(kernels, in_portions, ticking, Kind::of_machine())
 }
 
 /// Nests as `wide` writes them for that kind of vectors, where it has code for them, or all as Cranelift does.
-fn compile_with(kernels: &[Kernel], ticking: Ticking, vectors: Option<Kind>) -> Program {
-    let (functions, kernels) = timed("share", || share(kernels));
+fn compile_with(
+    kernels: &[Kernel],
+    in_portions: &dyn Fn(usize) -> bool,
+    ticking: Ticking,
+    vectors: Option<Kind>,
+) -> Program {
+    let (functions, kernels) = timed("share", || share(kernels, in_portions));
     let mut module = module();
     let mut frontend = FunctionBuilderContext::new();
     let mut cx = Context::new();
@@ -166,7 +194,7 @@ pub fn assembly(kernel: &Kernel, kind: Kind) -> String {
         }
     }
     let mut text = format!("; {}\n", kernel.name);
-    let (functions, calls) = share(std::slice::from_ref(kernel));
+    let (functions, calls) = share(std::slice::from_ref(kernel), &|_| false);
     for (op, function) in kernel.ops.iter().zip(calls[0].functions()) {
         of_op(op, &functions[function].around, kind, &mut text);
     }
@@ -183,7 +211,7 @@ fn nest_comment(nest: &Nest) -> String {
 pub fn clif(kernel: &Kernel) -> String {
     let mut module = module();
     let mut cx = Context::new();
-    let (functions, calls) = share(std::slice::from_ref(kernel));
+    let (functions, calls) = share(std::slice::from_ref(kernel), &|_| false);
     let mut text = String::new();
     for (number, function) in functions.iter().enumerate() {
         kernel::build(&mut module, &mut cx, &mut FunctionBuilderContext::new(), function, None);

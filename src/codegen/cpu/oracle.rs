@@ -71,7 +71,10 @@ impl Memory {
     }
 }
 
-/// Runs all tiles, the last first.
+/// Portions of each op that can be taken in portions; more than some have.
+const PARTS: i64 = 3;
+
+/// Runs all tiles, the last first, and portions, if it was compiled for them, the last first.
 pub fn run_compiled(
     program: &Program,
     index: usize,
@@ -89,15 +92,21 @@ pub fn run_compiled(
     for start in starts.into_iter().rev() {
         let mut scratch = Memory::reserve(DType::F32, scratch_bytes as usize, 0xff);
         let rows = i64::from(kernel.tile).min(rows - start);
-        // SAFETY: the function was compiled from this kernel; each argument has the elements that the interpreter, which checks
-        // addresses, was given, and scratch has the kernel's bytes.
-        unsafe {
-            program.code().run(
-                index,
-                addresses.as_ptr(),
-                scratch.address(),
-                &Tile { batch: at.batch, start, rows, env: &raw const env },
-            );
+        for (op, is_portioned) in program.code().portioned(index).iter().enumerate() {
+            for part in (0..if *is_portioned { PARTS } else { 1 }).rev() {
+                let mut own = Memory::reserve(DType::F32, scratch_bytes as usize, 0xff);
+                let tile = Tile::whole(at.batch, start, rows, &raw const env, scratch.address());
+                let tile = match is_portioned {
+                    true => Tile { part, parts: PARTS, own: own.address(), ..tile },
+                    false => tile,
+                };
+                // SAFETY: the function was compiled from this kernel; each argument has the elements that the interpreter, which checks
+                // addresses, was given, and scratch has the kernel's bytes.
+                unsafe {
+                    program.code().run(index, op..op + 1, addresses.as_ptr(), scratch.address(), &tile);
+                }
+                assert!(own.is_fenced(), "written outside of a thread's own scratch:\n{kernel}");
+            }
         }
         assert!(scratch.is_fenced(), "written outside of scratch:\n{kernel}");
     }

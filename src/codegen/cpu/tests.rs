@@ -3,10 +3,11 @@
 //! What enters: the sample kernels, families of them by size, and the kernels of plans of random graphs. How they are
 //! compared stands in `oracle.rs`.
 
-use super::oracle::check;
-use super::{Kind, StepEnv, Ticking, Tile, clif, compile, compile_with};
+use super::oracle::{check, run_compiled};
+use super::{Kind, Program, StepEnv, Ticking, Tile, clif, compile, compile_with};
 use crate::base::{DType, ReduceOp, bf16};
 use crate::codegen::suite::{self, Case, Planned};
+use crate::nest::interpret::Run;
 use crate::nest::samples::*;
 use crate::nest::{BufferRef, Kernel};
 use crate::plan::Target;
@@ -20,18 +21,42 @@ fn all_vectors() -> impl Iterator<Item = Option<Kind>> {
 fn check_all(cases: Vec<Case>) {
     for Case { what, kernel, arguments, at } in cases {
         for vectors in all_vectors() {
-            let program = compile_with(std::slice::from_ref(&kernel), Ticking::Off, vectors);
-            check(&what, &program, 0, &kernel, &arguments, at);
+            let compiled = |in_portions| {
+                compile_with(std::slice::from_ref(&kernel), &|_| in_portions, Ticking::Off, vectors)
+            };
+            let programs = [compiled(false), compiled(true)];
+            check(&what, &programs[0], 0, &kernel, &arguments, at);
+            same_in_portions(&what, &programs, 0, &kernel, &arguments, at);
         }
     }
+}
+
+/// Portions make the same bits, whoever comes first; what is no number may be another one.
+fn same_in_portions(
+    what: &str,
+    programs: &[Program; 2],
+    index: usize,
+    kernel: &Kernel,
+    arguments: &[Vec<f64>],
+    at: Run,
+) {
+    let bit = |x: &f64| if x.is_nan() { f64::NAN.to_bits() } else { x.to_bits() };
+    let bits = |program: &Program| -> Vec<Vec<u64>> {
+        let found = run_compiled(program, index, kernel, arguments, at);
+        found.iter().map(|x| x.iter().map(bit).collect()).collect()
+    };
+    let [whole, portioned] = programs.each_ref().map(bits);
+    assert!(whole == portioned, "{what}, in portions:\n{kernel}");
 }
 
 fn check_plans(plans: Vec<Planned>) {
     for (plan, launches) in plans {
         for vectors in all_vectors() {
-            let program = compile_with(&plan.kernels, Ticking::Off, vectors);
+            let compiled = |in_portions| compile_with(&plan.kernels, &|_| in_portions, Ticking::Off, vectors);
+            let programs = [compiled(false), compiled(true)];
             for (index, Case { what, kernel, arguments, at }) in &launches {
-                check(what, &program, *index, kernel, arguments, *at);
+                check(what, &programs[0], *index, kernel, arguments, *at);
+                same_in_portions(what, &programs, *index, kernel, arguments, *at);
             }
         }
     }
@@ -83,9 +108,9 @@ fn kernels_of_training_steps() {
 fn run_raw(kernel: &Kernel, from: *const u8, to: *mut u8) {
     let program = compile(std::slice::from_ref(kernel), Ticking::Off);
     let (addresses, env) = ([from.cast_mut(), to], StepEnv::default());
-    let tile = Tile { batch: 1, start: 0, rows: 1, env: &raw const env };
+    let tile = Tile::whole(1, 0, 1, &raw const env, std::ptr::null_mut());
     // SAFETY: the callers' buffers have the elements that the kernel reads and writes.
-    unsafe { program.code().run(0, addresses.as_ptr(), std::ptr::null_mut(), &tile) };
+    unsafe { program.code().run(0, 0..kernel.ops.len(), addresses.as_ptr(), std::ptr::null_mut(), &tile) };
 }
 
 /// Bit for bit, NaN and numbers too small to be normal included, in vectors and one at a time.

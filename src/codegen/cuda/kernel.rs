@@ -16,7 +16,7 @@ use super::turns::parallel_turns;
 use super::writer::Writer;
 use super::{Entry, Source, preamble};
 use crate::base::{DType, Dim};
-use crate::nest::{Access, ArgumentAccess, BufferRef, Inst, Kernel, Loop, TileOp};
+use crate::nest::{Access, ArgumentAccess, BufferRef, Inst, Kernel, Loop, TileOp, TurnOrder};
 use crate::plan::{Buffer, MOST_SHARED_BYTES, Plan};
 use std::collections::BTreeSet;
 
@@ -260,7 +260,7 @@ impl<'a> Emitter<'a> {
             TileOp::Sort(sort) => self.names.most(&sort.n),
             TileOp::Loop(l) => {
                 let outside = self.in_turns;
-                self.in_turns |= l.is_parallel;
+                self.in_turns |= l.order == TurnOrder::Alone;
                 self.names.enter(l);
                 let units = l.ops.iter().map(|op| self.units(op)).fold(1.0, f64::max);
                 self.names.leave(l);

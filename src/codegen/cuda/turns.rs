@@ -6,7 +6,7 @@
 //! a block shares no index with others.
 
 use super::kernel::Emitter;
-use crate::nest::{BufferRef, Kernel, Loop, TileOp};
+use crate::nest::{BufferRef, Kernel, Loop, TileOp, TurnOrder};
 
 impl Emitter<'_> {
     pub fn turns(&mut self, l: &Loop) {
@@ -83,12 +83,12 @@ pub fn parallel_turns(kernel: &Kernel) -> Vec<&Loop> {
         TileOp::Nest(nest) => nest.stores.iter().all(|s| matches!(s.access.buffer, BufferRef::Scratch(_))),
         _ => false,
     };
-    if !outermost.is_parallel || !before.iter().all(is_own) {
+    if outermost.order != TurnOrder::Alone || !before.iter().all(is_own) {
         return Vec::new();
     }
     let mut loops = vec![outermost];
     while let [TileOp::Loop(inner)] = &loops[loops.len() - 1].ops[..]
-        && inner.is_parallel
+        && inner.order == TurnOrder::Alone
     {
         loops.push(inner);
     }

@@ -12,7 +12,7 @@ use super::{Blocks, Pass};
 use crate::base::Dim;
 use crate::graph::{NodeId, Op};
 use crate::nest::{
-    Access, Axis, BufferRef, Inst, Loop, Nest, Store, StoreKind, TileOp, size_symbol, turn_symbol,
+    Access, Axis, BufferRef, Inst, Loop, Nest, Store, StoreKind, TileOp, TurnOrder, size_symbol, turn_symbol,
 };
 use crate::scalar::Func;
 use std::collections::HashMap;
@@ -42,7 +42,13 @@ impl Lowerer<'_> {
         self.lower_block_dimension(blocks, places);
         self.depth -= 1;
         let ops = std::mem::replace(&mut self.out.ops, before);
-        self.out.ops.push(TileOp::Loop(Loop { turn, extent: extent.clone(), block, is_parallel: true, ops }));
+        self.out.ops.push(TileOp::Loop(Loop {
+            turn,
+            extent: extent.clone(),
+            block,
+            order: TurnOrder::Alone,
+            ops,
+        }));
     }
 
     fn lower_passes(&mut self, blocks: &Blocks, places: &[(Dim, Dim)]) {
@@ -112,7 +118,7 @@ impl Lowerer<'_> {
         self.toggle_shared(&changed);
         let ops = std::mem::replace(&mut self.out.ops, before);
         let block = blocks.side as u32;
-        self.out.ops.push(TileOp::Loop(Loop { turn: symbol, extent, block, is_parallel: false, ops }));
+        self.out.ops.push(TileOp::Loop(Loop { turn: symbol, extent, block, order: TurnOrder::Counted, ops }));
         // What is there before the loop and read in it is there in every turn.
         let end = self.out.clock;
         for scratch in self.out.scratch.iter_mut().filter(|s| s.live.0 < begun && s.live.1 >= begun) {

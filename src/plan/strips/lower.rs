@@ -12,7 +12,7 @@ use super::Strips;
 use super::axes::Along;
 use crate::base::Dim;
 use crate::graph::{NodeId, Op};
-use crate::nest::{Loop, TileOp, turn_symbol};
+use crate::nest::{Loop, TileOp, TurnOrder, turn_symbol};
 use std::collections::HashMap;
 
 /// The turn that is being written.
@@ -100,6 +100,7 @@ impl Lowerer<'_> {
             return self.lower_turn(strips, blocks, of_turns);
         };
         let size = Dim::from(dimension.block);
+        let order = if self.adds_over(strips, blocks.len()) { TurnOrder::Counted } else { TurnOrder::Any };
         let (turns, rest) = match dimension.extent.as_const() {
             Some(extent) => (Dim::from(extent / dimension.block), extent % dimension.block),
             None => (dimension.extent.clone(), 0),
@@ -118,11 +119,22 @@ impl Lowerer<'_> {
             inside(self, Dim::symbol(turn.clone()) * size.clone(), size.clone());
             self.depth -= 1;
             let ops = std::mem::replace(&mut self.out.ops, before);
-            self.out.ops.push(TileOp::Loop(Loop::of_turns(turn, turns.clone(), ops)));
+            self.out.ops.push(TileOp::Loop(Loop { order, ..Loop::of_turns(turn, turns.clone(), ops) }));
         }
         if rest > 0 {
             inside(self, turns * size, Dim::from(rest));
         }
+    }
+
+    /// Whether a turn of the dimension adds to what others add to.
+    fn adds_over(&self, strips: &Strips, dimension: usize) -> bool {
+        strips.clusters.iter().zip(&strips.along).any(|(cluster, along)| match cluster {
+            Cluster::Single(id) if strips.added.contains(id) => {
+                let summed = &along[self.graph.ty(*id).rank()..];
+                summed.contains(&Along::Block(dimension))
+            }
+            _ => false,
+        })
     }
 
     fn lower_turn(&mut self, strips: &Strips, blocks: &[(Dim, Dim)], of_turns: &mut Vec<u32>) {

@@ -59,7 +59,7 @@ fn has_the_bits_of_cranelift(Case { what, kernel, arguments, at }: &Case, kind: 
         return false;
     }
     let [portable, wide] = [None, Some(kind)].map(|vectors| {
-        let program = compile_with(std::slice::from_ref(kernel), Ticking::Off, vectors);
+        let program = compile_with(std::slice::from_ref(kernel), &|_| false, Ticking::Off, vectors);
         run_compiled(&program, 0, kernel, arguments, *at)
     });
     for (i, (a, b)) in portable.iter().zip(&wide).enumerate() {
@@ -91,7 +91,7 @@ fn nests_of_training_have_wide_code() {
 }
 
 fn text_of(kernel: &Kernel, kind: Kind) -> String {
-    let (functions, _) = share(std::slice::from_ref(kernel));
+    let (functions, _) = share(std::slice::from_ref(kernel), &|_| false);
     let text = |function: &Function| {
         let TileOp::Nest(nest) = &function.op else { unreachable!("the kernels have nests alone") };
         compile(nest, kind, &function.around).expect("it has wide code").text()

@@ -235,8 +235,8 @@ impl Calls {
 mod tests {
     use super::*;
     use crate::base::DType;
-    use crate::nest::Scratch;
-    use crate::nest::samples::{affine, argument, scratch, visited_twice};
+    use crate::nest::samples::*;
+    use crate::nest::{Loop, Scratch, TurnOrder};
     use crate::scalar::Func;
 
     /// Two ops that differ in their buffers alone are one function; another size, or scratch for an argument, is another.
@@ -288,6 +288,45 @@ mod tests {
             assert_eq!(functions[0].around.ahead, [0, 0]);
             assert_eq!(functions[1].around.ahead[0], rows, "{:?}", functions[1].op);
             assert!(functions[1].around.ahead[1..].iter().all(|rows| *rows == 0));
+        }
+    }
+
+    /// What the turns of a loop in any order alone touch lies in each thread's own scratch, and nothing else does.
+    #[test]
+    fn portions_of_a_loop_have_scratch_of_their_own() {
+        let turn = || Dim::symbol("turn");
+        let copy = |from, at_from, to, at_to| {
+            let load = load(at(from, DType::F32, at_from, &[1]));
+            nest(&[c(1)], &[], vec![load], vec![set(at(to, DType::F32, at_to, &[1]), 0)])
+        };
+        for (order, is_read_after, own) in [
+            (TurnOrder::Any, false, [true, false]),
+            (TurnOrder::Any, true, [false, false]),
+            (TurnOrder::Counted, false, [false, false]),
+        ] {
+            let ops =
+                vec![copy(argument(0), turn(), scratch(0), c(0)), copy(scratch(0), c(0), scratch(1), turn())];
+            let l = Loop { turn: "turn".into(), extent: c(9), block: 1, order, ops };
+            let mut after = vec![copy(scratch(1), c(0), argument(1), c(0))];
+            after.extend(is_read_after.then(|| copy(scratch(0), c(0), argument(1), c(1))));
+            let ops = std::iter::once(TileOp::Loop(l)).chain(after).collect();
+            let kernel = with_scratch(
+                kernel(c(1), 1, &[(DType::F32, 'r'), (DType::F32, 'w')], ops),
+                &[(DType::F32, 64, 1), (DType::F32, 128, 9)],
+            );
+            for in_portions in [true, false] {
+                let (functions, calls) = share(std::slice::from_ref(&kernel), &|_| in_portions);
+                let n_slots = functions[calls[0].calls[0].0].n_slots;
+                let slots = &calls[0].slots[..n_slots];
+                let is_own = |place: u64| slots.contains(&(place | OWN));
+                let expected = own.map(|own| own && in_portions);
+                assert_eq!(
+                    [64, 128].map(is_own),
+                    expected,
+                    "{order:?}, read after: {is_read_after}, {slots:?}"
+                );
+                assert_eq!(calls[0].portioned[0], in_portions && order == TurnOrder::Any);
+            }
         }
     }
 }

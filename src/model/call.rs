@@ -131,9 +131,10 @@ impl<'a> Elaborator<'a> {
         let known: Vec<SmolStr> = self.functions.keys().cloned().chain(intrinsics).collect();
         let near = nearest(name, known.iter().map(SmolStr::as_str));
         let error = Diagnostic::error("E0202", format!("there is no function `{name}`"), span, "not known");
-        self.report(match near {
-            Some(near) => error.help(format!("did you mean `{near}`?")),
-            None => error.help(format!("define it: `fn {name}(x: f32[..]) -> f32[..] {{ … }}`")),
+        self.report(match (super::elsewhere::here(name), near) {
+            (Some(here), _) => error.help(format!("`{here}` does that here")),
+            (None, Some(near)) => error.help(format!("did you mean `{near}`?")),
+            (None, None) => error.help(format!("define it: `fn {name}(x: f32[..]) -> f32[..] {{ … }}`")),
         })
     }
 

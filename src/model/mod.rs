@@ -13,6 +13,7 @@ mod bind;
 mod call;
 mod check;
 mod elaborate;
+mod elsewhere;
 pub mod examples;
 mod expr;
 mod fold;

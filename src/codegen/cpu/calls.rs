@@ -129,7 +129,8 @@ fn calls(kernel: &Kernel, in_portions: bool, known: &mut FastMap<Function, usize
         was_read.extend(loads_of(&op, kernel.tile).map(|(slot, _)| of_op[slot]));
         // What a loop's turns alone touch is made by each anew.
         let mut n_inside: FastMap<BufferRef, usize> = FastMap::default();
-        let (op, of) = match portions::in_portions(&op).filter(|_| in_portions) {
+        let taken = if in_portions { portions::in_portions(&op) } else { None };
+        let (op, of) = match taken {
             Some((op, of)) => {
                 if let TileOp::Loop(_) = op {
                     each_buffer(&mut kernel_op.clone(), &mut |buffer| {

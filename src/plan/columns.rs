@@ -12,15 +12,12 @@
 //!
 //! Invariant: no bit changes.
 
+use super::gemm::LINE;
 use super::layout::{Layout, layouts};
+use super::pack::WIDTH;
 use crate::base::Dim;
 use crate::graph::rewrite::Rewriter;
 use crate::graph::{Contraction, Graph, Node, Op};
-
-/// Elements of a line of a cache.
-const LINE: i64 = 16;
-/// Columns that a product lays out together.
-const WIDTH: i64 = 64;
 
 /// The first case.
 pub fn order_results(graph: &Graph) -> Graph {

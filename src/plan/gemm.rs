@@ -12,7 +12,7 @@ use crate::nest::{Access, Gemm, GemmAxis, Matrix};
 /// An axis of a product that is worth one.
 const SHORT: i64 = 8;
 /// Elements of a line of a cache.
-const LINE: i64 = 16;
+pub const LINE: i64 = 16;
 
 /// One label, or several that became one: strides in left, right and output.
 #[derive(Clone)]

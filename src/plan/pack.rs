@@ -15,7 +15,7 @@ use crate::graph::{Contraction, Graph, Node, NodeId, Op, Scan, ShapeError};
 /// Columns of a panel of f32 on a CPU: a line of a cache, which blocks of any width read from start to end.
 pub const PANEL: i64 = 16;
 /// Columns of any other: as many as a product lays out together.
-const WIDTH: i64 = 64;
+pub const WIDTH: i64 = 64;
 
 /// The scan with packed weights; `operands` grows by them.
 pub fn pack(graph: &mut Graph, scan: &Scan, operands: &mut Vec<NodeId>, target: Target) -> Scan {

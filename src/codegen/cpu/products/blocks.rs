@@ -194,6 +194,7 @@ unsafe fn any_block<S: Simd>(rows: usize, vectors: usize, b: &Block) {
                     let b = &Block { rhs_vector: lanes, ..*b };
                     match (b.copy.is_null(), b.lhs_column) {
                         (true, 1) if !S::LAYS_ROWS && ($vectors == 1 || $rows <= 8) => block::<S, $rows, $vectors, false>(&Block { lhs_column: 1, ..*b }),
+                        // So is that there is one run: a loop around the terms takes registers, and a hundredth of a transformer's step.
                         (true, _) if b.runs == 1 => block::<S, $rows, $vectors, false>(&Block { runs: 1, ..*b }),
                         (true, _) => block::<S, $rows, $vectors, false>(b),
                         (false, _) => block::<S, $rows, $vectors, true>(b),

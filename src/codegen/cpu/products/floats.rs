@@ -15,6 +15,9 @@
 //! read apart and twice as many left rows compete for a set. Left rows are not laid out with vectors of 512 bits: reading them where they lie
 //! takes the same time in a block.
 //!
+//! A sum may have several runs of terms, apart in both operands (`Product::runs`), as the rows of a window are: short runs are taken
+//! together, as many as make `TERMS`, so that the result is not written and read after each.
+//!
 //! A right operand that the plan packed for a scan lies in panels already (`Product::panels`), each as wide as a line of a cache: blocks
 //! that are as wide read one after another, wider ones as many side by side.
 //!

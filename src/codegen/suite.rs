@@ -12,9 +12,9 @@ use crate::graph::{Graph, NodeId, Op};
 use crate::nest::interpret::{Run, run};
 use crate::nest::samples::*;
 use crate::nest::verify::verify;
-use crate::nest::{Gemm, GemmAxis, Inst, Kernel, Matrix, TileOp};
+use crate::nest::{ArgumentAccess, Gemm, GemmAxis, Inst, Kernel, Matrix, TileOp};
 use crate::passes::optimize_in;
-use crate::plan::{Options, Place, Plan, Target, plan};
+use crate::plan::{Launch, Options, Place, Plan, Target, plan};
 use crate::scalar::Func;
 
 /// A kernel, and one run of it.
@@ -335,16 +335,32 @@ pub fn launches(plan: &Plan, what: &str, leaf: impl Fn(&str) -> Vec<f64>, at: Ru
             Place::Variable | Place::Input => leaf(&buffer.name),
         });
     }
-    for launch in plan.phases.iter().flatten() {
+    let mut run_one = |memory: &mut Vec<Vec<f64>>, launch: &Launch| {
         let kernel = &plan.kernels[launch.kernel];
         let ids = || launch.arguments.iter().map(|id| id.0 as usize);
         let arguments: Vec<Vec<f64>> = ids().map(|i| memory[i].clone()).collect();
         let mut exact = arguments.clone();
         run(kernel, &mut exact, at).unwrap_or_else(|e| panic!("{what}: {e}\n{kernel}"));
         cases.push((launch.kernel, case(what.into(), kernel, &arguments, at)));
-        for (i, values) in ids().zip(exact) {
+        for ((i, values), argument) in ids().zip(exact).zip(&kernel.arguments) {
             let is_float = plan.buffers[i].dtype.is_float();
             memory[i] = values.into_iter().map(|x| if is_float { f64::from(x as f32) } else { x }).collect();
+            if argument.access == ArgumentAccess::Temporary {
+                memory[i].fill(f64::NAN);
+            }
+        }
+    };
+    for launch in plan.phases.iter().flatten() {
+        let before = launch.apart.is_some().then(|| memory.clone());
+        run_one(&mut memory, launch);
+        // Apart they do the same.
+        if let (Some(apart), Some(mut before)) = (&launch.apart, before) {
+            apart.iter().for_each(|launch| run_one(&mut before, launch));
+            for (id, argument) in launch.arguments.iter().zip(&plan.kernels[launch.kernel].arguments) {
+                let (i, bits) = (id.0 as usize, |x: &f64| x.to_bits());
+                let is_same = memory[i].iter().map(bits).eq(before[i].iter().map(bits));
+                assert!(is_same || argument.access == ArgumentAccess::Temporary, "{what}: {}", launch.note);
+            }
         }
     }
     cases
@@ -408,6 +424,72 @@ fn product_case(
     let what =
         format!("{m} x {n} x {k} of {dtype}, turned {turned:?}, loops {loops:?}, accumulate {accumulate}");
     case(what, &whole, &arguments, once(1))
+}
+
+/// Products with an epilogue: what it reads besides, whether the product's own result is wanted, and axes that do not become the product's.
+pub fn epilogues() -> Vec<Case> {
+    let sizes = [(16, 16, 16), (17, 31, 33), (64, 48, 40), (65, 130, 16), (129, 33, 18)];
+    let mut cases = Vec::new();
+    for (i, (m, n, k)) in sizes.into_iter().enumerate() {
+        for (j, kind) in ["bias", "scaled", "other"].into_iter().enumerate() {
+            for is_wanted in [false, true] {
+                let dtype = if (i + j) % 2 == 0 { DType::F32 } else { DType::BF16 };
+                let loops = [(1, 1), (2, 1), (1, 2)][(i + 2 * j + usize::from(is_wanted)) % 3];
+                let product = product_case(dtype, [m, n, k], (i % 2 == 1, j % 2 == 1), loops, false);
+                cases.push(epilogue_case(product, kind, is_wanted, [loops.0, m, n]));
+            }
+        }
+    }
+    cases
+}
+
+fn epilogue_case(product: Case, kind: &str, is_wanted: bool, shape: [i64; 3]) -> Case {
+    let [loops, m, n] = shape;
+    let whole = [m * n, n, 1];
+    let x = load(at(argument(2), F32, c(0), &whole));
+    let (mut scalars, other, body) = match kind {
+        "bias" => {
+            let bias = load(at(argument(3), F32, c(0), &[0, 0, 1]));
+            let zero = number(0.0, F32);
+            (vec![], (F32, n), vec![x, bias, call(Func::Add, &[0, 1]), zero, call(Func::Max, &[2, 3])])
+        }
+        // By a number that is worked out before, and by rows.
+        "scaled" => {
+            let (from, scale) =
+                (load(at(argument(3), F32, c(0), &[])), load(at(scratch(0), F32, c(0), &[0; 3])));
+            let scalar = nest(
+                &[],
+                &[],
+                vec![from, call(Func::Exp, &[0])],
+                vec![set(at(scratch(0), F32, c(0), &[]), 1)],
+            );
+            let row = Inst::Index { axis: 1, offset: c(0) };
+            let body = vec![x, scale, call(Func::Mul, &[0, 1]), row, cast(F32, 3), call(Func::Add, &[2, 4])];
+            (vec![scalar], (F32, 1), body)
+        }
+        _ => {
+            let other = load(at(argument(3), DType::BF16, c(0), &whole));
+            (vec![], (DType::BF16, loops * m * n), vec![x, other, cast(F32, 1), call(Func::Mul, &[0, 2])])
+        }
+    };
+    let last = body.len() as u32 - 1;
+    let out = if kind == "other" { DType::BF16 } else { F32 };
+    let (body, last) = match out {
+        DType::BF16 => ([body, vec![cast(out, last)]].concat(), last + 1),
+        _ => (body, last),
+    };
+    let axes = shape.map(c);
+    let follows = nest(&axes, &[], body, vec![set(at(argument(4), out, c(0), &whole), last)]);
+    let mut ops = product.kernel.ops;
+    ops.append(&mut scalars);
+    ops.push(follows);
+    let factor = product.kernel.arguments[0].dtype;
+    let access = if is_wanted { 'b' } else { 't' };
+    let types = [(factor, 'r'), (factor, 'r'), (F32, access), (other.0, 'r'), (out, 'w')];
+    let whole = with_scratch(kernel(c(1), 1, &types, ops), &[(F32, 0, 1)]);
+    let mut arguments = product.arguments;
+    arguments.extend([numbers(other.0, other.1, 23), numbers(out, loops * m * n, 24)]);
+    case(format!("{kind} of {}, wanted {is_wanted}", product.what), &whole, &arguments, once(1))
 }
 
 /// A plan, and its launches.

@@ -16,6 +16,7 @@
 
 pub mod analysis;
 mod bounds;
+pub mod epilogue;
 pub mod interpret;
 #[cfg(test)]
 pub mod samples;
@@ -71,6 +72,9 @@ pub enum ArgumentAccess {
     Read,
     Write,
     ReadWrite,
+    /// What is there before the kernel and after it means nothing: storage for what its ops pass to each other, which a backend may
+    /// leave alone.
+    Temporary,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]

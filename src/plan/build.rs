@@ -1,6 +1,7 @@
 //! The planner, from graph to plan, as a recipe.
 
 use super::blocks::{Sections, in_turns, sections, split};
+use super::epilogue::join;
 use super::fuse::{Cluster, fuse, scalars};
 use super::gpu::MOST_SHARED_BYTES;
 use super::group::{Grouping, group};
@@ -43,7 +44,10 @@ pub fn plan(graph: &Graph, options: &Options) -> Plan {
     };
     let through = sections.seen(&graph, &reads);
     let seen = through.as_ref().unwrap_or(&reads);
-    let grouping = timed("group", || group(&graph, &layouts, seen, &sections, &alone, &long));
+    let mut grouping = timed("group", || group(&graph, &layouts, seen, &sections, &alone, &long));
+    if options.target == Target::Cuda {
+        timed("epilogues", || join(&graph, seen, &mut grouping, options.max_batch));
+    }
     let mut cx = Planner::new(&graph, &layouts, [&reads, seen], &sections, &grouping, options);
     let segments: Vec<Vec<Segment>> =
         timed("fuse", || (0..grouping.groups.len()).map(|g| cx.segments(g)).collect());
@@ -216,6 +220,11 @@ impl<'a> Planner<'a> {
                 clusters =
                     strips(self.graph, self.reads, &kept, group.rows.is_some(), self.cache_bytes, clusters);
             }
+            if let Some(product) = group.product {
+                self.launch_product(product, &clusters, &group.reason, phase);
+                phase += 1;
+                continue;
+            }
             let lowered = self.lowered(group.rows.is_some(), &mut clusters);
             let rows = group.rows.clone().unwrap_or(Dim::from(1));
             let about = self.about(&clusters, &lowered, &group.reason);
@@ -232,12 +241,37 @@ impl<'a> Planner<'a> {
         }
     }
 
+    /// A product and what is made of each of its elements.
+    fn launch_product(&mut self, product: NodeId, clusters: &[Cluster], reason: &str, phase: usize) {
+        let is_wanted = self.global.contains_key(&product);
+        if !is_wanted {
+            self.add_buffer(product, &product.to_string(), Place::Arena { offset: 0 });
+        }
+        let (first, behind): (Vec<Cluster>, Vec<Cluster>) =
+            clusters.iter().cloned().partition(|cluster| cluster.nodes().contains(&product));
+        let rows = self.graph.ty(product).shape[0].clone();
+        let mut together = self.lowered(false, &mut clusters.to_vec());
+        if !is_wanted {
+            together.arguments[&self.global[&product]].access = ArgumentAccess::Temporary;
+        }
+        let about = self.about(clusters, &together, reason);
+        self.launch(Dim::from(1), 1, together, about, phase);
+        let parts = [(first, Dim::from(1)), (behind, rows)].map(|(mut clusters, rows)| {
+            let lowered = self.lowered(!rows.is_const(1), &mut clusters);
+            let about = self.about(&clusters, &lowered, reason);
+            let tile = self.choose(&rows, &lowered);
+            self.launch_of(rows, tile, lowered, about, phase)
+        });
+        let launch = self.plan.phases[phase].last_mut().expect("it was launched above");
+        launch.apart = Some(Box::new(parts));
+    }
+
     /// A section's blocks get smaller until there is room for them.
     fn lowered(&self, tiled: bool, clusters: &mut [Cluster]) -> Lowered {
         loop {
             let placed = FastMap::default();
             let homes = Homes { global: &self.global, variable_of: &self.variable_of, placed };
-            let lowered = lower(self.graph, self.reads, homes, tiled, clusters);
+            let lowered = lower(self.graph, self.reads, homes, (self.target, tiled), clusters);
             let Some(Cluster::Blocks(blocks)) = clusters.last_mut() else { return lowered };
             let (_, bytes) = scratch_offsets(&lowered.scratch, &Sizes::new(self.plan.max_batch, 1));
             if bytes <= MOST_SHARED_BYTES || !blocks.halve() {
@@ -302,14 +336,22 @@ impl<'a> Planner<'a> {
     }
 
     fn launch(&mut self, rows: Dim, tile: u32, lowered: Lowered, about: About, phase: usize) {
+        let all = Sizes::new(self.plan.max_batch, Sizes::new(self.plan.max_batch, 1).of(&rows) as i64);
+        self.plan.flops += lowered.ops.iter().map(|op| flops(op, &all)).sum::<u64>();
+        let launch = self.launch_of(rows, tile, lowered, about, phase);
+        if self.plan.phases.len() <= phase {
+            self.plan.phases.resize(phase + 1, Vec::new());
+        }
+        self.plan.phases[phase].push(launch);
+    }
+
+    /// A launch in a phase, and its kernel among the others.
+    fn launch_of(&mut self, rows: Dim, tile: u32, lowered: Lowered, about: About, phase: usize) -> Launch {
         let About { note, origin, parts } = about;
         let name = if origin.scope.is_empty() { "kernel".to_string() } else { origin.scope.to_string() };
         let batch = self.plan.max_batch;
-        let n_rows = Sizes::new(batch, 1).of(&rows);
         let (scratch, _) = scratch_offsets(&lowered.scratch, &Sizes::new(batch, tile.into()));
         let (arguments, types): (Vec<BufferId>, Vec<Argument>) = lowered.arguments.into_iter().unzip();
-        let all = Sizes::new(batch, n_rows as i64);
-        self.plan.flops += lowered.ops.iter().map(|op| flops(op, &all)).sum::<u64>();
         let kernel = Kernel { name: String::new(), rows, tile, arguments: types, scratch, ops: lowered.ops };
         debug_assert_eq!(crate::nest::verify::verify(&kernel), Ok(()), "{kernel}");
         for buffer in &arguments {
@@ -325,10 +367,7 @@ impl<'a> Planner<'a> {
             self.plan.kernels.push(Kernel { name, ..kernel });
             next
         });
-        if self.plan.phases.len() <= phase {
-            self.plan.phases.resize(phase + 1, Vec::new());
-        }
-        self.plan.phases[phase].push(Launch { kernel: index, arguments, note, origin, parts });
+        Launch { kernel: index, arguments, note, origin, parts, apart: None }
     }
 
     /// Values that waited, to their variables, when all else is done.

@@ -42,6 +42,9 @@ const SHARED_BYTES: u64 = 48 * 1024;
 /// need beside it one fits on every other.
 pub const MOST_SHARED_BYTES: u64 = 72 * 1024;
 
+/// Rows, columns and terms of a product in tiles, at least.
+const THIN: f64 = 16.0;
+
 /// The most that a step does which is one launch: launches, floating-point operations, bytes that they read and write.
 const FEW_LAUNCHES: usize = 64;
 const FEW_FLOPS: u64 = 1 << 26;
@@ -55,6 +58,11 @@ pub fn is_one_launch(plan: &Plan) -> bool {
         (flops.saturating_add(work.flops), bytes.saturating_add(work.bytes))
     });
     (2..=FEW_LAUNCHES).contains(&launches().count()) && flops <= FEW_FLOPS && bytes <= FEW_BYTES
+}
+
+/// Whether a block makes a tile of a product of such sizes. Where one is less, a tile would be mostly empty.
+pub fn is_tiled(m: f64, n: f64, k: f64) -> bool {
+    m.min(n).min(k) >= THIN
 }
 
 /// Whether a node is a contraction that is worth a kernel of its own.

@@ -19,7 +19,7 @@ use crate::base::Dim;
 use crate::graph::{Graph, NodeId, Op};
 use std::collections::BTreeMap;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Default, Debug)]
 pub struct Group {
     pub nodes: Vec<NodeId>,
     /// `None`: made as a whole, in one tile.
@@ -29,6 +29,8 @@ pub struct Group {
     /// Nothing joins it: it holds one scan, whose loop over turns is the whole of its kernel, one contraction that has a
     /// kernel of its own on this target, or a section of `blocks`.
     pub closed: bool,
+    /// The contraction that has a kernel of its own, its group's first node, where maps of its result have joined it (`epilogue.rs`).
+    pub product: Option<NodeId>,
 }
 
 pub struct Grouping {
@@ -71,7 +73,7 @@ pub fn group(
                 let g = *group_of_section.entry(section).or_insert_with(|| {
                     let reason = "what it sums is larger than all that it is made of".to_string();
                     let rows = graph.ty(id).shape.first().cloned();
-                    cx.groups.push(Group { nodes: Vec::new(), rows, reason, closed: true });
+                    cx.groups.push(Group { rows, reason, closed: true, ..Group::default() });
                     cx.after.push(Vec::new());
                     cx.groups.len() - 1
                 });
@@ -132,7 +134,7 @@ impl Grouping {
                 true => "a product that is worth a kernel of its own".into(),
                 false => self.reason(&rows, &candidates),
             };
-            self.groups.push(Group { nodes: Vec::new(), rows: rows.clone(), reason, closed });
+            self.groups.push(Group { rows: rows.clone(), reason, closed, ..Group::default() });
             self.after.push(Vec::new());
             self.groups.len() - 1
         });
@@ -167,9 +169,6 @@ impl Grouping {
         if self.groups[a].closed || self.groups[b].closed {
             return false;
         }
-        let between = |first: usize, last: usize| {
-            self.after[last].iter().any(|g| *g != first && self.comes_after(*g, first))
-        };
         // Seen from the smaller group.
         let (few, many) =
             if self.groups[a].nodes.len() < self.groups[b].nodes.len() { (a, b) } else { (b, a) };
@@ -178,7 +177,12 @@ impl Grouping {
             reads.of(*id).iter().all(|r| !in_many(r.base) || is_row_aligned(graph, r))
                 && reads.by_users(*id).all(|(user, r)| !in_many(user) || is_row_aligned(graph, r))
         };
-        self.groups[few].nodes.iter().all(aligned) && !between(a, b) && !between(b, a)
+        self.groups[few].nodes.iter().all(aligned) && self.may_be_next(b, a) && self.may_be_next(a, b)
+    }
+
+    /// Whether no third group comes after one and before the other.
+    pub fn may_be_next(&self, last: usize, first: usize) -> bool {
+        !self.after[last].iter().any(|g| *g != first && self.comes_after(*g, first))
     }
 
     /// Groups with long reductions of one kind that read the same are one, if they may be.
@@ -237,6 +241,43 @@ impl Grouping {
         }
     }
 
+    /// Moves some nodes of `from` into `to`, which comes after all that they need; or all of them, and what they come after.
+    pub fn give(&mut self, graph: &Graph, reads: &Reads, from: usize, nodes: &[NodeId], to: usize) {
+        if nodes.len() == self.groups[from].nodes.len() {
+            return self.merge(from, to);
+        }
+        self.groups[from].nodes.retain(|id| !nodes.contains(id));
+        self.groups[to].nodes.extend(nodes);
+        for id in nodes {
+            self.group_of[id.index()] = Some(to);
+        }
+        // Who waited for the whole group may need only what is gone.
+        for later in
+            (0..self.groups.len()).filter(|later| self.after[*later].contains(&from)).collect::<Vec<_>>()
+        {
+            let group = &self.groups[later];
+            let needs = |g: usize| {
+                let is_there = |base: NodeId| self.group_of[base.index()] == Some(g);
+                let overwrites = |(variable, value): &(NodeId, NodeId)| {
+                    group.nodes.contains(value) && reads.by_users(*variable).any(|(user, _)| is_there(user))
+                };
+                let needed = |id: &NodeId| {
+                    reads.of(*id).iter().any(|read| is_there(read.base))
+                        || reads.waits(*id).iter().any(|base| is_there(*base))
+                };
+                group.nodes.iter().any(needed) || graph.updates.iter().any(overwrites)
+            };
+            let (needs_from, needs_to) = (needs(from), needs(to));
+            if !needs_from {
+                self.after[later].retain(|g| *g != from);
+            }
+            if needs_to {
+                self.comes_next(to, later);
+            }
+        }
+        self.comes_next(to, from);
+    }
+
     fn reason(&self, rows: &Option<Dim>, sources: &[usize]) -> String {
         let Some(last) = sources.last() else { return "reads inputs and variables".into() };
         match (rows, &self.groups[*last].rows) {
@@ -254,7 +295,7 @@ impl Grouping {
     }
 
     /// Whether `g` has to wait for `other`, by way of any groups.
-    fn comes_after(&self, g: usize, other: usize) -> bool {
+    pub fn comes_after(&self, g: usize, other: usize) -> bool {
         let mut seen = vec![false; self.groups.len()];
         let mut todo = vec![g];
         while let Some(next) = todo.pop() {
@@ -269,7 +310,7 @@ impl Grouping {
     }
 
     /// Groups that became part of another are gone.
-    fn drop_empty(&mut self) {
+    pub fn drop_empty(&mut self) {
         let mut next = 0;
         let mut renumbered = Vec::with_capacity(self.groups.len());
         for group in &self.groups {

@@ -5,12 +5,12 @@
 //! scratch is written before it is read; a variable that is overwritten is not read afterwards. Not here: the tile's size, and scratch
 //! offsets (`tile.rs`).
 
-use super::BufferId;
 use super::channelwise::channelwise;
 use super::fuse::{Cluster, Loop, is_reduction, is_same_index};
 use super::space::{Read, Reads};
 use super::strips::Turn;
 use super::winograd::Winograd;
+use super::{BufferId, Target};
 use crate::base::hash::{FastMap, FastSet, Mixer};
 use crate::base::{DType, Dim, TensorType};
 use crate::graph::{Graph, NodeId, Op, View};
@@ -85,6 +85,7 @@ pub struct Lowerer<'a> {
     pub graph: &'a Graph,
     pub reads: &'a Reads,
     pub homes: Homes<'a>,
+    pub target: Target,
     pub tiled: bool,
     pub out: Lowered,
     pub scratch_of: FastMap<NodeId, u32>,
@@ -99,8 +100,14 @@ pub struct Lowerer<'a> {
 }
 
 /// Lowers the clusters of one group, in order.
-pub fn lower(graph: &Graph, reads: &Reads, homes: Homes, tiled: bool, clusters: &[Cluster]) -> Lowered {
-    let mut cx = Lowerer::new(graph, reads, homes, tiled);
+pub fn lower(
+    graph: &Graph,
+    reads: &Reads,
+    homes: Homes,
+    (target, tiled): (Target, bool),
+    clusters: &[Cluster],
+) -> Lowered {
+    let mut cx = Lowerer::new(graph, reads, homes, (target, tiled));
     cx.lower_clusters(clusters);
     cx.out
 }
@@ -141,10 +148,15 @@ fn late_updates(graph: &Graph, reads: &Reads, homes: &Homes, clusters: &[Cluster
 }
 
 impl<'a> Lowerer<'a> {
-    pub fn new(graph: &'a Graph, reads: &'a Reads, homes: Homes<'a>, tiled: bool) -> Lowerer<'a> {
+    pub fn new(
+        graph: &'a Graph,
+        reads: &'a Reads,
+        homes: Homes<'a>,
+        (target, tiled): (Target, bool),
+    ) -> Lowerer<'a> {
         let (out, scratch_of) = (Lowered::default(), FastMap::default());
         let (shared, late) = (FastSet::default(), FastSet::default());
-        Lowerer { graph, reads, homes, tiled, out, scratch_of, shared, late, depth: 0, turn: None }
+        Lowerer { graph, reads, homes, target, tiled, out, scratch_of, shared, late, depth: 0, turn: None }
     }
 
     pub fn lower_clusters(&mut self, clusters: &[Cluster]) {
@@ -409,7 +421,10 @@ impl<'a> Lowerer<'a> {
                     let accumulate = turn.adds;
                     let gemm = super::gemm::gemm(contraction, &extents, access);
                     self.out.push(TileOp::Gemm(Box::new(Gemm { accumulate, ..gemm })));
-                } else if let Some(winograd) = Winograd::find(contraction, &extents, &access) {
+                } else if self.target == Target::Cpu
+                    && let Some(winograd) = Winograd::find(contraction, &extents, &access)
+                {
+                    // On a GPU blocks would share none of it; a product's tiles they do.
                     self.lower_winograd(&winograd);
                 } else if let Some(nest) = channelwise(contraction, &extents, &access) {
                     self.out.push(TileOp::Nest(nest));

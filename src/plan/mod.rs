@@ -12,6 +12,7 @@ mod build;
 mod channelwise;
 mod columns;
 mod divide;
+mod epilogue;
 mod fold;
 mod fuse;
 mod gemm;
@@ -43,6 +44,7 @@ mod work;
 
 pub use build::plan;
 pub use divide::{Divisible, Piece, costs_of_ops};
+pub use gpu::is_tiled;
 pub use gpu::{MOST_SHARED_BYTES, is_one_launch};
 pub use pack::PANEL;
 pub use rematerialise::{Exceeds, plan_within};
@@ -113,6 +115,15 @@ pub struct Launch {
     pub origin: Origin,
     /// What each op of the kernel is, in this launch.
     pub parts: Vec<Part>,
+    /// Two launches that do the same, one after the other: of a product, which a library may make, and of what is made of its result.
+    pub apart: Option<Box<[Launch; 2]>>,
+}
+
+impl Launch {
+    /// Itself, and what may be launched instead.
+    pub fn variants(&self) -> impl Iterator<Item = &Launch> {
+        std::iter::once(self).chain(self.apart.iter().flat_map(|apart| apart.iter()))
+    }
 }
 
 /// A piece of a launch that people know by the graph's operations in it.

@@ -27,7 +27,7 @@ use crate::graph::{Graph, Node, NodeId, Op, View};
 pub fn prepare(graph: &Graph, options: &Options) -> Graph {
     let graph = live(&make_where_read(&as_maps(graph, options)));
     let graph = live(&take_along(&split_reductions(&order_rows(&graph)), options));
-    let graph = split_sums(&order_results(&sort_last(&graph)), options.max_batch);
+    let graph = split_sums(&order_results(&sort_last(&graph)), options);
     copy_where_needed(&prepare_bodies(graph, options))
 }
 

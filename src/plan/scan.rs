@@ -49,7 +49,7 @@ fn whole(body: &Graph, layouts: &[Layout]) -> Grouping {
     let nodes: Vec<NodeId> = body.ids().filter(|id| has_storage(body, *id) && !inline[id.index()]).collect();
     let mut group_of = vec![None; body.len()];
     nodes.iter().for_each(|id| group_of[id.index()] = Some(0));
-    let group = Group { nodes, rows: None, reason: String::new(), closed: false };
+    let group = Group { nodes, ..Group::default() };
     Grouping { groups: vec![group], group_of, inline, after: vec![Vec::new()], deferred: Vec::new() }
 }
 
@@ -87,7 +87,7 @@ impl Lowerer<'_> {
         let global = FastMap::default();
         let variable_of = body.updates.iter().map(|(leaf, value)| (*value, *leaf)).collect();
         let homes = Homes { global: &global, variable_of: &variable_of, placed: FastMap::default() };
-        let mut inner = Lowerer::new(body, &reads, homes, self.tiled);
+        let mut inner = Lowerer::new(body, &reads, homes, (self.target, self.tiled));
         inner.depth = self.depth + 1;
         inner.out = std::mem::take(&mut self.out);
         let carried: Vec<Placed> = body

@@ -6,8 +6,10 @@
 //! its update do. The price is that partial results are written and read, so it is done only where they are few beside the
 //! weights. Measured on two cores with `mlp-seed` (784 x 64 weights, batch 32): a step takes 0.08 ms with it and 0.105 ms
 //! without (`gradc bench examples/bench/mlp-seed.model`).
-//! So are sums whose result has too few rows to be dealt out: the gradient of a 3x3 kernel has three.
+//! So are sums whose result has too few rows to be dealt out: the gradient of a 3x3 kernel has three. On a GPU, where a result of a few
+//! thousand elements keeps a few blocks busy, each example has a sum of its own.
 
+use super::{Options, Target};
 use crate::base::{Dim, ReduceOp};
 use crate::graph::rewrite::Rewriter;
 use crate::graph::{Contraction, Graph, NodeId, Op};
@@ -17,10 +19,18 @@ const PARTS: i64 = 8;
 /// How many times as long as all parts' rows a sum must be.
 const WORTH: i64 = 2;
 
-pub fn split_sums(graph: &Graph, max_batch: i64) -> Graph {
+pub fn split_sums(graph: &Graph, options: &Options) -> Graph {
     let mut rewriter = Rewriter::new(graph);
     for id in graph.ids() {
         rewriter.enter(id);
+        if options.target == Target::Cuda
+            && let Some(axis) = few_elements(graph, id, options.max_batch)
+        {
+            let operands = rewriter.operands(id);
+            let sum = over_examples(&mut rewriter.new, [operands[0], operands[1]], &graph.node(id).op, axis);
+            rewriter.set(id, sum);
+            continue;
+        }
         if let Some((label, parts)) = few_rows(graph, id) {
             let operands = rewriter.operands(id);
             let sum =
@@ -28,7 +38,7 @@ pub fn split_sums(graph: &Graph, max_batch: i64) -> Graph {
             rewriter.set(id, sum);
             continue;
         }
-        match parts(graph, id, max_batch) {
+        match parts(graph, id, options.max_batch) {
             Some(k) => {
                 let operands = rewriter.operands(id);
                 let sum = in_parts(&mut rewriter.new, [operands[0], operands[1]], k);
@@ -46,6 +56,39 @@ pub fn split_sums(graph: &Graph, max_batch: i64) -> Graph {
 const FEW_ROWS: i64 = 8;
 /// Multiply-adds of a product that is worth several cores.
 const LARGE: i64 = 1 << 20;
+
+/// Elements of a result below which there are not blocks enough for a large GPU.
+const FEW_ELEMENTS: i64 = 1 << 13;
+/// Terms of an example's sum, at least.
+const LEAST_TERMS: i64 = 64;
+
+/// A long sum over examples, and over more in each of them, with few elements: the label of the examples.
+fn few_elements(graph: &Graph, id: NodeId, max_batch: i64) -> Option<u8> {
+    let node = graph.node(id);
+    let Op::Contract(contraction) = &node.op else { return None };
+    let n_elements =
+        node.ty.shape.iter().try_fold(1, |n: i64, size| Some(n.saturating_mul(size.as_const()?)))?;
+    let shape = &graph.ty(node.operands[0]).shape;
+    let size =
+        |label: &u8| &shape[contraction.lhs.iter().position(|l| l == label).expect("it is in both operands")];
+    let summed = contraction.summed();
+    let (known, unknown): (Vec<u8>, Vec<u8>) =
+        summed.iter().partition(|label| size(label).as_const().is_some());
+    let terms = known.iter().filter_map(|label| size(label).as_const()).fold(1, i64::saturating_mul);
+    let [examples] = unknown[..] else { return None };
+    let is_worth_it = n_elements < FEW_ELEMENTS
+        && terms >= LEAST_TERMS
+        && terms.saturating_mul(n_elements).saturating_mul(max_batch) >= LARGE;
+    (is_worth_it && *size(&examples) == Dim::symbol("batch")).then_some(examples)
+}
+
+/// The sum of the examples' contractions.
+fn over_examples(graph: &mut Graph, operands: [NodeId; 2], op: &Op, examples: u8) -> NodeId {
+    let Op::Contract(Contraction { lhs, rhs, out }) = op else { unreachable!("only contractions are split") };
+    let of_each = Contraction { lhs: lhs.clone(), rhs: rhs.clone(), out: [&[examples], &out[..]].concat() };
+    let products = graph.contract(operands[0], operands[1], of_each).expect("the old sizes");
+    graph.reduce(ReduceOp::Sum, products, &[0]).expect("the examples' axis")
+}
 
 /// A long sum with few rows, such as the gradient of a convolution's kernel: a summed label, and in how many parts.
 fn few_rows(graph: &Graph, id: NodeId) -> Option<(u8, i64)> {

@@ -12,7 +12,7 @@ mod machine;
 
 use gradc::codegen::cuda::{emit, emit_whole};
 use gradc::model::Model;
-use gradc::plan::Target;
+use gradc::plan::{Launch, Target, work};
 use gradc::train::data::{Data, Dataset};
 use gradc::train::engine::Program;
 use gradc::train::planned::plan_of;
@@ -121,6 +121,32 @@ fn kernels_of_all_examples_compile_without_spills_for_sm_80() {
 #[test]
 fn kernels_of_all_examples_compile_without_spills_for_sm_90() {
     compile_examples("sm_90");
+}
+
+/// Work is shared: no launch gives a block more than a processor of a large GPU does in about a tenth of a millisecond.
+#[test]
+fn no_launch_of_much_work_has_few_blocks() {
+    const FLOPS: u64 = 1 << 26;
+    const BYTES: u64 = 1 << 22;
+    let mut failures = Vec::new();
+    for path in [models("examples"), models("examples/bench")].concat() {
+        let (model, _) = load(&path, &[]);
+        let plan = plan_of(&model, Program::Train, Target::Cuda);
+        let source = emit(&plan);
+        for launch in plan.phases.iter().flatten().flat_map(Launch::variants) {
+            let (all, _) = work(&plan, launch, plan.max_batch);
+            let blocks = u64::from(source.kernels[launch.kernel].blocks(plan.max_batch));
+            if all.flops / blocks > FLOPS || all.bytes / blocks > BYTES {
+                let name = &source.kernels[launch.kernel].name;
+                failures.push(format!(
+                    "{} {name}: {blocks} blocks, {all:?}: {}",
+                    path.display(),
+                    launch.note
+                ));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
 }
 
 /// The first `n` examples.

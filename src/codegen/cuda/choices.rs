@@ -12,12 +12,13 @@ use super::library::{Call, Factor};
 use crate::base::DType;
 use crate::base::files::write_atomically;
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// Another number where the form, or what a choice depends on, changes.
-const FORMAT: &str = "gradc products 1";
+const FORMAT: &str = "gradc products 2";
 
 /// cuBLASLt's `cublasLtMatmulAlgo_t`: opaque.
 pub type Algorithm = [u64; 8];
@@ -35,6 +36,8 @@ pub struct Product {
     pub accumulate: bool,
     /// Whether factors are rounded to tf32.
     pub tf32: bool,
+    /// A hash of the kernel that makes the product with its epilogue, where it has one.
+    pub epilogue: Option<SmolStr>,
 }
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -69,6 +72,7 @@ impl Product {
             d: matrix(&call.d, d),
             accumulate: call.accumulate,
             tf32: call.allows_tf32 && call.a.dtype == DType::F32,
+            epilogue: call.epilogue.clone(),
         }
     }
 }
@@ -77,8 +81,9 @@ impl Product {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Choice {
-    /// gradc's own.
+    /// gradc's own, with its epilogue if there is one.
     GeneratedKernel,
+    /// The library's; a kernel behind it does what the epilogue would.
     Algorithm(Algorithm),
 }
 
@@ -252,7 +257,7 @@ mod tests {
 
     fn call() -> Call {
         let (a, b, d) = (factor(0, 0), factor(1, 8), factor(2, 0));
-        Call { m: 64, n: 32, k: 16, count: 1, a, b, d, accumulate: false, allows_tf32: false }
+        Call { m: 64, n: 32, k: 16, count: 1, a, b, d, accumulate: false, allows_tf32: false, epilogue: None }
     }
 
     fn product(n: u64) -> Product {
@@ -344,6 +349,8 @@ mod tests {
             Call { count: 2, ..call.clone() },
             Call { accumulate: true, ..call.clone() },
             Call { allows_tf32: true, ..call.clone() },
+            Call { epilogue: Some("a".into()), ..call.clone() },
+            Call { epilogue: Some("b".into()), ..call.clone() },
             Call { a: bf16(&call.a), b: bf16(&call.b), ..call.clone() },
             Call { b: Factor { transposed: true, ..call.b.clone() }, ..call.clone() },
             Call { d: Factor { leading: 65, ..call.d.clone() }, ..call.clone() },
@@ -356,7 +363,7 @@ mod tests {
         // Where the matrices are does not matter, nor what is allowed and cannot be.
         let elsewhere = Call { a: factor(5, 64), ..call.clone() };
         assert_eq!(of(&elsewhere), products[0]);
-        assert_eq!(of(&Call { allows_tf32: true, ..calls[6].clone() }), products[6]);
+        assert_eq!(of(&Call { allows_tf32: true, ..calls[8].clone() }), products[8]);
     }
 
     #[test]

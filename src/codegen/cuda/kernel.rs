@@ -16,8 +16,9 @@ use super::turns::parallel_turns;
 use super::writer::Writer;
 use super::{Entry, Source, preamble};
 use crate::base::{DType, Dim};
+use crate::nest::epilogue::Epilogue;
 use crate::nest::{Access, ArgumentAccess, BufferRef, Inst, Kernel, Loop, TileOp, TurnOrder};
-use crate::plan::{Buffer, MOST_SHARED_BYTES, Plan};
+use crate::plan::{Buffer, Launch, MOST_SHARED_BYTES, Plan};
 use std::collections::BTreeSet;
 
 /// Threads of a block, at most and at least.
@@ -46,7 +47,7 @@ pub fn headings(plan: &Plan) -> Vec<Heading> {
         let sizes: Vec<String> = buffer.shape.iter().map(Dim::to_string).collect();
         format!("{} {}[{}]", buffer.name, buffer.dtype, sizes.join(", "))
     };
-    for launch in plan.phases.iter().flatten() {
+    for launch in plan.phases.iter().flatten().flat_map(Launch::variants) {
         let Heading { lines, ops } = &mut all[launch.kernel];
         if ops.is_empty() {
             ops.extend(launch.parts.iter().map(|part| part.what.to_string()));
@@ -157,6 +158,8 @@ pub struct Emitter<'a> {
     pub of_products: u32,
     /// Bytes of shared memory that the text asks for where it needs them.
     pub of_squares: u32,
+    /// What the kernel's product is followed by, tile by tile.
+    pub epilogue: Option<Epilogue<'a>>,
     /// What was touched since the last barrier, and whether it was written.
     touched: Vec<(Region, bool)>,
 }
@@ -168,7 +171,7 @@ impl<'a> Emitter<'a> {
         (functions, helpers): (Functions, BTreeSet<&'static str>),
         form: Form,
     ) -> Emitter<'a> {
-        Emitter {
+        let mut e = Emitter {
             w: Writer::default(),
             names: Names::of(kernel, terms.max_batch),
             kernel,
@@ -183,8 +186,11 @@ impl<'a> Emitter<'a> {
             across: BTreeSet::new(),
             of_products: 0,
             of_squares: 0,
+            epilogue: None,
             touched: Vec::new(),
-        }
+        };
+        e.epilogue = Epilogue::of(kernel).filter(|epilogue| product::has_tiles(&e, epilogue));
+        e
     }
 
     /// Marks a device function as used.
@@ -271,6 +277,9 @@ impl<'a> Emitter<'a> {
     }
 
     fn most_units(&mut self) -> f64 {
+        if let Some(epilogue) = self.epilogue {
+            return product::units(self, epilogue.gemm);
+        }
         self.kernel.ops.iter().map(|op| self.units(op)).fold(1.0, f64::max)
     }
 
@@ -287,7 +296,7 @@ impl<'a> Emitter<'a> {
         self.choose_threads();
         let turns = parallel_turns(kernel);
         if turns.is_empty() {
-            if matches!(&kernel.ops[..], [op] if can_be_shared(op)) {
+            if self.epilogue.is_some() || matches!(&kernel.ops[..], [op] if can_be_shared(op)) {
                 let parts = (self.most_units() / f64::from(self.threads)).ceil();
                 self.parts = parts.clamp(1.0, MOST_PARTS) as u32;
             }
@@ -324,7 +333,10 @@ impl<'a> Emitter<'a> {
         // The body first: only then is it known what it needs above.
         self.w.open("");
         self.open_tiles();
-        self.ops(&kernel.ops, &heading.ops);
+        match self.epilogue {
+            Some(epilogue) => self.product_and_epilogue(epilogue, &heading.ops),
+            None => self.ops(&kernel.ops, &heading.ops),
+        }
         self.close_tiles();
         let body = std::mem::take(&mut self.w).finish();
         let of_scratch = entry.shared_bytes;
@@ -492,6 +504,24 @@ impl<'a> Emitter<'a> {
             }
             self.touched.extend(touches);
         }
+    }
+
+    /// What comes before the product is worked out by each block for itself.
+    fn product_and_epilogue(&mut self, epilogue: Epilogue, said: &[String]) {
+        let ops = &self.kernel.ops;
+        let (last, parts) = (ops.len() - 1, std::mem::replace(&mut self.parts, 1));
+        for i in (0..last).filter(|i| *i != epilogue.product) {
+            self.ops(&ops[i..=i], said.get(i..=i).unwrap_or_default());
+        }
+        self.parts = parts;
+        let touches = self.regions(&ops[last]);
+        if touches.iter().any(|(region, _)| self.touched.iter().any(|(other, _)| region.meets(*other))) {
+            self.barrier();
+        }
+        for i in [epilogue.product, last] {
+            said.get(i).into_iter().for_each(|said| self.w.line(format!("// {said}")));
+        }
+        emit_product(self, epilogue.gemm);
     }
 
     fn region(&self, buffer: BufferRef) -> Region {

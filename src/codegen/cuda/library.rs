@@ -7,6 +7,7 @@
 
 use crate::base::{DType, Dim};
 use crate::nest::{BufferRef, Gemm, Kernel, Matrix, TileOp};
+use smol_str::SmolStr;
 
 /// `d = op(a) op(b) + beta d`, for each of `count` places: `d` has `m` rows and `n` columns, both factors `k` terms.
 /// Column by column: element (i, j) of a matrix lies at `offset + i + j * leading`.
@@ -23,6 +24,8 @@ pub struct Call {
     pub accumulate: bool,
     /// Whether f32 factors may be rounded to tf32.
     pub allows_tf32: bool,
+    /// Which kernel would make the product with its epilogue (`plan/epilogue.rs`): who makes the call leaves another kernel to do.
+    pub epilogue: Option<SmolStr>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -193,6 +196,7 @@ impl Product {
             d,
             accumulate: self.accumulate,
             allows_tf32: false,
+            epilogue: None,
         })
     }
 }

@@ -5,12 +5,17 @@
 //! rounded to tf32) add the terms of a step in the order of the device. A
 //! small product, or one inside of a kernel of many ops, gives a thread one element at a time. A kernel that is one large product
 //! gives a block a tile of the result: the greatest of `TILES` of which there are enough for a large GPU. Inside of turns that blocks
-//! share a block makes all tiles of its product, one after another.
+//! share a block makes all tiles of its product, one after another. An epilogue (`nest/epilogue.rs`) finds each sum in the register in
+//! which it was made.
 
-use super::body::loaded;
+use super::body::{Body, loaded};
 use super::kernel::Emitter;
+use super::nest::indices;
 use crate::base::{DType, Dim};
+use crate::nest::analysis::merge_axes;
+use crate::nest::epilogue::Epilogue;
 use crate::nest::{BufferRef, Gemm, GemmAxis, Matrix};
+use crate::plan::is_tiled;
 
 /// Rows and columns of a block's tile.
 const TILES: [i64; 3] = [128, 64, 32];
@@ -18,8 +23,6 @@ const TILES: [i64; 3] = [128, 64, 32];
 const ENOUGH: f64 = 256.0;
 /// Threads of a block that makes a tile.
 const THREADS: f64 = 256.0;
-/// Rows, columns and terms below which a tile would be mostly empty.
-const THIN: f64 = 16.0;
 
 /// Tiles of the result, of a size.
 fn n_tiles(e: &Emitter, gemm: &Gemm, tile: i64) -> f64 {
@@ -30,9 +33,9 @@ fn n_tiles(e: &Emitter, gemm: &Gemm, tile: i64) -> f64 {
 
 /// The size of a block's tile, if the product is made in tiles.
 fn tile(e: &Emitter, gemm: &Gemm) -> Option<i64> {
-    let is_alone = e.kernel.ops.len() == 1 && e.kernel.scratch.is_empty();
-    let (m, n) = (e.names.most(&gemm.m), e.names.most(&gemm.n));
-    if !(is_alone || e.in_turns) || m.min(n).min(e.names.most(&gemm.k)) < THIN {
+    let is_alone = e.kernel.ops.len() == 1 && e.kernel.scratch.is_empty() || e.epilogue.is_some();
+    let [m, n, k] = [&gemm.m, &gemm.n, &gemm.k].map(|dim| e.names.most(dim));
+    if !(is_alone || e.in_turns) || !is_tiled(m, n, k) {
         return None;
     }
     let is_enough = |tile: i64| e.in_turns || n_tiles(e, gemm, tile) >= ENOUGH;
@@ -101,6 +104,12 @@ impl Unit {
     }
 }
 
+/// Whether a block makes a tile of the product, with an epilogue.
+pub fn has_tiles(e: &Emitter, epilogue: &Epilogue) -> bool {
+    let [m, n, k] = [&epilogue.gemm.m, &epilogue.gemm.n, &epilogue.gemm.k].map(|dim| e.names.most(dim));
+    is_tiled(m, n, k)
+}
+
 pub fn emit_product(e: &mut Emitter, gemm: &Gemm) {
     match tile(e, gemm) {
         Some(tile) => by_tile(e, gemm, tile),
@@ -160,8 +169,8 @@ fn by_tile(e: &mut Emitter, gemm: &Gemm, tile: i64) {
         loops[*axis] = format!("b{axis}");
         inside = format!("{inside} * {extent}");
     }
-    let out = address(e, gemm, &gemm.out, |axis| &axis.out, &loops, ["(row + r)", "(column + c)"]);
-    let out = format!("{}[{out}]", e.buffer(gemm.out.buffer));
+    let out_at = address(e, gemm, &gemm.out, |axis| &axis.out, &loops, ["(row + r)", "(column + c)"]);
+    let out = e.buffer(gemm.out.buffer);
     // Elements of a thread: their places in `sums`, in the tile.
     let (sums, places, row, column) = if unit != Unit::F32 {
         let (down, across) = (tile / 2, tile / 4);
@@ -180,18 +189,19 @@ fn by_tile(e: &mut Emitter, gemm: &Gemm, tile: i64) {
         )
     };
     let place: String = places.iter().map(|(name, _)| format!("[{name}]")).collect();
-    let each = |e: &mut Emitter, statement: String| {
+    let each = |e: &mut Emitter, statements: &dyn Fn(&mut Emitter)| {
         for (name, n) in &places {
             e.w.line("#pragma unroll");
             e.w.open(format!("for (int {name} = 0; {name} < {n}; ++{name})"));
         }
         e.w.line(format!("const int r = {row}, c = {column};"));
-        e.w.line(format!("if (row + r < {m} && column + c < {n}) {statement}"));
+        e.w.line(format!("if (row + r >= {m} || column + c >= {n}) continue;"));
+        statements(e);
         places.iter().for_each(|_| e.w.close());
     };
     e.w.line(format!("float {sums} = {{}};"));
     if gemm.accumulate {
-        each(e, format!("sums{place} = {out};"));
+        each(e, &|e| e.w.line(format!("sums{place} = {out}[{out_at}];")));
     }
     let reducing: Vec<usize> = (0..gemm.batch.len()).filter(|i| gemm.batch[*i].reduce).collect();
     for axis in &reducing {
@@ -227,8 +237,43 @@ fn by_tile(e: &mut Emitter, gemm: &Gemm, tile: i64) {
     e.w.line(format!("    sums, stages, {a} + {lhs_at}, {lhs_row}, {lhs_k}, {m} - row,"));
     e.w.line(format!("    {b} + {rhs_at}, {rhs_k}, {rhs_column}, {n} - column, {k});"));
     reducing.iter().for_each(|_| e.w.close());
-    each(e, format!("{out} = sums{place};"));
+    let epilogue = e.epilogue;
+    each(e, &|e| {
+        if epilogue.is_none_or(|epilogue| epilogue.is_stored(e.kernel)) {
+            e.w.line(format!("{out}[{out_at}] = sums{place};"));
+        }
+        if let Some(epilogue) = epilogue {
+            follow(e, &epilogue, &format!("sums{place}"), &out_at);
+        }
+    });
     e.w.close();
+}
+
+/// What is made of the element `sum` of a product, which is element `at` of its result, in order.
+fn follow(e: &mut Emitter, epilogue: &Epilogue, sum: &str, at: &str) {
+    let nest = merge_axes(epilogue.nest);
+    let gemm = epilogue.gemm;
+    let mut index = vec![String::new(); nest.axes.len()];
+    let extents: Vec<&Dim> = nest.axes.iter().map(|axis| &axis.extent).collect();
+    let is_row_by_row = gemm.batch.iter().all(|axis| axis.reduce || axis.extent.is_const(1))
+        && gemm.out.column_stride.is_const(1)
+        && gemm.out.row_stride == gemm.n;
+    match extents[..] {
+        [m, n] if is_row_by_row && *m == gemm.m && *n == gemm.n => {
+            index = vec!["(row + r)".into(), "(column + c)".into()];
+        }
+        _ => {
+            let axes: Vec<usize> = (0..nest.axes.len()).collect();
+            e.w.line(format!("const {} at = {at};", e.names.integer));
+            indices(e, &nest, &axes, "at", None, &mut index);
+        }
+    }
+    let mut body = Body::new(&nest, None);
+    for (i, _) in nest.body.iter().enumerate().filter(|(_, inst)| epilogue.is_of_product(inst)) {
+        body.stage(i, sum.to_string());
+    }
+    body.instructions(e, &index, |_| true);
+    body.sets(e, &index);
 }
 
 fn by_element(e: &mut Emitter, gemm: &Gemm) {

@@ -136,11 +136,14 @@ fn families_as_text() {
         Kernel { name: "small_product".into(), ..product(5, 7, 4) },
         Kernel { name: "product_in_tiles".into(), ..product(64, 128, 64) },
         of("sum_of_products_on_tensor_cores", suite::products(), TENSOR_CORES),
+        of("product_and_bias", suite::epilogues(), WITH_BIAS),
     ];
     insta::assert_snapshot!(kernel::emit_all(&kernels, in_f32(64), &[]).text);
 }
 
-/// A case of the suite.
+/// Cases of the suite.
+const WITH_BIAS: &str =
+    "bias of 64 x 48 x 40 of f32, turned (false, false), loops (1, 2), accumulate false, wanted false";
 const TENSOR_CORES: &str = "64 x 48 x 40 of bf16, turned (false, false), loops (1, 3), accumulate true";
 
 #[test]
@@ -167,6 +170,25 @@ fn every_function_of_the_table() {
 #[test]
 fn products_of_all_layouts() {
     check_all(suite::products());
+}
+
+/// In the registers where sums are made: no product's result is stored that nobody wants.
+#[test]
+fn products_with_epilogues() {
+    let cases = suite::epilogues();
+    let kernels: Vec<Kernel> = cases.iter().map(|case| case.kernel.clone()).collect();
+    let source = kernel::emit_all(&kernels, in_f32(1), &[]);
+    for (entry, case) in source.kernels.iter().zip(&cases) {
+        let text = text_of(&source, entry);
+        let stores = text.matches("a2[").count();
+        assert_eq!(
+            stores,
+            usize::from(case.kernel.arguments[2].access == ArgumentAccess::ReadWrite),
+            "{text}"
+        );
+        assert!(text.contains("add_product_"), "{text}");
+    }
+    check_all(cases);
 }
 
 /// Where factors may be rounded to tf32: products are within the bound that `Precision::Tf32` states, and some are beyond f32's.

@@ -22,7 +22,7 @@ use super::{Entry, preamble};
 use crate::base::Dim;
 use crate::nest::TileOp;
 use crate::plan::{BufferId, Launch, Plan, is_one_launch};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What the function is called.
 const NAME: &str = "step";
@@ -84,13 +84,14 @@ pub fn emit_whole(plan: &Plan) -> Option<Whole> {
     let nothing = || (Functions::new(), BTreeSet::new());
     let emitter = |i: usize, so_far, form| Emitter::new(&plan.kernels[i], Terms::of(plan), so_far, form);
     let threads = |i: usize| emitter(i, nothing(), Form::Kernel).choose_threads();
-    let threads = (0..plan.kernels.len()).map(threads).max()?;
+    let launched: BTreeSet<usize> = plan.phases.iter().flatten().map(|launch| launch.kernel).collect();
+    let threads = launched.iter().map(|i| threads(*i)).max()?;
     let headings = headings(plan);
     let (mut so_far, mut of_text) = (nothing(), 0);
-    let (mut all, mut texts) = (Vec::new(), Vec::new());
-    for (i, kernel) in plan.kernels.iter().enumerate() {
+    let (mut all, mut texts) = (BTreeMap::new(), Vec::new());
+    for i in launched {
         let mut e = emitter(i, so_far, Form::Part { of: threads });
-        let (entry, text) = e.kernel(&name(kernel, i), &headings[i]);
+        let (entry, text) = e.kernel(&name(&plan.kernels[i], i), &headings[i]);
         let has_own = entry.scratch_bytes > 0 || e.names.integer != "int";
         if has_own || (e.of_squares + e.of_products > 0 && entry.threads < threads) {
             return None;
@@ -98,11 +99,11 @@ pub fn emit_whole(plan: &Plan) -> Option<Whole> {
         of_text += e.of_squares;
         let room = SHARED_BYTES.checked_div(entry.shared_bytes).unwrap_or(u32::MAX);
         let together = (threads / entry.threads).min(room).max(1);
-        all.push(Dealt { entry, together });
+        all.insert(i, Dealt { entry, together });
         texts.push(text);
         so_far = (e.functions, e.helpers);
     }
-    let shared_bytes = all.iter().map(|dealt| dealt.entry.shared_bytes * dealt.together).max()?;
+    let shared_bytes = all.values().map(|dealt| dealt.entry.shared_bytes * dealt.together).max()?;
     if of_text > STATIC_BYTES || of_text + shared_bytes > ALL_SHARED_BYTES {
         return None;
     }
@@ -116,7 +117,7 @@ pub fn emit_whole(plan: &Plan) -> Option<Whole> {
     parts.extend(functions.into_values().chain(texts));
     parts.push(step);
     let text = parts.join("\n");
-    let dealt = |launch: &Launch| all[launch.kernel].clone();
+    let dealt = |launch: &Launch| all[&launch.kernel].clone();
     let phases = plan.phases.iter().map(|phase| phase.iter().map(dealt).collect()).collect();
     Some(Whole { text, name: NAME, threads, shared_bytes, buffers, phases })
 }
@@ -141,7 +142,12 @@ fn sum(dim: &Dim) -> String {
     dim.terms().iter().map(term).collect::<Vec<_>>().join(" + ")
 }
 
-fn step(plan: &Plan, all: &[Dealt], buffers: &[BufferId], (threads, shared_bytes): (u32, u32)) -> String {
+fn step(
+    plan: &Plan,
+    all: &BTreeMap<usize, Dealt>,
+    buffers: &[BufferId],
+    (threads, shared_bytes): (u32, u32),
+) -> String {
     let mut w = Writer::default();
     for id in buffers {
         let buffer = &plan.buffers[id.0 as usize];
@@ -162,7 +168,7 @@ fn step(plan: &Plan, all: &[Dealt], buffers: &[BufferId], (threads, shared_bytes
         w.line("unsigned char* const shared = nullptr;");
     }
     let varies =
-        plan.phases.iter().flatten().any(|launch| all[launch.kernel].entry.rows.as_const().is_none());
+        plan.phases.iter().flatten().any(|launch| all[&launch.kernel].entry.rows.as_const().is_none());
     if varies {
         w.line("const int batch = (int)n_examples;");
     }
@@ -173,7 +179,7 @@ fn step(plan: &Plan, all: &[Dealt], buffers: &[BufferId], (threads, shared_bytes
         w.open("");
         let mut end = "0".to_string();
         for (l, launch) in phase.iter().enumerate() {
-            let Dealt { entry, together } = &all[launch.kernel];
+            let Dealt { entry, together } = &all[&launch.kernel];
             let units = match together {
                 1 => format!("n{l}"),
                 n => format!("(n{l} + {}) / {n}", n - 1),
@@ -192,7 +198,7 @@ fn step(plan: &Plan, all: &[Dealt], buffers: &[BufferId], (threads, shared_bytes
             };
             let condition = if l > 0 && condition.is_empty() { "else".to_string() } else { condition };
             w.open(condition);
-            call(&mut w, l, launch, &all[launch.kernel], threads, &unit);
+            call(&mut w, l, launch, &all[&launch.kernel], threads, &unit);
             w.close();
         }
         // What a block keeps in shared memory is the next one's.

@@ -78,12 +78,13 @@ pub fn matrix(buffer: BufferRef, offset: Dim, row_stride: i64, column_stride: i6
     Matrix { buffer, dtype: F32, offset, row_stride: c(row_stride), column_stride: c(column_stride) }
 }
 
-/// Element type and access (`r`, `w`, `b`oth) of each argument.
+/// Element type and access (`r`, `w`, `b`oth, `t`emporary) of each argument.
 pub fn kernel(rows: Dim, tile: u32, arguments: &[(DType, char)], ops: Vec<TileOp>) -> Kernel {
     let argument = |(dtype, access): &(DType, char)| {
         let access = match access {
             'r' => ArgumentAccess::Read,
             'w' => ArgumentAccess::Write,
+            't' => ArgumentAccess::Temporary,
             _ => ArgumentAccess::ReadWrite,
         };
         Argument { dtype: *dtype, access }

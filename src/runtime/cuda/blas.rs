@@ -129,6 +129,11 @@ impl Blas {
         self.made.borrow_mut().values_mut().for_each(|made| *made = None);
     }
 
+    /// Whether the library makes a call that was rehearsed.
+    pub fn makes(&self, call: &Call, arguments: &[Region]) -> bool {
+        matches!(self.made.borrow().get(&product(call, arguments)), Some(Some(_)))
+    }
+
     /// Hands a call that was rehearsed to a stream; `None` if it was not, or the library does not make it.
     pub fn run(&self, call: &Call, arguments: &[Region], place: Place) -> Option<Result<(), CublasError>> {
         let made = self.made.borrow();

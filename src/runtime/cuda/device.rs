@@ -81,6 +81,15 @@ pub struct Launch {
     pub env: Region,
     /// The same as a call of a library, if it is one; a device may make it instead.
     pub call: Option<Call>,
+    /// Two launches that do the same one after the other: of a product, which has a call, and of its epilogue.
+    pub apart: Option<Box<[Launch; 2]>>,
+}
+
+impl Launch {
+    /// What may be a call: the launch, or the product of what does the same.
+    pub fn product(&self) -> &Launch {
+        self.apart.as_ref().map_or(self, |apart| &apart[0])
+    }
 }
 
 /// A step as one kernel, with its arguments.
@@ -192,6 +201,10 @@ pub trait Device {
     /// Before a step is taken down that has this launch: a device may find out what it makes of its call.
     /// Nothing that the launch writes is read before it is written again.
     fn rehearse(&self, _launch: &Launch) {}
+    /// Whether it makes the launch's call, which was rehearsed, and does not launch the kernel.
+    fn makes_call(&self, _launch: &Launch) -> bool {
+        false
+    }
     /// The regions of one allocation belong to users of their own, and whoever touches bytes touches those of one
     /// of them: for devices that check their callers.
     fn divide(&self, _regions: &[Region]) {}

@@ -487,6 +487,11 @@ impl Device for Driver {
         }
     }
 
+    fn makes_call(&self, launch: &Launch) -> bool {
+        let blas = self.blas.as_ref();
+        launch.call.as_ref().zip(blas).is_some_and(|(call, (blas, _))| blas.makes(call, &launch.arguments))
+    }
+
     fn record_graph(&self, work: &mut dyn FnMut() -> Result<(), DeviceError>) -> Result<Graph, DeviceError> {
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         // SAFETY: the stream lives as long as this; captures do not nest, for the session records one step at a time.

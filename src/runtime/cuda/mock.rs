@@ -348,7 +348,9 @@ impl State {
             let size = argument.dtype.bytes();
             values.push(match argument.access {
                 ArgumentAccess::Read => argument.dtype.decode(&self.read(*region)?),
-                ArgumentAccess::Write => vec![UNDEFINED; region.bytes as usize / size],
+                ArgumentAccess::Write | ArgumentAccess::Temporary => {
+                    vec![UNDEFINED; region.bytes as usize / size]
+                }
                 ArgumentAccess::ReadWrite => {
                     let (allocation, at) = self.find(*region)?;
                     let range = at..at + region.bytes as usize;
@@ -379,6 +381,10 @@ impl State {
             let size = argument.dtype.bytes();
             let encoded = argument.dtype.encode(&values);
             let (allocation, at) = self.find(*region)?;
+            if argument.access == ArgumentAccess::Temporary {
+                allocation.of[at..at + region.bytes as usize].fill(Owner::Nobody);
+                continue;
+            }
             for (i, value) in values.iter().enumerate() {
                 if value.to_bits() != UNDEFINED.to_bits() {
                     let to = at + i * size..at + (i + 1) * size;

@@ -7,6 +7,7 @@
 
 use super::device::{ALIGNMENT, Address, Device, DeviceError, Launch, N_SIDES, Region, Stream, WholeLaunch};
 use crate::codegen::cpu::StepEnv;
+use crate::codegen::cuda::cache::hash;
 use crate::codegen::cuda::library::{Call, call};
 use crate::codegen::cuda::{Entry, Whole, emit};
 use crate::plan::{BufferId, Place, Plan};
@@ -188,8 +189,8 @@ impl<D: Device> Program<D> {
         let env = env_of(slot);
         let region = |id: &BufferId| self.region(*id, variable, recorded, slot);
         let arena = self.arena.address..self.arena.address.plus(self.arena.bytes);
-        let launch = |(i, launch): (usize, &crate::plan::Launch)| {
-            let (lane, entry) = (i % N_LANES, &self.entries[launch.kernel]);
+        let one = |lane: usize, launch: &crate::plan::Launch| {
+            let entry = &self.entries[launch.kernel];
             let blocks = entry.blocks(batch);
             let arguments: Vec<Region> = launch.arguments.iter().map(region).collect();
             let bytes = entry.scratch_bytes * u64::from(blocks);
@@ -200,7 +201,19 @@ impl<D: Device> Program<D> {
             let call = call(&self.plan.kernels[launch.kernel], batch)
                 .filter(|call| arena.contains(&arguments[call.d.argument].address));
             let call = call.map(|call| Call { allows_tf32: self.plan.allows_tf32, ..call });
-            (lane, Launch { kernel: launch.kernel, blocks, arguments, scratch, batch, env, call })
+            Launch { kernel: launch.kernel, blocks, arguments, scratch, batch, env, call, apart: None }
+        };
+        let launch = |(i, launch): (usize, &crate::plan::Launch)| {
+            let lane = i % N_LANES;
+            let apart = launch.apart.as_ref().map(|apart| {
+                let mut apart = apart.each_ref().map(|launch| one(lane, launch));
+                if let Some(call) = &mut apart[0].call {
+                    let kernel = &self.plan.kernels[launch.kernel];
+                    call.epilogue = Some(hash([&kernel.to_string()[..]]).into());
+                }
+                Box::new(apart)
+            });
+            (lane, Launch { apart, ..one(lane, launch) })
         };
         self.plan.phases.iter().map(|phase| phase.iter().enumerate().map(launch).collect()).collect()
     }
@@ -255,7 +268,11 @@ impl<D: Device> Program<D> {
         stream: Stream,
         launch: &Launch,
     ) -> Result<(), DeviceError> {
-        device.launch(stream, module, &self.entries[launch.kernel], launch)
+        let one = |launch: &Launch| device.launch(stream, module, &self.entries[launch.kernel], launch);
+        match &launch.apart {
+            Some(apart) if device.makes_call(&apart[0]) => apart.iter().try_for_each(one),
+            _ => one(launch),
+        }
     }
 
     /// Hands over a phase: each lane in its order, all of them after what was before, and before what comes behind.
@@ -279,7 +296,7 @@ impl<D: Device> Program<D> {
 
     /// Lets the device find out what it makes of calls.
     pub fn rehearse(&self, device: &D, launches: &[Vec<(usize, Launch)>]) {
-        launches.iter().flatten().for_each(|(_, launch)| device.rehearse(launch));
+        launches.iter().flatten().for_each(|(_, launch)| device.rehearse(launch.product()));
     }
 
     /// Takes down a step of a batch size in a slot.

@@ -253,6 +253,7 @@ fn faults_are_found() {
             batch: 4,
             env: region(env, 16),
             call: None,
+            apart: None,
         };
         let _ = mock.launch(Stream::Compute, &module, &source.kernels[0], &launch);
     };

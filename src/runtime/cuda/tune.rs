@@ -3,8 +3,9 @@
 //! What enters: a program of a session on a GPU, of which a step was taken, so that there are numbers to multiply. What leaves: its
 //! products, and of each the seconds that cuBLASLt's algorithms take for it, and the generated kernel. Each is taken down as many
 //! launches in a row, for handed over one by one a small product takes as long as the host needs for that; and all are timed in
-//! turns, so that a clock that is raised or lowered meanwhile favours none. Invariant: what is written lies in the arena, where
-//! nothing counts between steps. Not here: keeping a choice (`codegen/cuda/choices.rs`), making calls by it (`blas.rs`).
+//! turns, so that a clock that is raised or lowered meanwhile favours none. A product with an epilogue is timed with it: as one kernel,
+//! or as the library's and the kernel behind it. What is written lies in the arena, where nothing counts between steps, or is a variable
+//! that an epilogue gives a new value, as a step would. Not here: keeping a choice (`codegen/cuda/choices.rs`), making calls by it (`blas.rs`).
 
 use super::blas::product;
 use super::device::{Device, DeviceError, Launch, Stream};
@@ -109,7 +110,8 @@ impl Session<Driver> {
         let recorded = program.recorded(batch as i64);
         let launches = program.launches(&variable, &program.recorded[recorded], &program.slots[0]);
         let of = |launch: Launch| {
-            let product = product(launch.call.as_ref()?, &launch.arguments);
+            let of_call = launch.product();
+            let product = product(of_call.call.as_ref()?, &of_call.arguments);
             Some((launch, product))
         };
         launches.into_iter().flatten().filter_map(|(_, launch)| of(launch)).collect()
@@ -131,24 +133,31 @@ impl Session<Driver> {
         self.finish(program, 0)?;
         let calls = self.calls(program, batch);
         let found = calls.into_iter().find(|(_, known)| known == product);
-        let (mut launch, _) = found.expect("it is one of the program's");
-        let call = launch.call.take().expect("it is a call");
+        let (launch, _) = found.expect("it is one of the program's");
+        let arguments = &launch.product().arguments;
+        let call = launch.product().call.clone().expect("it is a call");
+        // Nothing is left to the device's own choice.
+        let as_kernel = |launch: &Launch| Launch { call: None, apart: None, ..launch.clone() };
+        let behind = launch.apart.as_ref().map(|apart| as_kernel(&apart[1]));
+        let launch = as_kernel(&launch);
         let (device, program) = (&self.device, &self.programs[program.0]);
         device.store()?;
         let (blas, workspaces) = device.blas.as_ref().expect("there is a library where there is a store");
         let place = device.place(workspaces, Stream::Compute);
         let (module, entry) = (program.kernels(), &program.entries[launch.kernel]);
-        let offered =
-            device.call("a product", || Ok(blas.offered(&call, &launch.arguments, MOST_ALGORITHMS)))?;
+        let start =
+            |launch: &Launch| device.launch(Stream::Compute, module, &program.entries[launch.kernel], launch);
+        let offered = device.call("a product", || Ok(blas.offered(&call, arguments, MOST_ALGORITHMS)))?;
         let offered = offered.map(|(description, algorithms)| (Some(description), algorithms));
         // What the library cannot make leaves the kernel.
         let (description, algorithms) = offered.unwrap_or_default();
         let hand_over = |algorithm: &Option<Algorithm>| match (&description, algorithm) {
-            (None, _) | (_, None) => device.launch(Stream::Compute, module, entry, &launch),
+            (None, _) | (_, None) => start(&launch),
             (Some(description), Some(algorithm)) => {
-                let run = || Ok(blas.run_as(&call, &launch.arguments, description, algorithm, place));
+                let run = || Ok(blas.run_as(&call, arguments, description, algorithm, place));
                 let run = device.call("a product", run)?;
-                run.map_err(|error| device.refused_product(&entry.name, error))
+                run.map_err(|error| device.refused_product(&entry.name, error))?;
+                behind.iter().try_for_each(start)
             }
         };
         let mut candidates = Vec::new();

@@ -1,0 +1,82 @@
+//! Kernels that are one matrix product and what is made of each of its elements.
+//!
+//! What enters: a kernel. What leaves: which of its ops the product is and which the *epilogue*, a nest without sums that reads each element
+//! where the product has made it, so that a backend can hand it over in a register; or nothing. Other ops are nests that have
+//! nothing to do with the product's result, and come before. Not here: which products should have one (`plan/epilogue.rs`), how it is
+//! made (`codegen/cuda/product.rs`).
+
+use super::analysis::accesses;
+use super::{Access, ArgumentAccess, BufferRef, Gemm, Inst, Kernel, Nest, StoreKind, TileOp};
+use crate::base::Dim;
+
+#[derive(Clone, Copy, Debug)]
+pub struct Epilogue<'k> {
+    /// The number of the product's op. The epilogue is the last op.
+    pub product: usize,
+    pub gemm: &'k Gemm,
+    pub nest: &'k Nest,
+}
+
+impl<'k> Epilogue<'k> {
+    /// The kernel's, if it has one.
+    pub fn of(kernel: &'k Kernel) -> Option<Epilogue<'k>> {
+        let (last, before) = kernel.ops.split_last()?;
+        let TileOp::Nest(nest) = last else { return None };
+        let is_product = |op: &TileOp| matches!(op, TileOp::Gemm(_));
+        let product = before.iter().position(is_product)?;
+        let TileOp::Gemm(gemm) = &before[product] else { return None };
+        let out = gemm.out.buffer;
+        // What comes before is worked out by each block for itself.
+        let is_apart = |op: &TileOp| match op {
+            TileOp::Nest(nest) => {
+                let is_scratch = |access: &Access| matches!(access.buffer, BufferRef::Scratch(_));
+                accesses(nest).iter().all(|access| access.buffer != out)
+                    && nest.stores.iter().all(|store| is_scratch(&store.access))
+            }
+            _ => false,
+        };
+        let others = before.iter().enumerate().filter(|(i, _)| *i != product);
+        let is_map = nest.stores.iter().all(|store| store.kind == StoreKind::Set)
+            && nest.axes.iter().all(|axis| !axis.reduce);
+        let in_order = |access: &Access| {
+            let mut step = Dim::from(1);
+            let axes = nest.axes.iter().zip(&access.strides).rev();
+            let follows = axes.map(|(axis, stride)| {
+                let follows = axis.extent.is_const(1) || *stride == step;
+                step = step.clone() * axis.extent.clone();
+                follows
+            });
+            access.offset.is_const(0) && follows.fold(true, |all, follows| all && follows)
+        };
+        let mut loads = nest.body.iter().filter_map(|inst| match inst {
+            Inst::Load { access } | Inst::LoadAt { access, .. } if access.buffer == out => {
+                Some((inst, access))
+            }
+            _ => None,
+        });
+        let mut n_loads = 0;
+        let are_own = loads.all(|(inst, access)| {
+            n_loads += 1;
+            matches!(inst, Inst::Load { .. }) && in_order(access)
+        });
+        // Neither overwrites what the product still reads.
+        let spares = |argument: BufferRef| nest.stores.iter().all(|store| store.access.buffer != argument);
+        let is_one = kernel.rows.is_const(1)
+            && !gemm.accumulate
+            && gemm.out.offset.is_const(0)
+            && [gemm.lhs.buffer, gemm.rhs.buffer, out].into_iter().all(spares);
+        (is_one && is_map && n_loads > 0 && are_own && others.into_iter().all(|(_, op)| is_apart(op)))
+            .then_some(Epilogue { product, gemm, nest })
+    }
+
+    /// Whether someone besides the epilogue wants the product's result.
+    pub fn is_stored(&self, kernel: &Kernel) -> bool {
+        let BufferRef::Argument(i) = self.gemm.out.buffer else { return true };
+        kernel.arguments[i as usize].access != ArgumentAccess::Temporary
+    }
+
+    /// Whether a load of the epilogue is of the product's result.
+    pub fn is_of_product(&self, inst: &Inst) -> bool {
+        matches!(inst, Inst::Load { access } if access.buffer == self.gemm.out.buffer)
+    }
+}

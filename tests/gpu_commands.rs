@@ -452,15 +452,20 @@ fn products_are_made_as_they_were_tuned() {
 
     let tune = ["tune", "net.model", "--device", "cuda"];
     let (said, _) = machine.in_order(&tune, &[]);
-    let rows: Vec<&str> = said.lines().filter(|line| line.contains("algorithm 3 of 3")).collect();
-    assert!(rows.len() == 3 && rows.iter().any(|row| row.contains("train 1 eval 1 predict 1")), "{said}");
-    assert!(rows.iter().all(|row| row.contains("8.00      10.00       5.00")), "{said}");
-    assert!(rows.iter().any(|row| row.ends_with("160 x 96 x 128 NN f32")), "{said}");
+    let rows: Vec<&str> = said.lines().filter(|line| line.contains(" f32")).collect();
+    // Behind a library's product another kernel does what an epilogue would: here that is slower.
+    let (followed, alone): (Vec<&str>, Vec<&str>) = rows.iter().partition(|row| row.contains(", followed"));
+    assert!(followed.len() == 2 && alone.len() == 1, "{said}");
+    let are = |rows: &[&str], what: &str| rows.iter().all(|row| row.contains(what));
+    assert!(are(&alone, "8.00      10.00       5.00  algorithm 3 of 3   train 1 eval 1 predict 1"), "{said}");
+    assert!(are(&followed, "18.00      10.00      10.00  generated kernel   train 1 "), "{said}");
+    assert!(alone[0].ends_with("160 x 96 x 128 NN f32"), "{said}");
     assert!(said.contains(&format!("{0} of {0} are made faster", rows.len())), "{said}");
     assert_eq!((kept().len(), n_tuned()), (1, rows.len() as u64));
     assert!(devices().contains(&format!("Pretender, sm_90, 256.0 MiB, {} products tuned", rows.len())));
     assert!(said.contains(kept()[0].to_str().unwrap()), "{said}");
-    assert_eq!(products(&[]), [0, 0, n]);
+    let [_, _, n_chosen] = products(&[]);
+    assert!(0 < n_chosen && n_chosen < n && products(&[]) == [0, 0, n_chosen], "{n_chosen} of {n}");
     for others in [
         &["eval", "run", "--device", "cuda", "--on", "data"][..],
         &["predict", "run", "--device", "cuda", "--on", "data", "--out", "guess.npy"],
@@ -470,7 +475,7 @@ fn products_are_made_as_they_were_tuned() {
         let launched = launched(others, &[]);
         assert!(launched.contains("products by algorithm 0 0 "), "{others:?}: {launched}");
     }
-    assert_eq!(products(&[("FAKE_REFUSED", "2")]), [n, 0, 0], "a choice that fails is as none");
+    assert_eq!(products(&[("FAKE_REFUSED", "2")]), [n_chosen, 0, 0], "a choice that fails is as none");
 
     // Where gradc's own kernels are faster than all, they are chosen; what is refused is not.
     let slow = [("FAKE_MS", "0.02 0.03 0.04")];
@@ -480,11 +485,13 @@ fn products_are_made_as_they_were_tuned() {
     for product in said["products"].as_array().unwrap() {
         assert_eq!(product["chosen"], "generated kernel", "{product}");
         let ms = |key: &str| product[key].as_f64().unwrap();
-        assert!((ms("first_ms") - 0.02).abs() < 1e-5 && (ms("best_ms") - 0.01).abs() < 1e-5, "{product}");
+        let behind = if product["product"]["epilogue"].is_null() { 0.0 } else { 0.01 };
+        let first = 0.02 + behind;
+        assert!((ms("first_ms") - first).abs() < 1e-5 && (ms("best_ms") - 0.01).abs() < 1e-5, "{product}");
     }
     assert_eq!(products(&[]), [0; 3]);
     machine.in_order(&tune, &[("FAKE_REFUSED", "2")]);
-    assert_eq!(products(&[]), [n, 0, 0]);
+    assert_eq!(products(&[]), [n_chosen, 0, 0]);
 
     // What is damaged is said and left alone until somebody tunes again.
     let whole = std::fs::read(&kept()[0]).unwrap();
@@ -503,7 +510,7 @@ fn products_are_made_as_they_were_tuned() {
         assert_eq!(std::fs::read(&kept()[0]).unwrap(), text);
     }
     machine.in_order(&tune, &[]);
-    assert_eq!((products(&[]), n_tuned()), ([0, 0, n], rows.len() as u64));
+    assert_eq!((products(&[]), n_tuned()), ([0, 0, n_chosen], rows.len() as u64));
 
     let (said, _) = machine.in_order(&["tune", "--forget", "--device", "cuda"], &[]);
     assert!(said.contains(&format!("cuda:0 (Pretender): {} products forgotten", rows.len())), "{said}");

@@ -12,7 +12,7 @@ use crate::base::files::write_atomically;
 use crate::codegen::cuda::nvrtc::Nvrtc;
 use crate::codegen::cuda::{Source, emit};
 use crate::model::Model;
-use crate::plan::{Place, Plan, Target};
+use crate::plan::{Launch, Place, Plan, Target};
 use crate::train::engine::{Program, graph};
 use crate::train::planned::plan_of;
 use clap::ValueEnum;
@@ -113,7 +113,9 @@ fn manifest(model: &Model, programs: Vec<Value>) -> Value {
             blocks = clamp(min(ceil(rows / tile), most_blocks) * parts, 1, most_blocks); the number of examples; and in device \
             memory struct StepEnv { unsigned long long seed, step; }. Launches of one phase may run at the same time; phases \
             follow one another. Arena buffers lie at their offset in one allocation of arena_bytes, inputs are given before \
-            each run, variables (zero or initial values at first) stay from run to run and are shared by name between programs.",
+            each run, variables (zero or initial values at first) stay from run to run and are shared by name between programs. \
+            Where a launch has an `or`, those two launches do the same one after the other: the first is a product, which a library \
+            may make.",
         "programs": programs,
     })
 }
@@ -139,7 +141,16 @@ fn described(name: &str, plan: &Plan, source: &Source) -> Value {
         let launches = phase.iter().map(|launch| {
             let arguments: Vec<u32> = launch.arguments.iter().map(|id| id.0).collect();
             let kernel = &source.kernels[launch.kernel].name;
-            json!({ "kernel": kernel, "arguments": arguments, "computes": launch.origin.scope.to_string() })
+            let mut described =
+                json!({ "kernel": kernel, "arguments": arguments, "computes": launch.origin.scope.to_string() });
+            if let Some(apart) = &launch.apart {
+                let one = |launch: &Launch| {
+                    let arguments: Vec<u32> = launch.arguments.iter().map(|id| id.0).collect();
+                    json!({ "kernel": &source.kernels[launch.kernel].name, "arguments": arguments })
+                };
+                described["or"] = Value::Array(apart.iter().map(one).collect());
+            }
+            described
         });
         Value::Array(launches.collect())
     });

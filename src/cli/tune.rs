@@ -130,8 +130,9 @@ fn shape(product: &Product) -> String {
     let many = if *count > 1 { format!("{count} of ") } else { String::new() };
     let letter = |transposed: bool| if transposed { 'T' } else { 'N' };
     let added = if product.accumulate { ", added" } else { "" };
+    let followed = if product.epilogue.is_some() { ", followed by what is made of it" } else { "" };
     format!(
-        "{many}{m} x {n} x {k} {}{} {}{added}",
+        "{many}{m} x {n} x {k} {}{} {}{added}{followed}",
         letter(a.transposed),
         letter(b.transposed),
         types(product, d.dtype.name())

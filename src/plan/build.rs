@@ -10,13 +10,13 @@ use super::lower::{Arguments, Homes, Lowered, lower};
 use super::memory::{Need, place};
 use super::parts::{MOST_ROWS, Parts, Segment, is_long_reduction, n_phases, segments};
 use super::prepare::prepare;
-use super::recompute::recompute;
+use super::recompute::{recompute, recompute_afar};
 use super::scatter::by_tiles;
 use super::space::Reads;
 use super::strips::strips;
 use super::tile::{Sizes, flops, scratch_offsets};
 use super::{Buffer, BufferId, Launch, Options, Part, Place, Plan, Target};
-use crate::base::hash::{FastMap, Mixer};
+use crate::base::hash::{FastMap, FastSet, Mixer};
 use crate::base::stopwatch::{count, timed};
 use crate::base::{DType, Dim};
 use crate::graph::{Graph, NodeId, Op, Origin};
@@ -49,8 +49,12 @@ pub fn plan(graph: &Graph, options: &Options) -> Plan {
         timed("epilogues", || join(&graph, seen, &mut grouping, options.max_batch));
     }
     let mut cx = Planner::new(&graph, &layouts, [&reads, seen], &sections, &grouping, options);
-    let segments: Vec<Vec<Segment>> =
+    let mut segments: Vec<Vec<Segment>> =
         timed("fuse", || (0..grouping.groups.len()).map(|g| cx.segments(g)).collect());
+    if options.target == Target::Cuda {
+        let kept = |id: NodeId| grouping.inline[id.index()] || graph.roots().any(|root| root == id);
+        timed("recompute", || recompute_afar(&graph, &reads, &grouping, &kept, &mut segments));
+    }
     let phases = grouping.phases(&segments.iter().map(|of| n_phases(of)).collect::<Vec<_>>());
     cx.give_buffers(&segments);
     let end = phases.iter().zip(&segments).map(|(phase, of)| phase + n_phases(of)).max().unwrap_or(0);
@@ -173,11 +177,13 @@ impl<'a> Planner<'a> {
             self.add_buffer(*id, name, Place::Arena { offset: 0 });
             self.plan.outputs.push((name.clone(), self.global[id]));
         }
+        let crossing = self.crossing(segments);
         for id in graph.ids() {
             let Some(g) = self.grouping.group_of[id.index()] else { continue };
             for read in self.seen.of(id) {
                 let crosses = self.grouping.group_of[read.base.index()].is_some_and(|from| from != g);
                 if crosses
+                    && crossing.contains(&read.base)
                     && !self.global.contains_key(&read.base)
                     && !self.variable_of.contains_key(&read.base)
                 {
@@ -200,6 +206,33 @@ impl<'a> Planner<'a> {
                 }
             }
         }
+        // What is made again elsewhere reads what nobody did so far.
+        let mut others: Vec<NodeId> = crossing.into_iter().collect();
+        others.sort_unstable();
+        for base in others {
+            let is_made = self.grouping.group_of[base.index()].is_some();
+            if is_made && !self.global.contains_key(&base) && !self.variable_of.contains_key(&base) {
+                self.add_buffer(base, &base.to_string(), Place::Arena { offset: 0 });
+            }
+        }
+    }
+
+    /// What is read in another launch than that which makes it first.
+    fn crossing(&self, segments: &[Vec<Segment>]) -> FastSet<NodeId> {
+        let mut crossing = FastSet::default();
+        for segment in segments.iter().flatten() {
+            let leaves = || segment.clusters.iter().flat_map(Cluster::leaves);
+            let made_first =
+                leaves().flat_map(|leaf| leaf.nodes().iter().filter(|id| !leaf.makes_again(**id)));
+            let own: FastSet<NodeId> = made_first.copied().collect();
+            for leaf in leaves() {
+                for id in leaf.nodes() {
+                    let all = self.seen.of(*id).iter().chain(self.reads.of(*id)).map(|read| read.base);
+                    crossing.extend(all.filter(|base| !own.contains(base) && !leaf.makes_again(*base)));
+                }
+            }
+        }
+        crossing
     }
 
     fn launch_group(&mut self, g: usize, segments: Vec<Segment>, phase: usize) {
@@ -210,15 +243,22 @@ impl<'a> Planner<'a> {
                 let is_inline = self.grouping.inline[id.index()];
                 is_inline || self.global.contains_key(&id) || self.variable_of.contains_key(&id)
             };
-            if !makes_again && self.sections.section_of(group.nodes[0]).is_none() {
-                recompute(self.graph, self.reads, self.target, &kept, &mut clusters);
-                if self.target == Target::Cuda && group.rows.is_some() {
+            match self.target {
+                Target::Cuda
+                    if group.rows.is_some() && self.sections.section_of(group.nodes[0]).is_none() =>
+                {
                     clusters = in_turns(self.graph, self.reads, clusters);
                 }
-            }
-            if self.target == Target::Cpu && !is_long {
-                clusters =
-                    strips(self.graph, self.reads, &kept, group.rows.is_some(), self.cache_bytes, clusters);
+                Target::Cuda => {}
+                Target::Cpu => {
+                    if !makes_again {
+                        recompute(self.graph, self.reads, self.target, &kept, &mut clusters);
+                    }
+                    if !is_long {
+                        let tiled = group.rows.is_some();
+                        clusters = strips(self.graph, self.reads, &kept, tiled, self.cache_bytes, clusters);
+                    }
+                }
             }
             if let Some(product) = group.product {
                 self.launch_product(product, &clusters, &group.reason, phase);

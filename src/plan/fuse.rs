@@ -15,7 +15,7 @@ use super::layout::Layout;
 use super::space::{Read, Reads};
 use super::strips::Strips;
 use crate::base::Dim;
-use crate::base::hash::FastMap;
+use crate::base::hash::{FastMap, FastSet};
 use crate::graph::{Graph, NodeId, Op};
 
 #[derive(Clone, Debug)]
@@ -29,13 +29,15 @@ pub enum Cluster {
     Blocks(Box<Blocks>),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Default, Debug)]
 pub struct Loop {
     pub nodes: Vec<NodeId>,
     /// Extents of all axes, those that are reduced last.
     pub extents: Vec<Dim>,
     /// How many axes are parallel, once a reduction has joined.
     pub n_parallel: Option<usize>,
+    /// Nodes that are made here again (`recompute.rs`): who else reads them finds them where they were made first.
+    pub again: FastSet<NodeId>,
 }
 
 impl Cluster {
@@ -46,6 +48,11 @@ impl Cluster {
             Cluster::Single(id) => std::slice::from_ref(id),
             Cluster::Strips(_) | Cluster::Blocks(_) => &[],
         }
+    }
+
+    /// Whether a node was made before, and is made here again.
+    pub fn makes_again(&self, id: NodeId) -> bool {
+        matches!(self, Cluster::Loop(l) if l.again.contains(&id))
     }
 
     /// The clusters that become nests and products: itself, or those in its strips.
@@ -150,7 +157,12 @@ pub fn fuse(
             }
             (_, Some((extents, n_parallel))) => {
                 loops.entry(extents.clone()).or_default().push(clusters.len());
-                clusters.push(Cluster::Loop(Loop { nodes: vec![id], extents, n_parallel }));
+                clusters.push(Cluster::Loop(Loop {
+                    nodes: vec![id],
+                    extents,
+                    n_parallel,
+                    ..Loop::default()
+                }));
                 place.insert(id, clusters.len() - 1);
             }
             _ => {
@@ -165,7 +177,7 @@ pub fn fuse(
 /// A loop of the inline scalars that the nodes need, if they need any.
 pub fn scalars(graph: &Graph, layouts: &[Layout], grouping: &Grouping, nodes: &[NodeId]) -> Option<Cluster> {
     let nodes = scalars_of(graph, layouts, grouping, nodes);
-    (!nodes.is_empty()).then(|| Cluster::Loop(Loop { nodes, extents: Vec::new(), n_parallel: None }))
+    (!nodes.is_empty()).then(|| Cluster::Loop(Loop { nodes, ..Loop::default() }))
 }
 
 /// The inline scalars that the nodes need, in order.

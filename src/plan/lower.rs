@@ -342,7 +342,7 @@ impl<'a> Lowerer<'a> {
             let seen_outside = self.homes.global.contains_key(&id)
                 || self.written_into(id).is_some()
                 || self.homes.placed.contains_key(&id);
-            if !seen_outside && !self.shared.contains(&id) {
+            if !seen_outside && !self.shared.contains(&id) || l.again.contains(&id) {
                 continue;
             }
             let (kind, n_reduce) = match &self.graph.node(id).op {

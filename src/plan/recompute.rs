@@ -10,12 +10,15 @@
 //! line) and a load in each reader. Taken on is a load in each reader of each operand that it does not load already; operands of fewer
 //! elements (broadcast ones) cost nothing. One byte may cost `STEPS_PER_BYTE` steps of the scalar table; where, on a CPU, no product wants long
 //! tiles and rows are short, tiles are as short as caches want them, and a byte of a cache is worth `STEPS_PER_NEAR_BYTE`: `exp` is
-//! stored there, what is one or two steps is made again. Values that the same loop
+//! stored there, what is one or two steps is made again. On a GPU large products stand alone, and what reads a value late is mostly
+//! another launch: there all launches of a plan are looked at together (`recompute_afar`). Values that the same loop
 //! makes and the same loops read are looked at together, for they often come of one operand; if that does not pay, one by one. What
 //! is kept alive for longer, the new operands, must not be more than what is no longer kept.
 
 use super::Target;
 use super::fuse::{Cluster, is_same_index};
+use super::group::Grouping;
+use super::parts::{Segment, n_phases};
 use super::space::{Read, Reads};
 use crate::base::hash::{FastMap, FastSet};
 use crate::graph::{Graph, NodeId, Op};
@@ -26,7 +29,7 @@ const STEPS_PER_NEAR_BYTE: usize = 1;
 /// Bytes of a value's row that stay in a core's own caches with a few others and with those of other values.
 const NEAR_ROW: i64 = 32 * 1024;
 
-/// `kept`: nodes that are stored whoever reads them.
+/// Inside of a group. `kept`: nodes that are stored whoever reads them.
 pub fn recompute(
     graph: &Graph,
     reads: &Reads,
@@ -34,9 +37,75 @@ pub fn recompute(
     kept: &dyn Fn(NodeId) -> bool,
     clusters: &mut [Cluster],
 ) {
+    let anywhere = Where { may_read: &|_, _| true, is_kept_longer: &|_, _| true };
+    recompute_where(graph, reads, target, kept, &anywhere, clusters);
+}
+
+/// Among all launches of a plan for a GPU, by their groups.
+pub fn recompute_afar(
+    graph: &Graph,
+    reads: &Reads,
+    grouping: &Grouping,
+    kept: &dyn Fn(NodeId) -> bool,
+    segments: &mut [Vec<Segment>],
+) {
+    let begin = grouping.phases(&segments.iter().map(|of| n_phases(of)).collect::<Vec<_>>());
+    // Of each cluster its group and phase.
+    let (mut clusters, mut places) = (Vec::new(), Vec::new());
+    for (g, of_group) in segments.iter_mut().enumerate() {
+        for (i, segment) in of_group.iter_mut().enumerate() {
+            places.resize(places.len() + segment.clusters.len(), (g, begin[g] + i));
+            clusters.append(&mut segment.clusters.clone());
+        }
+    }
+    let mut last_read: FastMap<NodeId, usize> = FastMap::default();
+    for (cluster, (_, phase)) in clusters.iter().zip(&places) {
+        for id in cluster.leaves().iter().flat_map(Cluster::nodes) {
+            for read in reads.of(*id) {
+                let last = last_read.entry(read.base).or_default();
+                *last = (*last).max(*phase);
+            }
+        }
+    }
+    let writer = |base: NodeId| {
+        let update = graph.updates.iter().position(|(variable, _)| *variable == base);
+        let at_once = update.filter(|i| !grouping.deferred.contains(i));
+        at_once.and_then(|i| grouping.group_of[graph.updates[i].1.index()])
+    };
+    // Scalars are worked out in the kernels that read them; a variable is read before it is overwritten.
+    let may_read = |reader: usize, base: NodeId| {
+        let g = places[reader].0;
+        !grouping.inline[base.index()] && writer(base).is_none_or(|w| w == g || grouping.comes_after(w, g))
+    };
+    // By more than the phase behind.
+    let is_kept_longer =
+        |reader: usize, base: NodeId| last_read.get(&base).is_none_or(|last| last + 1 < places[reader].1);
+    let afar = Where { may_read: &may_read, is_kept_longer: &is_kept_longer };
+    recompute_where(graph, reads, Target::Cuda, kept, &afar, &mut clusters);
+    let mut clusters = clusters.into_iter();
+    for segment in segments.iter_mut().flatten() {
+        segment.clusters.iter_mut().for_each(|cluster| *cluster = clusters.next().expect("as many"));
+    }
+}
+
+/// What a cluster may read that it has not read so far.
+struct Where<'a> {
+    may_read: &'a dyn Fn(usize, NodeId) -> bool,
+    /// Whether that keeps the base in memory for longer.
+    is_kept_longer: &'a dyn Fn(usize, NodeId) -> bool,
+}
+
+fn recompute_where(
+    graph: &Graph,
+    reads: &Reads,
+    target: Target,
+    kept: &dyn Fn(NodeId) -> bool,
+    place: &Where,
+    clusters: &mut [Cluster],
+) {
     let wants_rows = |id: &NodeId| matches!(graph.node(*id).op, Op::Contract(_) | Op::Scan(_));
     let has_short_tiles = target == Target::Cpu && !clusters.iter().flat_map(Cluster::nodes).any(wants_rows);
-    let mut cx = Recompute { graph, reads, home: FastMap::default(), clusters, has_short_tiles };
+    let mut cx = Recompute { graph, reads, place, home: FastMap::default(), clusters, has_short_tiles };
     for (at, cluster) in cx.clusters.iter().enumerate() {
         cluster.nodes().iter().for_each(|id| {
             cx.home.insert(*id, at);
@@ -69,6 +138,7 @@ pub fn recompute(
 struct Recompute<'a> {
     graph: &'a Graph,
     reads: &'a Reads,
+    place: &'a Where<'a>,
     /// The cluster that makes a node first.
     home: FastMap<NodeId, usize>,
     clusters: &'a mut [Cluster],
@@ -143,10 +213,14 @@ impl Recompute<'_> {
             // Of parameters and inputs, and of what is broadcast, nothing more is kept; broadcast operands stay in caches.
             let is_whole = !read.strides.iter().any(|stride| stride.is_const(0));
             let is_leaf = self.graph.node(*base).op.leaf_name().is_some();
-            let new_readers = readers.iter().filter(|reader| !self.loads(**reader, *base)).count();
+            let new_readers = || readers.iter().filter(|reader| !self.loads(**reader, *base));
+            if new_readers().any(|reader| !(self.place.may_read)(*reader, *base)) {
+                return None;
+            }
             if is_whole {
-                taken_on += bytes(base) * new_readers;
-                kept += if is_leaf || new_readers == 0 { 0 } else { bytes(base) };
+                taken_on += bytes(base) * new_readers().count();
+                let is_longer = new_readers().any(|reader| (self.place.is_kept_longer)(*reader, *base));
+                kept += if is_leaf || !is_longer { 0 } else { bytes(base) };
             }
         }
         let given_up = kept_no_longer * (2 + n);
@@ -174,7 +248,9 @@ impl Recompute<'_> {
         for reader in readers {
             let Cluster::Loop(l) = &mut self.clusters[*reader] else { unreachable!("readers are loops") };
             let known: FastSet<NodeId> = l.nodes.iter().copied().collect();
-            l.nodes.extend(made.iter().filter(|id| !known.contains(id)));
+            let new = made.iter().filter(|id| !known.contains(id));
+            l.again.extend(new.clone());
+            l.nodes.extend(new);
             l.nodes.sort_unstable();
         }
     }

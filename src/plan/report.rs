@@ -56,6 +56,13 @@ pub fn report(plan: &Plan) -> String {
                 format!("{:?} {}", argument.access, plan.buffers[id.0 as usize].name).to_lowercase()
             });
             line(&mut out, format!("    {}", names.collect::<Vec<_>>().join(", ")));
+            if let Some(apart) = &launch.apart {
+                let [product, behind] = apart.each_ref().map(|launch| launch.kernel);
+                line(
+                    &mut out,
+                    format!("    or a library's product for kernel {product}, and kernel {behind}"),
+                );
+            }
         }
     }
     line(&mut out, "\nbuffers".into());

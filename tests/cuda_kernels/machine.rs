@@ -10,7 +10,7 @@ use gradc::codegen::cuda::nvrtc::Nvrtc;
 use gradc::codegen::cuda::{Source, Whole, emit, emit_whole};
 use gradc::nest::interpret::Run;
 use gradc::plan::interpret::Values;
-use gradc::plan::{Place, Plan};
+use gradc::plan::{Launch, Place, Plan};
 use gradc_ptx::{Arg, Memory, Module};
 use std::path::{Path, PathBuf};
 
@@ -66,6 +66,8 @@ fn module(text: &str) -> Option<Module> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum How {
     Launches,
+    /// Products and what is made of their results apart, where a plan says how.
+    Apart,
     /// As one launch of so many blocks.
     Whole {
         blocks: u32,
@@ -101,7 +103,21 @@ impl<'p> Machine<'p> {
             let blocks = 3 + at.step as u32 % 2;
             assert_same(&self.run_as(How::Whole { blocks }, leaves, at), &found, "one launch");
         }
+        if at.step.is_multiple_of(2) && self.launches(How::Apart).len() > self.launches(How::Launches).len() {
+            assert_same(&self.run_as(How::Apart, leaves, at), &found, "products apart");
+        }
         found
+    }
+
+    fn launches(&self, how: How) -> Vec<&Launch> {
+        let of = |launch: &'p Launch| match &launch.apart {
+            Some(apart) if how == How::Apart => apart.iter().collect(),
+            _ => vec![launch],
+        };
+        match how {
+            How::Whole { .. } => Vec::new(),
+            _ => self.plan.phases.iter().flatten().flat_map(of).collect(),
+        }
     }
 
     pub fn run_as(&self, how: How, leaves: &Values, at: Run) -> (Values, Values) {
@@ -132,8 +148,7 @@ impl<'p> Machine<'p> {
                 .launch(whole.name, blocks, whole.threads, whole.shared_bytes, &given, &mut memory)
                 .unwrap_or_else(|fault| panic!("{fault}\n{}", whole.text));
         }
-        let launches = self.plan.phases.iter().flatten();
-        for launch in launches.filter(|_| how == How::Launches) {
+        for launch in self.launches(how) {
             let entry = &self.source.kernels[launch.kernel];
             let blocks = entry.blocks(at.batch);
             let scratch = memory.alloc(entry.scratch_bytes as usize * blocks as usize);

@@ -41,7 +41,7 @@ pub fn cluster_of(graph: &Graph, reads: &Reads, id: NodeId) -> Option<Cluster> {
                 Some(read) => (read.extents.clone(), Some(read.n_parallel)),
                 None => (node.ty.shape.clone(), None),
             };
-            Some(Cluster::Loop(Loop { nodes: vec![id], extents, n_parallel }))
+            Some(Cluster::Loop(Loop { nodes: vec![id], extents, n_parallel, ..Loop::default() }))
         }
         _ => None,
     }

@@ -106,7 +106,7 @@ impl Sections<'_> {
                 }
                 (Cluster::Loop(l), _) => {
                     let extents = l.extents.clone();
-                    parts.push((Cluster::Loop(Loop { nodes, extents, n_parallel: None }), along.clone()));
+                    parts.push((Cluster::Loop(Loop { nodes, extents, ..Loop::default() }), along.clone()));
                 }
                 (cluster, _) => parts.push((cluster.clone(), along.clone())),
             }

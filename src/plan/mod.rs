@@ -44,8 +44,7 @@ mod work;
 
 pub use build::plan;
 pub use divide::{Divisible, Piece, costs_of_ops};
-pub use gpu::is_tiled;
-pub use gpu::{MOST_SHARED_BYTES, is_one_launch};
+pub use gpu::{MOST_SHARED_BYTES, is_one_launch, is_tiled};
 pub use pack::PANEL;
 pub use rematerialise::{Exceeds, plan_within};
 pub use report::{bytes, group_digits, report};

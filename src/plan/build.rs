@@ -1,6 +1,6 @@
 //! The planner, from graph to plan, as a recipe.
 
-use super::blocks::{Sections, in_turns, sections, split};
+use super::blocks::{Sections, each_apart, in_turns, sections, split};
 use super::epilogue::join;
 use super::fuse::{Cluster, fuse, scalars};
 use super::gpu::MOST_SHARED_BYTES;
@@ -30,7 +30,10 @@ use std::hash::{BuildHasher, BuildHasherDefault, Hash};
 pub fn plan(graph: &Graph, options: &Options) -> Plan {
     let graph = timed("prepare", || prepare(graph, options));
     let layouts = timed("layouts", || layouts(&graph));
-    let scattered = |id: NodeId| options.target == Target::Cpu && by_tiles(&graph, id, options.max_batch);
+    let scattered = |id: NodeId| match options.target {
+        Target::Cpu => by_tiles(&graph, id, options.max_batch),
+        Target::Cuda => super::gpu::has_owners(&graph, id, options.max_batch),
+    };
     let reads = timed("reads", || Reads::new(&graph, &layouts).with_tiles(&graph, &scattered));
     let alone = |id: NodeId| {
         options.target == Target::Cuda && super::gpu::stands_alone(&graph, id, options.max_batch)
@@ -141,6 +144,10 @@ impl<'a> Planner<'a> {
             return vec![Segment::new(clusters)];
         }
         if self.target == Target::Cuda {
+            let rows = group.rows.as_ref().expect("it was seen to have some");
+            if let Some(apart) = each_apart(self.reads, rows, &clusters) {
+                return apart.into_iter().map(Segment::new).collect();
+            }
             let apart = split(self.graph, self.reads, self.cache_bytes, clusters);
             return apart.into_iter().map(Segment::new).collect();
         }

@@ -14,6 +14,7 @@
 //! - A tile is one row until there are more rows than `BLOCKS`, which fill every processor some times over; then it grows until
 //!   each thread of a block has `INDICES` indices, for what a block reads for all of its rows it reads once. From there on there are
 //!   more blocks.
+//! - Tiles of a scatter's result look at all its indices, each a few steps for a warp; there are no more of them than `OWNERS`.
 //! - Scratch of a tile stays in shared memory where that is possible at all.
 //! - A step whose launches have less work than it takes to launch them is one launch (`is_one_launch`): a launch begins some
 //!   microseconds after the one before has ended, a meeting of all blocks takes one. What is lost is that each processor has the
@@ -27,13 +28,17 @@ use super::tile::{Sizes, scratch_offsets};
 use super::work::work;
 use crate::base::Dim;
 use crate::graph::{Graph, NodeId, Op};
-use crate::nest::TileOp;
+use crate::nest::{StoreKind, TileOp};
 use std::collections::BTreeMap;
 
 /// Multiply-adds of a contraction that stands alone.
 const LARGE: u64 = 1 << 20;
 /// Blocks that keep a large GPU busy.
 const BLOCKS: u64 = 512;
+/// Blocks that own rows to which others are added, at most.
+const OWNERS: u64 = 2048;
+/// Elements of what is added that are worth looking for owners.
+const LARGE_SCATTER: u64 = if cfg!(test) { 8 } else { 1 << 16 };
 /// Threads of a block, and indices that each should have.
 const THREADS: u64 = 256;
 const INDICES: u64 = 4;
@@ -77,6 +82,24 @@ pub fn stands_alone(graph: &Graph, id: NodeId, max_batch: i64) -> bool {
     extents.values().fold(1, |n: u64, size| n.saturating_mul(*size)) >= LARGE
 }
 
+/// Whether a scatter along its rows should be made by who owns them.
+pub fn has_owners(graph: &Graph, id: NodeId, max_batch: i64) -> bool {
+    let node = graph.node(id);
+    let sizes = Sizes::new(max_batch, 1);
+    let added =
+        || graph.ty(node.operands[1]).shape.iter().fold(1, |n: u64, size| n.saturating_mul(sizes.of(size)));
+    matches!(node.op, Op::ScatterAdd { axis: 0, batch: 0 })
+        && graph.ty(node.operands[0]).rank() > 0
+        && node.ty.shape.first().is_some_and(|rows| sizes.of(rows) > 1)
+        && added() >= LARGE_SCATTER
+}
+
+/// Whether a nest adds to rows of the kernel's tile, wherever in the whole they are named.
+fn adds_to_tile(op: &TileOp) -> bool {
+    let TileOp::Nest(nest) = op else { return false };
+    nest.stores.iter().any(|s| matches!(&s.kind, StoreKind::AddAt { bound, .. } if bound.contains("tile")))
+}
+
 /// Indices of a tile of one row that threads can share, of the op that has the most.
 fn width(ops: &[TileOp], sizes: &Sizes) -> u64 {
     let product =
@@ -93,13 +116,16 @@ fn width(ops: &[TileOp], sizes: &Sizes) -> u64 {
         TileOp::Sort(sort) => product(&mut sort.axes.iter().chain([&sort.n])),
         TileOp::Loop(l) => width(&l.ops, &sizes.inside(l, 0)),
     };
-    ops.iter().map(of_op).max().unwrap_or(1).max(1)
+    ops.iter().filter(|op| !adds_to_tile(op)).map(of_op).max().unwrap_or(1).max(1)
 }
 
 /// Rows in a tile, for a kernel of `rows` rows.
 pub fn choose(ops: &[TileOp], scratch: &[ScratchUse], rows: u64, batch: i64) -> u32 {
     let full = (THREADS * INDICES).div_ceil(width(ops, &Sizes::new(batch, 1)));
     let mut tile = (rows / BLOCKS).clamp(1, full);
+    if ops.iter().any(adds_to_tile) {
+        tile = tile.max(rows.div_ceil(OWNERS));
+    }
     let bytes = |tile: u64| scratch_offsets(scratch, &Sizes::new(batch, tile as i64)).1;
     while tile > 1 && bytes(tile) > SHARED_BYTES {
         tile /= 2;

@@ -17,7 +17,7 @@ use super::writer::Writer;
 use super::{Entry, Source, preamble};
 use crate::base::{DType, Dim};
 use crate::nest::epilogue::Epilogue;
-use crate::nest::{Access, ArgumentAccess, BufferRef, Inst, Kernel, Loop, TileOp, TurnOrder};
+use crate::nest::{Access, ArgumentAccess, BufferRef, Inst, Kernel, Loop, Store, TileOp, TurnOrder};
 use crate::plan::{Buffer, Launch, MOST_SHARED_BYTES, Plan};
 use std::collections::BTreeSet;
 
@@ -26,6 +26,8 @@ const MOST_THREADS: f64 = 256.0;
 const LEAST_THREADS: f64 = 32.0;
 /// Blocks that share a tile, at most: each thread then has more than one index.
 const MOST_PARTS: f64 = 2048.0;
+/// Blocks that keep a large GPU busy, where each of them works out some scalars first.
+const ENOUGH_BLOCKS: f64 = 512.0;
 /// Blocks of a kernel whose scratch lies in global memory: as many as are under way at once on a large GPU.
 const SCRATCH_BLOCKS: u32 = 512;
 /// What an array through which warps pass values has for each.
@@ -296,9 +298,12 @@ impl<'a> Emitter<'a> {
         self.choose_threads();
         let turns = parallel_turns(kernel);
         if turns.is_empty() {
+            let parts = (self.most_units() / f64::from(self.threads)).ceil().clamp(1.0, MOST_PARTS);
             if self.epilogue.is_some() || matches!(&kernel.ops[..], [op] if can_be_shared(op)) {
-                let parts = (self.most_units() / f64::from(self.threads)).ceil();
-                self.parts = parts.clamp(1.0, MOST_PARTS) as u32;
+                self.parts = parts as u32;
+            } else if has_scalars_before(kernel) {
+                let tiles = (self.names.most(&kernel.rows) / f64::from(kernel.tile)).ceil();
+                self.parts = parts.min((ENOUGH_BLOCKS / tiles).ceil()).max(1.0) as u32;
             }
             self.blocks = self.parts;
         } else {
@@ -335,6 +340,11 @@ impl<'a> Emitter<'a> {
         self.open_tiles();
         match self.epilogue {
             Some(epilogue) => self.product_and_epilogue(epilogue, &heading.ops),
+            None if self.parts > 1 => {
+                let last = kernel.ops.len() - 1;
+                self.by_each_block(0..last, &heading.ops);
+                self.ops(&kernel.ops[last..], heading.ops.get(last..).unwrap_or_default());
+            }
             None => self.ops(&kernel.ops, &heading.ops),
         }
         self.close_tiles();
@@ -506,14 +516,16 @@ impl<'a> Emitter<'a> {
         }
     }
 
-    /// What comes before the product is worked out by each block for itself.
-    fn product_and_epilogue(&mut self, epilogue: Epilogue, said: &[String]) {
-        let ops = &self.kernel.ops;
-        let (last, parts) = (ops.len() - 1, std::mem::replace(&mut self.parts, 1));
-        for i in (0..last).filter(|i| *i != epilogue.product) {
-            self.ops(&ops[i..=i], said.get(i..=i).unwrap_or_default());
-        }
+    /// Ops that each block that shares a tile does for itself.
+    fn by_each_block(&mut self, ops: impl Iterator<Item = usize>, said: &[String]) {
+        let parts = std::mem::replace(&mut self.parts, 1);
+        ops.for_each(|i| self.ops(&self.kernel.ops[i..=i], said.get(i..=i).unwrap_or_default()));
         self.parts = parts;
+    }
+
+    fn product_and_epilogue(&mut self, epilogue: Epilogue, said: &[String]) {
+        let (ops, last) = (&self.kernel.ops, self.kernel.ops.len() - 1);
+        self.by_each_block((0..last).filter(|i| *i != epilogue.product), said);
         let touches = self.regions(&ops[last]);
         if touches.iter().any(|(region, _)| self.touched.iter().any(|(other, _)| region.meets(*other))) {
             self.barrier();
@@ -564,6 +576,21 @@ fn block(form: Form) -> (&'static str, &'static str) {
         Form::Kernel => ("blockIdx.x", "gridDim.x"),
         Form::Part { .. } => ("block", "n_blocks"),
     }
+}
+
+/// Whether all ops but the last are scalars in scratch, and blocks can share the last one.
+fn has_scalars_before(kernel: &Kernel) -> bool {
+    let is_scalar = |op: &TileOp| match op {
+        TileOp::Nest(nest) => {
+            let in_scratch = |store: &Store| matches!(store.access.buffer, BufferRef::Scratch(_));
+            nest.axes.is_empty() && nest.stores.iter().all(in_scratch)
+        }
+        _ => false,
+    };
+    kernel.ops.split_last().is_some_and(|(last, before)| {
+        let keeps_scratch = |op: &TileOp| matches!(op, TileOp::Nest(nest) if nest.stores.iter().all(|s| matches!(s.access.buffer, BufferRef::Argument(_))));
+        before.iter().all(is_scalar) && keeps_scratch(last)
+    })
 }
 
 fn uses_batch(body: &str) -> bool {

@@ -2,9 +2,10 @@
 //!
 //! What enters: a merged nest with `AddAt` stores. What leaves: loops in which each place is added to by one thread alone, in
 //! the order of the nest's indices. Threads share the parallel axes that move the place but not the index (the columns of an
-//! embedding), where the strides show that no two of their indices meet; and the places that the index gives, of which each group of
-//! threads owns every so manieth. All threads of a group walk through the other axes and add what is theirs. A nest that also stores
-//! something else, or of which nothing can be shared, is one thread's.
+//! embedding), where the strides show that no two of their indices meet. Where the index alone tells rows apart, a block owns some of
+//! them: those of its tile, or every so manieth. It looks at all indices, as many at once as it has threads, lists those that are its own
+//! in their order, and its threads add their columns of each. Else each thread walks through the axes that it does not share. A nest
+//! that also stores something else, or of which nothing can be shared, is one thread's.
 
 use super::body::{Body, loaded, stored};
 use super::kernel::Emitter;
@@ -15,15 +16,17 @@ use crate::nest::analysis::depends_on;
 use crate::nest::{Nest, Store, StoreKind};
 use crate::scalar::Func;
 
-/// Groups of threads that own places, at most.
-const MOST_OWNERS: f64 = 1024.0;
+/// Blocks that own places, at most.
+const MOST_OWNERS: f64 = 2048.0;
+/// Threads of a block that looks for what is its own.
+const THREADS: f64 = 256.0;
 
 /// How a nest's additions are shared.
 struct Sharing {
     /// Axes whose indices threads share; the others are walked.
     shared: Vec<usize>,
-    /// How many groups share the places that the index gives.
-    owners: u32,
+    /// How many blocks share the places that the index gives, where it alone tells them apart.
+    owners: Option<f64>,
 }
 
 fn additions(nest: &Nest) -> Option<(&Store, u32, &Dim, &Dim)> {
@@ -78,64 +81,102 @@ fn sharing(e: &Emitter, nest: &Nest) -> Option<Sharing> {
     let order = thread_order(e, nest, nest.axes.len());
     let shared: Vec<usize> = order.into_iter().filter(|axis| free.contains(axis)).collect();
     let places = e.names.most(bound);
-    let owners = if both.is_empty() { places.clamp(1.0, MOST_OWNERS) } else { 1.0 };
-    Some(Sharing { shared, owners: owners as u32 })
+    let owners = both.is_empty().then(|| places.clamp(1.0, MOST_OWNERS));
+    Some(Sharing { shared, owners })
 }
 
 /// Indices that threads can share.
 pub fn units(e: &Emitter, nest: &Nest) -> f64 {
-    sharing(e, nest)
-        .map_or(1.0, |sharing| e.names.most(&count(nest, &sharing.shared)) * f64::from(sharing.owners))
+    match sharing(e, nest) {
+        None => 1.0,
+        Some(Sharing { owners: Some(owners), .. }) => owners * THREADS,
+        Some(Sharing { shared, .. }) => e.names.most(&count(nest, &shared)),
+    }
 }
 
 pub fn emit_scatter(e: &mut Emitter, nest: &Nest) {
     let Some(Sharing { shared, owners }) = sharing(e, nest) else { return by_one_thread(e, nest) };
     let (store, ..) = additions(nest).expect("shared nests have one store");
-    let integer = e.names.integer;
-    let columns = e.names.dim(&count(nest, &shared));
-    let n = if owners == 1 { columns.clone() } else { format!("{columns} * {owners}") };
-    e.each("i", &n);
-    let mut index = vec![String::new(); nest.axes.len()];
-    let owner = (owners > 1).then_some(owners);
-    if owners > 1 {
-        let text = if columns == "1" { "i".to_string() } else { format!("i / {columns}") };
-        e.w.line(format!("const int owner = (int)({text});"));
-        let column = if columns == "1" { "0".to_string() } else { format!("i % {columns}") };
-        e.w.line(format!("const {integer} column = {column};"));
-    }
-    let linear = if owners > 1 { "column" } else { "i" };
-    indices(e, nest, &shared, linear, None, &mut index);
     let walked: Vec<usize> = (0..nest.axes.len()).filter(|axis| !shared.contains(axis)).collect();
-    walk(e, nest, &walked, &mut index, store, owner);
+    match owners {
+        Some(_) => by_owner(e, nest, [&shared, &walked], store),
+        None => by_column(e, nest, [&shared, &walked], store),
+    }
+}
+
+/// Blocks own rows.
+fn by_owner(e: &mut Emitter, nest: &Nest, [shared, walked]: [&[usize]; 2], store: &Store) {
+    let StoreKind::AddAt { index: to, stride, bound } = &store.kind else { return };
+    let (integer, threads) = (e.names.integer, e.threads);
+    let (list, counts) = (e.columns("int"), e.across("found", "int"));
+    let needed = cone(nest, *to);
+    let (n, columns) = (e.names.dim(&count(nest, walked)), e.names.dim(&count(nest, shared)));
+    let mut index = vec!["0".to_string(); nest.axes.len()];
+    e.w.open(format!("for ({integer} first = 0; first < {n}; first += {threads})"));
+    e.w.line("int found = 0;");
+    e.w.open(format!("if (first + thread < {n})"));
+    e.w.line(format!("const {integer} at = first + thread;"));
+    indices(e, nest, walked, "at", None, &mut index);
+    let mut body = Body::new(nest, None);
+    body.instructions(e, &index, |i| needed[i]);
+    let place = body.value(*to);
+    let mine = if e.parts == 1 { String::new() } else { format!(" && {place} % {} == part", e.parts) };
+    e.w.line(format!("found = {place} >= 0 && {place} < {}{mine};", e.names.dim(bound)));
+    e.w.close();
+    // Where each of them is in the list: how many come before.
+    e.w.line("int before = found;");
+    e.w.open("for (int step = 1; step < 32; step *= 2)");
+    e.w.line("const int other = __shfl_up_sync(0xffffffff, before, step);");
+    e.w.line("before += thread % 32 >= step ? other : 0;");
+    e.w.close();
+    e.w.line(format!("if (thread % 32 == 31) {counts}[thread / 32] = before;"));
+    e.meet();
+    e.w.line("int n_found = 0;");
+    e.w.open(format!("for (int warp = 0; warp < {}; ++warp)", threads / 32));
+    e.w.line(format!("before += warp < thread / 32 ? {counts}[warp] : 0;"));
+    e.w.line(format!("n_found += {counts}[warp];"));
+    e.w.close();
+    e.w.line(format!("if (found) {list}[before - 1] = thread;"));
+    e.meet();
+    e.w.open("for (int k = 0; k < n_found; ++k)");
+    e.w.line(format!("const {integer} at = first + {list}[k];"));
+    indices(e, nest, walked, "at", None, &mut index);
+    let mut body = Body::new(nest, None);
+    body.instructions(e, &index, |i| needed[i]);
+    let place = body.value(*to).to_string();
+    e.w.open(format!("for ({integer} column = thread; column < {columns}; column += {threads})"));
+    indices(e, nest, shared, "column", None, &mut index);
+    body.instructions(e, &index, |i| !needed[i]);
+    add(e, store, &index, &place, stride, body.value(store.value));
+    e.w.close();
+    e.w.close();
+    // The list is the next ones'.
+    e.meet();
     e.w.close();
 }
 
-/// Goes through the walked axes in their order, and adds what belongs to this thread.
-fn walk(
-    e: &mut Emitter,
-    nest: &Nest,
-    walked: &[usize],
-    index: &mut [String],
-    store: &Store,
-    owners: Option<u32>,
-) {
+/// Threads own columns.
+fn by_column(e: &mut Emitter, nest: &Nest, [shared, walked]: [&[usize]; 2], store: &Store) {
     let StoreKind::AddAt { index: to, stride, bound } = &store.kind else { return };
+    let columns = e.names.dim(&count(nest, shared));
+    e.each("i", &columns);
+    let mut index = vec![String::new(); nest.axes.len()];
+    indices(e, nest, shared, "i", None, &mut index);
     for axis in walked {
         let (integer, extent) = (e.names.integer, e.names.dim(&nest.axes[*axis].extent));
         e.w.open(format!("for ({integer} i{axis} = 0; i{axis} < {extent}; ++i{axis})"));
         index[*axis] = format!("i{axis}");
     }
     let mut body = Body::new(nest, None);
-    // The index first: most places are another thread's.
     let needed = cone(nest, *to);
-    body.instructions(e, index, |i| needed[i]);
+    body.instructions(e, &index, |i| needed[i]);
     let place = body.value(*to).to_string();
-    let mine = owners.map(|n| format!(" && {place} % {n} == owner")).unwrap_or_default();
-    e.w.open(format!("if ({place} >= 0 && {place} < {}{mine})", e.names.dim(bound)));
-    body.instructions(e, index, |i| !needed[i]);
-    add(e, store, index, &place, stride, body.value(store.value));
+    e.w.open(format!("if ({place} >= 0 && {place} < {})", e.names.dim(bound)));
+    body.instructions(e, &index, |i| !needed[i]);
+    add(e, store, &index, &place, stride, body.value(store.value));
     e.w.close();
     walked.iter().for_each(|_| e.w.close());
+    e.w.close();
 }
 
 fn add(e: &mut Emitter, store: &Store, index: &[String], place: &str, stride: &Dim, value: &str) {

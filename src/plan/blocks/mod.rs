@@ -32,7 +32,7 @@ mod rows;
 mod section;
 mod wide;
 
-pub use rows::{in_turns, split};
+pub use rows::{each_apart, in_turns, split};
 
 use super::fuse::Cluster;
 use super::space::Reads;

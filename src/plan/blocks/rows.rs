@@ -22,6 +22,30 @@ const MOST_PLACES: i64 = 64;
 /// An example's elements are more than this part of a cache's bytes where another launch is worth it.
 const WORTH: i64 = 8;
 
+/// Rows that are so few that they do not keep a GPU busy, and elements of them that should.
+const FEW_ROWS: i64 = 64;
+const MANY_ELEMENTS: i64 = 1 << 14;
+
+/// Each loop of a group of few long rows by itself, for blocks share one loop; nothing where they should stay together.
+pub fn each_apart(reads: &Reads, rows: &Dim, clusters: &[Cluster]) -> Option<Vec<Vec<Cluster>>> {
+    let n_scalars = clusters.iter().take_while(|cluster| is_scalar(cluster)).count();
+    let (scalars, own) = clusters.split_at(n_scalars);
+    let elements = |cluster: &Cluster| match cluster {
+        Cluster::Loop(l) => {
+            l.extents.iter().try_fold(1, |n: i64, size| Some(n.saturating_mul(size.as_const()?)))
+        }
+        _ => None,
+    };
+    let elements: Option<Vec<i64>> = own.iter().map(elements).collect();
+    // Who overwrites a variable comes last.
+    let (_, before) = own.split_last()?;
+    let is_update = |cluster: &Cluster| cluster.nodes().iter().any(|id| reads.is_update(*id));
+    let are_few = rows.as_const().is_some_and(|rows| rows < FEW_ROWS);
+    let joins = are_few && own.len() > 1 && elements?.into_iter().max()? >= MANY_ELEMENTS;
+    (joins && !before.iter().any(is_update))
+        .then(|| own.iter().map(|cluster| scalars.iter().chain([cluster]).cloned().collect()).collect())
+}
+
 /// Clusters that can go in turns, then those that cannot and what needs them, each by itself; all together where nothing is gained.
 pub fn split(graph: &Graph, reads: &Reads, cache_bytes: i64, clusters: Vec<Cluster>) -> Vec<Vec<Cluster>> {
     let n_scalars = clusters.iter().take_while(|cluster| is_scalar(cluster)).count();

@@ -39,14 +39,13 @@ impl<'k> Epilogue<'k> {
         let is_map = nest.stores.iter().all(|store| store.kind == StoreKind::Set)
             && nest.axes.iter().all(|axis| !axis.reduce);
         let in_order = |access: &Access| {
-            let mut step = Dim::from(1);
-            let axes = nest.axes.iter().zip(&access.strides).rev();
-            let follows = axes.map(|(axis, stride)| {
-                let follows = axis.extent.is_const(1) || *stride == step;
-                step = step.clone() * axis.extent.clone();
-                follows
+            let steps = nest.axes.iter().rev().scan(Dim::from(1), |step, axis| {
+                let inside = step.clone() * axis.extent.clone();
+                Some(std::mem::replace(step, inside))
             });
-            access.offset.is_const(0) && follows.fold(true, |all, follows| all && follows)
+            let axes = nest.axes.iter().zip(&access.strides).rev().zip(steps);
+            let mut follows = axes.map(|((axis, stride), step)| axis.extent.is_const(1) || *stride == step);
+            access.offset.is_const(0) && follows.all(|follows| follows)
         };
         let mut loads = nest.body.iter().filter_map(|inst| match inst {
             Inst::Load { access } | Inst::LoadAt { access, .. } if access.buffer == out => {

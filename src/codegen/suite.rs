@@ -503,7 +503,9 @@ pub fn random_plans(n: u64, target: Target) -> Vec<Planned> {
         let (graph, env) = random_graph(seed, wish);
         let batch = env.symbols.get("batch").copied().unwrap_or(1);
         for max_batch in [batch, batch + 4] {
-            let plan = plan(&graph, &Options::new(max_batch, target));
+            let options = Options::new(max_batch, target);
+            let alone_from = if seed % 3 == 0 { 1 } else { options.alone_from };
+            let plan = plan(&graph, &Options { alone_from, ..options });
             let at = Run { batch, seed: env.seed, step: env.step };
             let what = format!("seed {seed}\n{graph}");
             let cases = launches(&plan, &what, |name| env.leaves[name].data.clone(), at);
@@ -534,7 +536,9 @@ pub fn training_plans(n: u64, target: Target) -> Vec<Planned> {
         // On these plans tf32 is f32.
         for precision in [Precision::F32, Precision::Bf16] {
             let graph = optimize_in(precision, &differentiated);
-            let plan = plan(&graph, &Options::new(batch + seed as i64 % 3, target));
+            let options = Options::new(batch + seed as i64 % 3, target);
+            let alone_from = if seed % 2 == 0 { 1 } else { options.alone_from };
+            let plan = plan(&graph, &Options { alone_from, ..options });
             let at = Run { batch, seed: env.seed, step: env.step };
             let what = format!("seed {seed}\n{graph}");
             let cases = launches(&plan, &what, |name| env.leaves[name].data.clone(), at);

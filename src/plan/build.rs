@@ -35,9 +35,7 @@ pub fn plan(graph: &Graph, options: &Options) -> Plan {
         Target::Cuda => super::gpu::has_owners(&graph, id, options.max_batch),
     };
     let reads = timed("reads", || Reads::new(&graph, &layouts).with_tiles(&graph, &scattered));
-    let alone = |id: NodeId| {
-        options.target == Target::Cuda && super::gpu::stands_alone(&graph, id, options.max_batch)
-    };
+    let alone = |id: NodeId| options.target == Target::Cuda && super::gpu::stands_alone(&graph, id, options);
     let long = |id: NodeId| {
         options.target == Target::Cpu && is_long_reduction(&graph, &reads, id, options.max_batch)
     };

@@ -6,7 +6,7 @@
 //! The cost model. A GPU has some hundred processors, each of which hides the time of one access behind the work of many threads, and a
 //! shared memory of about `SHARED_BYTES` a block; a launch costs a microsecond or two, a block hardly anything.
 //!
-//! - A contraction of `LARGE` multiply-adds or more is worth a kernel of its own: its blocks then share its result whatever
+//! - A contraction of `Options::alone_from` multiply-adds or more is worth a kernel of its own: its blocks then share its result whatever
 //!   its rows are, each reads a tile of both factors once for many products, and a library or a kernel for tensor cores can take its
 //!   place. What a group would have saved is a write and a read of the result, `2 * m * n` elements against `m * n * k / 32` that a
 //!   block of rows would read more of its factors. Smaller ones stay in their group, where they save a launch. What is made of each element of
@@ -22,17 +22,15 @@
 //!
 //! Long sums are taken in two stages for the CPU's sake already (`prepare.rs`, `split.rs`), in an order that does not change.
 
-use super::Plan;
 use super::lower::ScratchUse;
 use super::tile::{Sizes, scratch_offsets};
 use super::work::work;
+use super::{Options, Plan};
 use crate::base::Dim;
 use crate::graph::{Graph, NodeId, Op};
 use crate::nest::{StoreKind, TileOp};
 use std::collections::BTreeMap;
 
-/// Multiply-adds of a contraction that stands alone.
-const LARGE: u64 = 1 << 20;
 /// Blocks that keep a large GPU busy.
 const BLOCKS: u64 = 512;
 /// Blocks that own rows to which others are added, at most.
@@ -72,14 +70,14 @@ pub fn is_tiled(m: f64, n: f64, k: f64) -> bool {
 }
 
 /// Whether a node is a contraction that is worth a kernel of its own.
-pub fn stands_alone(graph: &Graph, id: NodeId, max_batch: i64) -> bool {
+pub fn stands_alone(graph: &Graph, id: NodeId, options: &Options) -> bool {
     let node = graph.node(id);
     let Op::Contract(contraction) = &node.op else { return false };
-    let sizes = Sizes::new(max_batch, 1);
+    let sizes = Sizes::new(options.max_batch, 1);
     let sides = [(&contraction.lhs, node.operands[0]), (&contraction.rhs, node.operands[1])];
     let labels = sides.iter().flat_map(|(labels, x)| labels.iter().zip(&graph.ty(*x).shape));
     let extents: BTreeMap<u8, u64> = labels.map(|(label, size)| (*label, sizes.of(size))).collect();
-    extents.values().fold(1, |n: u64, size| n.saturating_mul(*size)) >= LARGE
+    extents.values().fold(1, |n: u64, size| n.saturating_mul(*size)) >= options.alone_from
 }
 
 /// Whether a scatter along its rows should be made by who owns them.

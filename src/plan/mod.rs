@@ -64,6 +64,8 @@ pub struct Options {
     /// What values are kept in, that are made and read again soon: bytes of a core's own caches, of which a GPU has about as much a
     /// processor. A number of the plan's, not the machine's, so that results do not depend on it.
     pub cache_bytes: i64,
+    /// Multiply-adds from which on a product has a kernel of its own on a GPU (`gpu.rs`).
+    pub alone_from: u64,
 }
 
 /// The kind of machine that a plan is for: what its tiles are worth there.
@@ -76,7 +78,7 @@ pub enum Target {
 
 impl Options {
     pub fn new(max_batch: i64, target: Target) -> Options {
-        Options { max_batch, target, cache_bytes: 512 * 1024 }
+        Options { max_batch, target, cache_bytes: 512 * 1024, alone_from: 1 << 20 }
     }
 }
 

@@ -30,6 +30,7 @@ pub fn check(graph: &Graph, env: &Env) {
         (small(5), of(batch)),
         (graph.clone(), Options { cache_bytes: 64, ..of(batch) }),
         (graph.clone(), Options { cache_bytes: 64, ..Options::new(batch, Target::Cuda) }),
+        (graph.clone(), Options { alone_from: 1, ..Options::new(batch, Target::Cuda) }),
     ];
     for (planned, options) in graphs {
         verify(&planned).unwrap_or_else(|e| panic!("{e} in\n{planned}\nmade of\n{graph}"));
@@ -60,8 +61,10 @@ fn no_overlaps(plan: &Plan) {
     for phase in &plan.phases {
         let mut used: Vec<(u32, usize, bool)> = Vec::new();
         for (n, launch) in phase.iter().enumerate() {
-            for (id, argument) in launch.arguments.iter().zip(&plan.kernels[launch.kernel].arguments) {
-                used.push((id.0, n, argument.access != crate::nest::ArgumentAccess::Read));
+            for launch in launch.variants() {
+                for (id, argument) in launch.arguments.iter().zip(&plan.kernels[launch.kernel].arguments) {
+                    used.push((id.0, n, argument.access != crate::nest::ArgumentAccess::Read));
+                }
             }
         }
         for (i, (a, first, a_writes)) in used.iter().enumerate() {

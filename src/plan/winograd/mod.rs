@@ -1,4 +1,4 @@
-//! Convolutions with 3x3 kernels at stride 1 by fewer multiplications: Winograd's F(2x2, 3x3).
+//! Convolutions with 3x3 kernels at stride 1 by fewer multiplications: Winograd's F(2x2, 3x3) and F(4x4, 3x3).
 //!
 //! What enters: a contraction in which two labels of one side lie a window's taps apart (`row + tap`, `column + tap`, each
 //! with three taps), and how it reads and writes. What leaves: tile ops that make the same result, or nothing where the plain product costs
@@ -14,19 +14,33 @@
 //!                                            0  1  0 -1        0    0    1
 //! ```
 //!
-//! and, for `*` is summed over channels, it is 16 matrix products. The formula is bilinear, so the gradient by the kernel has
-//! the same 16 products with sides changed about: `dg = Gt [ (Bt d B) * (A dy At) ] G`, summed over pieces. That by the input is a
-//! convolution itself (`passes/window.rs`). A strip of pieces passes through its transforms and products while it is in cache.
+//! and, for `*` is summed over channels, it is 16 matrix products. A piece of 4x4 elements has 36 products where the plain one has 144
+//! multiplications (the same, section 4.3):
+//!
+//! ```text
+//! Bt = 4  0 -5  0  1  0    G =  1/4    0     0    At = 1  1  1  1  1  0
+//!      0 -4 -4  1  1  0        -1/6  -1/6  -1/6        0  1 -1  2 -2  0
+//!      0  4 -4 -1  1  0        -1/6   1/6  -1/6        0  1  1  4  4  0
+//!      0 -2 -1  2  1  0         1/24  1/12  1/6        0  1 -1  8 -8  1
+//!      0  2 -1 -2  1  0         1/24 -1/12  1/6
+//!      0  4  0 -5  0  1          0     0     1
+//! ```
+//!
+//! The formula is bilinear, so the gradient by the kernel has the same products with sides changed about: `dg = Gt [ (Bt d B) * (A dy At) ] G`,
+//! summed over pieces. That by the input is a convolution itself (`passes/window.rs`). A strip of pieces passes through its transforms
+//! and products while it is in cache.
 //!
 //! Rounding. With the greatest absolute values D of the picture, G of the kernel and Y of the result's cotangent, an element of the
-//! result is the sum of 9 products' sums of k terms, each at most 4 D * 9/4 G with 10 roundings besides the k of its sum: it may be off
-//! by `81 k (k + 10) 2^-24 D G`, where the plain sum may be by `81 k k 2^-24 D G`. An element of the kernel's gradient, over p
-//! pieces, may be off by `64 p (p + 8) 2^-24 D Y`, the plain one by `16 p p 2^-24 D Y`. An element that is infinite or NaN makes all of
-//! its piece NaN.
+//! result is, by F(2x2), the sum of 9 products' sums of k terms, each at most 4 D * 9/4 G with 10 roundings besides the k of its sum: it may
+//! be off by `81 k (k + 10) 2^-24 D G`, where the plain sum may be by `81 k k 2^-24 D G`. An element of the kernel's gradient, over p
+//! pieces, may be off by `64 p (p + 8) 2^-24 D Y`, the plain one by `16 p p 2^-24 D Y`. By F(4x4) the sums of absolute values along the rows
+//! of `Bt`, `G` and `A` multiply to 48 in the row of `At`, and to 160/3 in the row of `Gt`, where they are most: a result may be off by
+//! `2304 k (k + 26) 2^-24 D G`, a kernel's gradient by `2845 p (p + 26) 2^-24 D Y`, the plain one by `256 p p 2^-24 D Y`. An element that
+//! is infinite or NaN makes all of its piece NaN.
 //!
-//! The cost model counts multiply-adds. A piece costs the plain product `36 * k * n` (k channels in, n out), this one `16 * k * n` and
-//! its transforms, which move and add four lanes at a time where a product does 8 or 16: `PICTURE` for each channel in,
-//! `RESULT` for each out. The kernel's own costs `KERNEL * k * n` once a tile.
+//! The cost model counts multiply-adds. A piece costs the plain product 9 for each of its elements and pairs of channels (k in, n out), here
+//! one for each of its products, and its transforms, which move and add four lanes at a time where a product does 8 or 16: `picture` for
+//! each channel in, `result` for each out. The kernel's own costs `kernel * k * n` once a tile. Of both sizes the one is taken that costs less.
 
 mod transform;
 
@@ -34,12 +48,36 @@ use super::lower::{Lowerer, ScratchUse};
 use crate::base::{DType, Dim};
 use crate::graph::Contraction;
 use crate::nest::{Access, BufferRef, Gemm, GemmAxis, Loop, TileOp, turn_symbol};
-use transform::{Matrices, Places, cotangent, kernel, kernel_gradient, picture, result, transform};
+use transform::{Matrices, OF_FOUR, OF_TWO, Places, Transforms, transform};
 
-/// Transforms' costs in multiply-adds: of a channel of a piece of the picture or of the result, and of a kernel's element.
-const PICTURE: i64 = 72;
-const RESULT: i64 = 56;
-const KERNEL: i64 = 96;
+/// F(n x n, 3x3): pieces of a size, and what their transforms cost.
+struct Algorithm {
+    /// Elements of a piece of the result along each axis.
+    piece: i64,
+    by: Transforms,
+    /// In multiply-adds: of a channel of a piece of the picture or of the result, and of a kernel's element.
+    picture: i64,
+    result: i64,
+    kernel: i64,
+}
+
+const ALGORITHMS: [Algorithm; 2] = [
+    Algorithm { piece: 2, by: OF_TWO, picture: 72, result: 56, kernel: 96 },
+    Algorithm { piece: 4, by: OF_FOUR, picture: 300, result: 200, kernel: 245 },
+];
+
+impl Algorithm {
+    /// Elements along each axis of the grid that a piece is made of.
+    fn grid(&self) -> i64 {
+        self.piece + 2
+    }
+
+    /// Its matrix products.
+    fn n_products(&self) -> i64 {
+        self.grid() * self.grid()
+    }
+}
+
 /// Pieces that share a transformed kernel, or are added to it at once; at least.
 const PIECES: i64 = 16;
 /// Elements of a strip that is transformed, so that it stays in a core's cache beside what it is multiplied with.
@@ -63,6 +101,7 @@ enum Makes {
 
 /// A contraction that is such a convolution. In what has three elements, pictures come first, then the other factor, then what is made.
 pub struct Winograd {
+    by: &'static Algorithm,
     makes: Makes,
     access: [Access; 3],
     /// Rows and columns of the convolution's result, and their taps.
@@ -113,15 +152,15 @@ impl Winograd {
             |(makes, with_places, with_taps)| {
                 let mut pairs = Vec::new();
                 for tap in with_taps.iter().filter(|tap| tap.extent.is_const(3)) {
-                    let same_step =
-                        |place: &&Label| place.strides[0] == tap.strides[0] && is_even(&place.extent);
+                    let same_step = |place: &&Label| place.strides[0] == tap.strides[0];
                     pairs
                         .extend(with_places.iter().find(same_step).map(|place| (place.clone(), tap.clone())));
                 }
                 let [(row, row_tap), (column, column_tap)] = &pairs[..] else { return None };
                 let is_free = |label: &&Label| ![row, row_tap, column, column_tap].contains(label);
                 let [channel] = with_taps.iter().filter(is_free).collect::<Vec<_>>()[..] else { return None };
-                let winograd = Winograd {
+                let with = |by: &'static Algorithm| Winograd {
+                    by,
                     makes,
                     access: access.map(Access::clone),
                     places: [row.clone(), column.clone()],
@@ -130,7 +169,9 @@ impl Winograd {
                     each: of([true, true, true]),
                     pictures: with_places.iter().filter(is_free).cloned().collect(),
                 };
-                winograd.is_worth().then_some(winograd)
+                let costs = ALGORITHMS.iter().map(with).filter_map(|w| Some((w.cost()?, w)));
+                let (cost, cheapest) = costs.min_by(|(a, _), (b, _)| a.total_cmp(b))?;
+                (cost < 1.0).then_some(cheapest)
             },
         )
     }
@@ -139,33 +180,34 @@ impl Winograd {
     fn strip(&self) -> i64 {
         let [rows, columns] = self.pieces();
         let channels = self.channels.each_ref().map(|label| label.extent.as_const().unwrap_or(1));
-        let of_row = (channels[0].saturating_add(channels[1])).saturating_mul(16 * columns);
+        let of_row = (channels[0].saturating_add(channels[1])).saturating_mul(self.by.n_products() * columns);
         let fits = |strip: &i64| rows % strip == 0 && of_row.saturating_mul(*strip) <= STRIP;
         (1..=rows).rev().find(fits).unwrap_or(1)
     }
 
     /// Rows and columns of pieces.
     fn pieces(&self) -> [i64; 2] {
-        self.places.each_ref().map(|place| place.extent.as_const().expect("an even number") / 2)
+        self.places.each_ref().map(|place| place.extent.as_const().map_or(0, |n| n / self.by.piece))
     }
 
-    fn is_worth(&self) -> bool {
-        let [Some(k), Some(n)] = self.channels.each_ref().map(|label| label.extent.as_const()) else {
-            return false;
-        };
+    /// What it costs, as a part of what the plain product does; nothing where it cannot be done, or has too few pieces at a time.
+    fn cost(&self) -> Option<f64> {
+        let Algorithm { piece, picture, result, kernel, .. } = self.by;
+        let [k, n] = self.channels.each_ref().map(|label| label.extent.as_const());
+        let (k, n) = (k?, n?);
+        let is_whole = |place: &Label| place.extent.as_const().is_some_and(|n| n > 0 && n % piece == 0);
+        if !self.places.iter().all(is_whole) {
+            return None;
+        }
         let [rows, columns] = self.pieces();
         let product = k.saturating_mul(n);
-        let transforms = PICTURE * k + RESULT * n + KERNEL * product / (rows * columns).max(1);
         // The terms of a kernel's gradient are the pieces of one strip: what they are added to is read and written for each.
         let at_once = if self.makes == Makes::Kernel { self.strip() } else { rows };
-        at_once * columns >= PIECES
-            && product.saturating_mul(16) <= MOST_KERNEL
-            && product.saturating_mul(36 - 16) > transforms
+        let transforms = picture * k + result * n + kernel * product / (rows * columns);
+        let fits = at_once * columns >= PIECES && product.saturating_mul(self.by.n_products()) <= MOST_KERNEL;
+        let here = product.saturating_mul(self.by.n_products()).saturating_add(transforms);
+        fits.then(|| here as f64 / product.saturating_mul(9 * piece * piece) as f64)
     }
-}
-
-fn is_even(extent: &Dim) -> bool {
-    extent.as_const().is_some_and(|n| n >= 2 && n % 2 == 0)
 }
 
 /// A label that a loop goes along, and the number of its turn.
@@ -197,15 +239,16 @@ impl Lowerer<'_> {
         let strip = w.strip();
         let pieces = strip * columns;
         let begun = self.out.clock;
+        let (piece, grid, by) = (w.by.piece, w.by.grid(), &w.by.by);
         let (of_picture, of_kernel, of_result) =
-            (self.matrices(pieces, k), self.matrices(k, n), self.matrices(pieces, n));
+            (self.matrices(grid, pieces, k), self.matrices(grid, k, n), self.matrices(grid, pieces, n));
         let [channel, out] = &w.channels;
         let several = |label: &Label, times: i64, extent: i64| Label {
             extent: Dim::from(extent),
             strides: label.strides.each_ref().map(|stride| stride.clone() * Dim::from(times)),
         };
-        let [row, column] = [0, 1].map(|i| several(&w.places[i], 2, 0));
-        let strips = several(&w.places[0], 2 * strip, rows / strip);
+        let [row, column] = [0, 1].map(|i| several(&w.places[i], piece, 0));
+        let strips = several(&w.places[0], piece * strip, rows / strip);
         let each = self.turns(0, w.each.iter().cloned());
         let inside = self.turns(each.len(), w.pictures.iter().cloned().chain([strips]));
         let around: [&[Turns]; 2] = [&each, &inside];
@@ -213,10 +256,10 @@ impl Lowerer<'_> {
         let (plane, kernels) = ([strip, columns], [k, n]);
         let picture = {
             let from = w.places(0, &around, &w.places, &[&row, &column, channel]);
-            transform(&[strip, columns, k], 4, &from, &of_picture.places(&plane), picture)
+            transform(&[strip, columns, k], grid, &from, &of_picture.places(&plane), by.picture)
         };
-        let sixteen = |lhs: &Matrices, rhs: &Matrices, out: &Matrices| GemmAxis {
-            extent: Dim::from(16),
+        let each_matrix = |lhs: &Matrices, rhs: &Matrices, out: &Matrices| GemmAxis {
+            extent: Dim::from(w.by.n_products()),
             lhs: lhs.step(),
             rhs: rhs.step(),
             out: out.step(),
@@ -225,10 +268,10 @@ impl Lowerer<'_> {
         self.in_turns(&each, |cx| match w.makes {
             Makes::Result => {
                 let from = w.places(1, &[&each], &w.taps, &[channel, out]);
-                cx.out.push(transform(&kernels, 3, &from, &of_kernel.places(&[k]), kernel));
+                cx.out.push(transform(&kernels, 3, &from, &of_kernel.places(&[k]), by.kernel));
                 let to = w.places(2, &around, &w.places, &[&row, &column, out]);
                 let product = Gemm {
-                    batch: vec![sixteen(&of_picture, &of_kernel, &of_result)],
+                    batch: vec![each_matrix(&of_picture, &of_kernel, &of_result)],
                     m: Dim::from(pieces),
                     n: Dim::from(n),
                     k: Dim::from(k),
@@ -240,13 +283,19 @@ impl Lowerer<'_> {
                 cx.in_turns(&inside, |cx| {
                     cx.out.push(picture);
                     cx.out.push(TileOp::Gemm(Box::new(product)));
-                    cx.out.push(transform(&[strip, columns, n], 4, &of_result.places(&plane), &to, result));
+                    cx.out.push(transform(
+                        &[strip, columns, n],
+                        grid,
+                        &of_result.places(&plane),
+                        &to,
+                        by.result,
+                    ));
                 });
             }
             Makes::Kernel => {
                 let from = w.places(1, &around, &w.places, &[&row, &column, out]);
                 let product = Gemm {
-                    batch: vec![sixteen(&of_picture, &of_result, &of_kernel)],
+                    batch: vec![each_matrix(&of_picture, &of_result, &of_kernel)],
                     m: Dim::from(k),
                     n: Dim::from(n),
                     k: Dim::from(pieces),
@@ -260,15 +309,15 @@ impl Lowerer<'_> {
                     cx.out.push(picture);
                     cx.out.push(transform(
                         &[strip, columns, n],
-                        2,
+                        piece,
                         &from,
                         &of_result.places(&plane),
-                        cotangent,
+                        by.cotangent,
                     ));
                     cx.out.push(TileOp::Gemm(Box::new(product)));
                 });
                 let to = w.places(2, &[&each], &w.taps, &[channel, out]);
-                cx.out.push(transform(&kernels, 4, &of_kernel.places(&[k]), &to, kernel_gradient));
+                cx.out.push(transform(&kernels, grid, &of_kernel.places(&[k]), &to, by.kernel_gradient));
             }
         });
         // All that is touched in a turn is there in every turn.
@@ -284,11 +333,11 @@ impl Lowerer<'_> {
         }
     }
 
-    fn matrices(&mut self, rows: i64, columns: i64) -> Matrices {
+    fn matrices(&mut self, grid: i64, rows: i64, columns: i64) -> Matrices {
         let now = self.out.clock;
         let buffer = BufferRef::Scratch(self.out.scratch.len() as u32);
-        let matrices = Matrices { buffer, rows, columns };
-        let n_elements = Dim::from(16) * matrices.step();
+        let matrices = Matrices { buffer, grid, rows, columns };
+        let n_elements = Dim::from(grid * grid) * matrices.step();
         self.out.scratch.push(ScratchUse { dtype: DType::F32, n_elements, live: (now, now) });
         matrices
     }

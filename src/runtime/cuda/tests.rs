@@ -36,9 +36,11 @@ fn session(graph: &Graph, env: &Env, plan: Plan, mock: Mock) -> (Session<Mock>, 
     (session, program)
 }
 
-fn check(graph: &Graph, env: &Env, mock: Mock) {
+fn check(graph: &Graph, env: &Env, alone_from: Option<u64>, mock: Mock) {
     let batch = env.symbols.get("batch").copied().unwrap_or(1);
-    let plan = plan(graph, &Options::new(batch + 3, Target::Cuda));
+    let options = Options::new(batch + 3, Target::Cuda);
+    let alone_from = alone_from.unwrap_or(options.alone_from);
+    let plan = plan(graph, &Options { alone_from, ..options });
     let (mut session, program) = session(graph, env, plan, mock);
     let inputs: Vec<Vec<u8>> =
         session.inputs(program).iter().map(|name| bytes_of(graph, env, name)).collect();
@@ -71,8 +73,11 @@ fn whole_steps_do_what_the_interpreter_does() {
     for seed in 0..120 {
         let (graph, env) = training_step(seed);
         let mock = || Mock::new(CAPACITY, Late::ALL[seed as usize % Late::ALL.len()]);
-        check(&graph, &env, mock());
-        check(&graph, &env, mock().without_meetings());
+        check(&graph, &env, None, mock());
+        check(&graph, &env, None, mock().without_meetings());
+        // Products alone, with and without a library.
+        check(&graph, &env, Some(1), mock().without_meetings());
+        check(&graph, &env, Some(1), mock().without_meetings().with_library());
     }
 }
 

@@ -6,13 +6,14 @@
 //! its update do. The price is that partial results are written and read, so it is done only where they are few beside the
 //! weights. Measured on two cores with `mlp-seed` (784 x 64 weights, batch 32): a step takes 0.08 ms with it and 0.105 ms
 //! without (`gradc bench examples/bench/mlp-seed.model`).
-//! So are sums whose result has too few rows to be dealt out: the gradient of a 3x3 kernel has three. On a GPU, where a result of a few
+//! So are sums whose result has too few rows to be dealt out: the gradient of a 3x3 kernel has three. If its pictures are large enough for
+//! fewer multiplications (`winograd`), it is made in parts by channels, which need not be summed. On a GPU, where a result of a few
 //! thousand elements keeps a few blocks busy, each example has a sum of its own.
 
 use super::{Options, Target};
-use crate::base::{Dim, ReduceOp};
+use crate::base::{DType, Dim, ReduceOp};
 use crate::graph::rewrite::Rewriter;
-use crate::graph::{Contraction, Graph, NodeId, Op};
+use crate::graph::{Contraction, Graph, Node, NodeId, Op};
 
 /// Parts of a sum; fixed, for the order of a sum is part of its result.
 const PARTS: i64 = 8;
@@ -29,6 +30,15 @@ pub fn split_sums(graph: &Graph, options: &Options) -> Graph {
             let operands = rewriter.operands(id);
             let sum = over_examples(&mut rewriter.new, [operands[0], operands[1]], &graph.node(id).op, axis);
             rewriter.set(id, sum);
+            continue;
+        }
+        if options.target == Target::Cpu
+            && let Some((channel, parts)) = of_kernel(graph, id)
+        {
+            let operands = rewriter.operands(id);
+            let whole =
+                by_channels(&mut rewriter.new, [operands[0], operands[1]], graph.node(id), channel, parts);
+            rewriter.set(id, whole);
             continue;
         }
         if let Some((label, parts)) = few_rows(graph, id) {
@@ -88,6 +98,55 @@ fn over_examples(graph: &mut Graph, operands: [NodeId; 2], op: &Op, examples: u8
     let of_each = Contraction { lhs: lhs.clone(), rhs: rhs.clone(), out: [&[examples], &out[..]].concat() };
     let products = graph.contract(operands[0], operands[1], of_each).expect("the old sizes");
     graph.reduce(ReduceOp::Sum, products, &[0]).expect("the examples' axis")
+}
+
+/// Parts of a kernel's gradient, and channels in each: what comes of the result's cotangent is made once for each part.
+const MOST_PARTS: i64 = 4;
+const LEAST_CHANNELS: i64 = 16;
+/// Elements of a picture that are worth fewer multiplications.
+const PICTURE: i64 = 64;
+
+/// The gradient of a 3x3 kernel by the pictures on the left: the label of their channels, and in how many parts it is made.
+fn of_kernel(graph: &Graph, id: NodeId) -> Option<(u8, i64)> {
+    let node = graph.node(id);
+    let Op::Contract(contraction @ Contraction { lhs, rhs, out }) = &node.op else { return None };
+    let shape = &graph.ty(node.operands[0]).shape;
+    let size =
+        |label: u8| shape[lhs.iter().position(|l| *l == label).expect("a label of the left")].as_const();
+    let own = lhs.iter().copied().filter(|label| out.contains(label) && !rhs.contains(label));
+    let (taps, channels): (Vec<u8>, Vec<u8>) = own.partition(|label| size(*label) == Some(3));
+    let ([first, _], [channel]) = (&taps[..], &channels[..]) else { return None };
+    let places: Vec<i64> = contraction.summed().into_iter().filter_map(size).collect();
+    let [rows, columns] = places[..] else { return None };
+    let are_large = rows % 2 == 0 && columns % 2 == 0 && rows * columns >= PICTURE;
+    let n = size(*channel)?;
+    let parts = (2..=MOST_PARTS).rev().find(|parts| n % parts == 0 && n / parts >= LEAST_CHANNELS)?;
+    let columns_out = rhs.iter().filter(|label| !lhs.contains(label)).count();
+    (are_large && columns_out == 1 && out.first() == Some(first) && node.ty.dtype == DType::F32)
+        .then_some((*channel, parts))
+}
+
+/// A contraction whose rows are parts of a label of the left, then as it was.
+fn by_channels(graph: &mut Graph, operands: [NodeId; 2], node: &Node, channel: u8, parts: i64) -> NodeId {
+    let Op::Contract(Contraction { lhs, rhs, out }) = &node.op else {
+        unreachable!("only contractions are split")
+    };
+    let part = (b'a'..=b'z').find(|l| !lhs.contains(l) && !rhs.contains(l)).expect("fewer than 26 axes");
+    let axis = lhs.iter().position(|l| *l == channel).expect("a label of the left");
+    let mut shape = graph.ty(operands[0]).shape.clone();
+    let size = shape[axis].as_const().expect("found by its size");
+    shape.splice(axis..=axis, [Dim::from(parts), Dim::from(size / parts)]);
+    let left = graph.reshape(operands[0], shape).expect("as many elements");
+    let mut labels = lhs.clone();
+    labels.insert(axis, part);
+    let of_parts = Contraction { lhs: labels, rhs: rhs.clone(), out: [&[part], &out[..]].concat() };
+    let whole = graph.contract(left, operands[1], of_parts).expect("the old sizes");
+    // Back before its channels.
+    let at = out.iter().position(|l| *l == channel).expect("a label of the result");
+    let mut order: Vec<usize> = (1..=out.len()).collect();
+    order.insert(at, 0);
+    let whole = graph.permute(whole, &order).expect("each axis once");
+    graph.reshape(whole, node.ty.shape.clone()).expect("as many elements")
 }
 
 /// A long sum with few rows, such as the gradient of a convolution's kernel: a summed label, and in how many parts.

@@ -81,7 +81,7 @@ impl Algorithm {
 /// Pieces that share a transformed kernel, or are added to it at once; at least.
 const PIECES: i64 = 16;
 /// Elements of a strip that is transformed, so that it stays in a core's cache beside what it is multiplied with.
-const STRIP: i64 = 1 << 16;
+const STRIP: i64 = 5 << 14;
 /// Elements of a transformed kernel, at most.
 const MOST_KERNEL: i64 = 1 << 18;
 
@@ -109,7 +109,7 @@ pub struct Winograd {
     taps: [Label; 2],
     /// Channels in and out.
     channels: [Label; 2],
-    /// In all three: each has a convolution of its own.
+    /// In all three, or a kernel's parts: each has a convolution of its own.
     each: Vec<Label>,
     /// Pictures of one convolution: rows of a result, terms of a kernel's gradient.
     pictures: Vec<Label>,
@@ -158,15 +158,23 @@ impl Winograd {
                 }
                 let [(row, row_tap), (column, column_tap)] = &pairs[..] else { return None };
                 let is_free = |label: &&Label| ![row, row_tap, column, column_tap].contains(label);
-                let [channel] = with_taps.iter().filter(is_free).collect::<Vec<_>>()[..] else { return None };
+                let mut free: Vec<&Label> = with_taps.iter().filter(is_free).collect();
+                free.sort_by_key(|label| std::cmp::Reverse(label.extent.as_const()));
+                let (channel, beside) = free.split_first()?;
+                // A kernel's gradient may be made in parts, by channels (`split.rs`); sums over more than channels are none of ours.
+                if makes == Makes::Result && !beside.is_empty() {
+                    return None;
+                }
+                let each = of([true, true, true]).into_iter().chain(beside.iter().copied().cloned());
+                let each: Vec<Label> = each.collect();
                 let with = |by: &'static Algorithm| Winograd {
                     by,
                     makes,
                     access: access.map(Access::clone),
                     places: [row.clone(), column.clone()],
                     taps: [row_tap.clone(), column_tap.clone()],
-                    channels: [channel.clone(), out.clone()],
-                    each: of([true, true, true]),
+                    channels: [(*channel).clone(), out.clone()],
+                    each: each.clone(),
                     pictures: with_places.iter().filter(is_free).cloned().collect(),
                 };
                 let costs = ALGORITHMS.iter().map(with).filter_map(|w| Some((w.cost()?, w)));

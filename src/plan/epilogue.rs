@@ -30,7 +30,9 @@ pub fn join(graph: &Graph, reads: &Reads, grouping: &mut Grouping, max_batch: i6
     for g in 0..grouping.groups.len() {
         let [product] = grouping.groups[g].nodes[..] else { continue };
         let is_alone = grouping.groups[g].closed && grouping.groups[g].rows.is_none();
-        if !is_alone || !is_worth_it(graph, reads, product, max_batch) {
+        // A variable's new value goes where that is.
+        let is_update = reads.is_update(product);
+        if !is_alone || is_update || !is_worth_it(graph, reads, product, max_batch) {
             continue;
         }
         let readers = reads.by_users(product).filter_map(|(user, _)| grouping.group_of[user.index()]);

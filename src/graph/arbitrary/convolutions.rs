@@ -37,6 +37,8 @@ pub const CONVOLUTIONS: &[Convolution] = &[
     PLAIN,
     Convolution { name: "3x3, more out than in", sizes: [1, 8, 10, 24, 40], ..PLAIN },
     Convolution { name: "3x3 on long pictures", sizes: [1, 4, 18, 32, 24], ..PLAIN },
+    Convolution { name: "3x3 on large pictures", sizes: [2, 16, 16, 32, 24], ..PLAIN },
+    Convolution { name: "3x3 on wide pictures, more in than out", sizes: [1, 12, 24, 48, 16], ..PLAIN },
     Convolution { name: "3x3 without padding", sizes: [3, 10, 10, 24, 24], padding: 0, ..PLAIN },
     Convolution { name: "3x3 on odd pictures", sizes: [2, 9, 7, 17, 19], ..PLAIN },
     Convolution { name: "3x3 with few channels", sizes: [5, 8, 8, 3, 16], ..PLAIN },

@@ -18,7 +18,7 @@ fn call(body: &mut Body, func: Func, a: Value, b: Value) -> Value {
 }
 
 fn scaled(body: &mut Body, x: Value, by: f64) -> Value {
-    let by = body.push(Inst::Const { bits: f64::from(by as f32).to_bits(), dtype: DType::F32 });
+    let by = body.push(Inst::Const { bits: by.to_bits(), dtype: DType::F32 });
     call(body, Func::Mul, x, by)
 }
 

@@ -171,3 +171,56 @@ impl Follow<'_> {
         read.base != self.product && !read.strides.iter().any(|stride| stride.is_const(0))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::graph::text::parse;
+    use crate::plan::{Options, Target, plan};
+
+    #[test]
+    fn maps_join_the_products_that_they_are_made_of() {
+        // What follows `%y`, the product of `%x` and `%w`; how many launches have an epilogue, of how many.
+        let cases = [
+            ("a bias", "%z = map tanh %y : f32[batch, 8]\noutput z = %z", (1, 1)),
+            (
+                "what is wanted itself",
+                "%z = map tanh %y : f32[batch, 8]\noutput y = %y\noutput z = %z",
+                (1, 1),
+            ),
+            ("a sum of it", "%z = reduce sum [1] %y : f32[batch]\noutput z = %z", (0, 2)),
+            (
+                "a map that others read, and its sum",
+                "%z = map tanh %y : f32[batch, 8]\n%s = reduce sum [1] %z : f32[batch]\noutput z = %z\noutput s = %s",
+                (1, 2),
+            ),
+            (
+                "a map that only its sum reads",
+                "%z = map tanh %y : f32[batch, 8]\n%s = reduce sum [1] %z : f32[batch]\noutput s = %s",
+                (0, 2),
+            ),
+            (
+                "another product, which would have to be there",
+                "%v = contract ab,bc->ac %x, %u : f32[batch, 8]\n%z = map mul %y, %v : f32[batch, 8]\n\
+                 %s = reduce sum [1] %z : f32[batch]\noutput z = %z\noutput s = %s",
+                (0, 3),
+            ),
+            (
+                "a product made of it before",
+                "%v = contract ab,cb->ac %y, %u : f32[batch, 4]\n%d = contract ab,bc->ac %v, %w : f32[batch, 8]\n\
+                 %z = map mul %y, %d : f32[batch, 8]\noutput z = %z",
+                (1, 3),
+            ),
+        ];
+        for (what, text, expected) in cases {
+            let text = format!(
+                "graph {{\n%x = input @x : f32[batch, 4]\n%w = param @w : f32[4, 8]\n%u = param @u : f32[4, 8]\n\
+                 %y = contract ab,bc->ac %x, %w : f32[batch, 8]\n{text}\n}}"
+            );
+            let graph = parse(&text).unwrap_or_else(|e| panic!("{what}: {e}"));
+            let plan = plan(&graph, &Options { alone_from: 1, ..Options::new(3, Target::Cuda) });
+            let launches = || plan.phases.iter().flatten();
+            let found = (launches().filter(|launch| launch.apart.is_some()).count(), launches().count());
+            assert_eq!(found, expected, "{what}:\n{}", crate::plan::report(&plan));
+        }
+    }
+}

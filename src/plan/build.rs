@@ -1,5 +1,6 @@
 //! The planner, from graph to plan, as a recipe.
 
+use super::about::{About, describe, origin};
 use super::blocks::{Sections, each_apart, in_turns, sections, split};
 use super::epilogue::join;
 use super::fuse::{Cluster, fuse, scalars};
@@ -23,8 +24,8 @@ use crate::graph::{Graph, NodeId, Op, Origin};
 use crate::nest::{
     Access, Argument, ArgumentAccess, Axis, BufferRef, Inst, Kernel, Nest, Store, StoreKind, TileOp,
 };
-use std::borrow::Cow;
-use std::hash::{BuildHasher, BuildHasherDefault, Hash};
+use std::collections::BTreeSet;
+use std::hash::{BuildHasher, BuildHasherDefault};
 
 /// See the module's documentation. The graph must satisfy `verify_compilable`.
 pub fn plan(graph: &Graph, options: &Options) -> Plan {
@@ -193,49 +194,17 @@ impl<'a> Planner<'a> {
             self.add_buffer(*id, name, Place::Arena { offset: 0 });
             self.plan.outputs.push((name.clone(), self.global[id]));
         }
-        let crossing = self.crossing(segments);
-        for id in graph.ids() {
-            let Some(g) = self.grouping.group_of[id.index()] else { continue };
-            for read in self.seen.of(id) {
-                let crosses = self.grouping.group_of[read.base.index()].is_some_and(|from| from != g);
-                if crosses
-                    && crossing.contains(&read.base)
-                    && !self.global.contains_key(&read.base)
-                    && !self.variable_of.contains_key(&read.base)
-                {
-                    self.add_buffer(read.base, &read.base.to_string(), Place::Arena { offset: 0 });
-                }
-            }
-        }
-        for segments in segments.iter().filter(|segments| segments.len() > 1) {
-            let nodes = |segment: &Segment| -> Vec<NodeId> {
-                segment.clusters.iter().flat_map(|cluster| cluster.nodes()).copied().collect()
-            };
-            let made: Vec<Vec<NodeId>> = segments.iter().map(nodes).collect();
-            for (at, of_segment) in made.iter().enumerate() {
-                for read in of_segment.iter().flat_map(|id| self.reads.of(*id)) {
-                    let crosses = !of_segment.contains(&read.base)
-                        && made[..at].iter().any(|others| others.contains(&read.base));
-                    if crosses && !self.global.contains_key(&read.base) {
-                        self.add_buffer(read.base, &read.base.to_string(), Place::Arena { offset: 0 });
-                    }
-                }
-            }
-        }
-        // What is made again elsewhere reads what nobody did so far.
-        let mut others: Vec<NodeId> = crossing.into_iter().collect();
-        others.sort_unstable();
-        for base in others {
-            let is_made = self.grouping.group_of[base.index()].is_some();
-            if is_made && !self.global.contains_key(&base) && !self.variable_of.contains_key(&base) {
+        for base in self.crossing(segments) {
+            if !self.global.contains_key(&base) && !self.variable_of.contains_key(&base) {
                 self.add_buffer(base, &base.to_string(), Place::Arena { offset: 0 });
             }
         }
     }
 
-    /// What is read in another launch than that which makes it first.
-    fn crossing(&self, segments: &[Vec<Segment>]) -> FastSet<NodeId> {
-        let mut crossing = FastSet::default();
+    /// What is read in another launch than that which makes it first, in order.
+    fn crossing(&self, segments: &[Vec<Segment>]) -> BTreeSet<NodeId> {
+        let mut crossing = BTreeSet::new();
+        let is_made = |base: &NodeId| self.grouping.group_of[base.index()].is_some();
         for segment in segments.iter().flatten() {
             let leaves = || segment.clusters.iter().flat_map(Cluster::leaves);
             let made_first =
@@ -244,7 +213,9 @@ impl<'a> Planner<'a> {
             for leaf in leaves() {
                 for id in leaf.nodes() {
                     let all = self.seen.of(*id).iter().chain(self.reads.of(*id)).map(|read| read.base);
-                    crossing.extend(all.filter(|base| !own.contains(base) && !leaf.makes_again(*base)));
+                    crossing.extend(
+                        all.filter(|base| is_made(base) && !own.contains(base) && !leaf.makes_again(*base)),
+                    );
                 }
             }
         }
@@ -515,54 +486,4 @@ fn structure(Kernel { name: _, rows, tile, arguments, scratch, ops }: &Kernel) -
 /// Whether two kernels differ in their names at most.
 fn is_same(a: &Kernel, b: &Kernel) -> bool {
     (&a.rows, a.tile, &a.arguments, &a.scratch, &a.ops) == (&b.rows, b.tile, &b.arguments, &b.scratch, &b.ops)
-}
-
-/// What people are told of a launch.
-struct About {
-    note: String,
-    origin: Origin,
-    parts: Vec<Part>,
-}
-
-/// The scope that most of the nodes come from, and the place that most of those there come from.
-fn origin<'n>(graph: &Graph, nodes: impl IntoIterator<Item = &'n NodeId> + Clone) -> Origin {
-    let origins = || nodes.clone().into_iter().map(|id| &graph.node(*id).origin);
-    let Some(scope) = most(origins().map(|origin| &origin.scope)) else { return Origin::default() };
-    let spans = origins().filter(|origin| origin.scope == *scope).filter_map(|origin| origin.span);
-    Origin { span: most(spans), scope: scope.clone() }
-}
-
-/// What comes most often; of several the last in their order.
-fn most<T: Copy + Ord + Hash>(all: impl Iterator<Item = T>) -> Option<T> {
-    let mut counts: FastMap<T, usize> = FastMap::default();
-    all.for_each(|value| *counts.entry(value).or_default() += 1);
-    counts.into_iter().max_by_key(|(value, n)| (*n, *value)).map(|(value, _)| value)
-}
-
-/// What a cluster computes: `[sub exp +sum]`.
-fn describe(graph: &Graph, cluster: &Cluster) -> String {
-    let word = |id: &NodeId| -> Cow<str> {
-        match &graph.node(*id).op {
-            Op::Map(func) => func.name().into(),
-            Op::Cast => "cast".into(),
-            Op::Reduce { op, .. } => format!("+{}", format!("{op:?}").to_lowercase()).into(),
-            Op::ArgMax { .. } => "+argmax".into(),
-            Op::Contract(c) => format!("contract {c}").into(),
-            Op::Gather { .. } => "gather".into(),
-            Op::ScatterAdd { .. } => "scatter".into(),
-            Op::Concat { .. } => "concat".into(),
-            Op::View(_) => "pad".into(),
-            Op::Sort { .. } => "sort".into(),
-            Op::Random { .. } => "random".into(),
-            Op::Fold(_) => "fold".into(),
-            Op::Scan(scan) => format!("scan of {} nodes", scan.body.len()).into(),
-            op => unreachable!("{op:?} has no storage"),
-        }
-    };
-    let leaves = || cluster.leaves().iter().map(|leaf| describe(graph, leaf)).collect::<Vec<_>>().join(" ");
-    match cluster {
-        Cluster::Blocks(blocks) => format!("{}: {{{}}}", blocks.describe(), leaves()),
-        Cluster::Strips(strips) => format!("{}: {{{}}}", strips.describe(), leaves()),
-        c => format!("[{}]", c.nodes().iter().map(word).collect::<Vec<_>>().join(" ")),
-    }
 }

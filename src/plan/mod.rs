@@ -6,6 +6,7 @@
 //! overwritten only after its last reader; buffers whose lives meet do not overlap.
 //! Not here: machine code, threads.
 
+mod about;
 mod along;
 mod blocks;
 mod build;

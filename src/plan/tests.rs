@@ -365,6 +365,20 @@ const UPDATES: &[(&str, &str)] = &[
          output p = %p",
     ),
     (
+        "what is made of a variable is read after the variable was overwritten",
+        "%w = state @w : f32[4, 4]
+         %b = state @b : f32[4]
+         %y = contract ab,bc->ac %w, %w : f32[4, 4]
+         %r = broadcast [1] %b : f32[4, 4]
+         %s = map add %y, %r : f32[4, 4]
+         %z = map mul %s, %s : f32[4, 4]
+         %v = contract ab,bc->ac %z, %w : f32[4, 4]
+         %o = map mul %z, %v : f32[4, 4]
+         %n = map mul %b, %b : f32[4]
+         update %b <- %n
+         output o = %o",
+    ),
+    (
         "a count",
         "%c = state @c : f32[]
          %one = const 1 : f32[]

@@ -8,6 +8,7 @@
 use super::body::storage_type;
 use super::expression::Names;
 use super::fill::emit_fill;
+use super::heading::{Heading, name};
 use super::nest::{emit_nest, nest_units};
 use super::product::{self, emit_product};
 use super::sort::emit_sort;
@@ -18,7 +19,7 @@ use super::{Entry, Source, preamble};
 use crate::base::{DType, Dim};
 use crate::nest::epilogue::Epilogue;
 use crate::nest::{Access, ArgumentAccess, BufferRef, Inst, Kernel, Loop, Store, TileOp, TurnOrder};
-use crate::plan::{Buffer, Launch, MOST_SHARED_BYTES, Plan};
+use crate::plan::{MOST_SHARED_BYTES, Plan};
 use std::collections::BTreeSet;
 
 /// Threads of a block, at most and at least.
@@ -34,31 +35,6 @@ const SCRATCH_BLOCKS: u32 = 512;
 const VALUE_BYTES: u32 = 4;
 /// A launch has no more.
 const MOST_BLOCKS: u32 = i32::MAX as u32;
-
-/// What people read of a kernel: above it, and above each of its ops.
-#[derive(Clone, Default)]
-pub struct Heading {
-    lines: Vec<String>,
-    ops: Vec<String>,
-}
-
-/// Of the first launch of each kernel: what its arguments are, and which nodes its ops compute.
-pub fn headings(plan: &Plan) -> Vec<Heading> {
-    let mut all: Vec<Heading> = vec![Heading::default(); plan.kernels.len()];
-    let shape = |buffer: &Buffer| {
-        let sizes: Vec<String> = buffer.shape.iter().map(Dim::to_string).collect();
-        format!("{} {}[{}]", buffer.name, buffer.dtype, sizes.join(", "))
-    };
-    for launch in plan.phases.iter().flatten().flat_map(Launch::variants) {
-        let Heading { lines, ops } = &mut all[launch.kernel];
-        if ops.is_empty() {
-            ops.extend(launch.parts.iter().map(|part| part.what.to_string()));
-            let arguments = launch.arguments.iter().map(|id| &plan.buffers[id.0 as usize]).enumerate();
-            lines.extend(arguments.map(|(i, buffer)| format!("a{i}: {}", shape(buffer))));
-        }
-    }
-    all
-}
 
 /// What holds for all kernels of a text.
 #[derive(Clone, Copy)]
@@ -95,22 +71,6 @@ pub fn emit_all(kernels: &[Kernel], terms: Terms, headings: &[Heading]) -> Sourc
     let shared = parts.join("\n");
     let all: Vec<&str> = std::iter::once(&shared).chain(&texts).map(String::as_str).collect();
     Source { text: all.join("\n"), kernels: entries, shared, own: texts }
-}
-
-/// Of a kernel's function.
-pub fn name(kernel: &Kernel, i: usize) -> String {
-    format!("{}_{i}", identifier(&kernel.name))
-}
-
-/// Letters, digits and underscores.
-fn identifier(name: &str) -> String {
-    let clean: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
-    let clean = clean.trim_matches('_');
-    if clean.starts_with(|c: char| c.is_ascii_alphabetic()) {
-        clean.into()
-    } else {
-        format!("kernel_{clean}")
-    }
 }
 
 /// How a kernel's function is called.

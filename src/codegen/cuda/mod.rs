@@ -20,6 +20,7 @@ pub mod choices;
 mod expression;
 mod fill;
 pub mod folders;
+mod heading;
 mod kernel;
 pub mod library;
 mod nest;
@@ -108,5 +109,5 @@ impl Entry {
 
 /// The CUDA C of all kernels of a plan.
 pub fn emit(plan: &Plan) -> Source {
-    kernel::emit_all(&plan.kernels, kernel::Terms::of(plan), &kernel::headings(plan))
+    kernel::emit_all(&plan.kernels, kernel::Terms::of(plan), &heading::headings(plan))
 }

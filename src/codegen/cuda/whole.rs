@@ -15,7 +15,8 @@
 //! `b3` is buffer 3 of the plan; `arrived` is 0 before the first launch and then the grid's.
 
 use super::body::storage_type;
-use super::kernel::{Emitter, Form, Terms, headings, name};
+use super::heading::{headings, name};
+use super::kernel::{Emitter, Form, Terms};
 use super::steps::Functions;
 use super::writer::Writer;
 use super::{Entry, preamble};

@@ -239,7 +239,7 @@ impl<'a> Planner<'a> {
                 Target::Cuda => {}
                 Target::Cpu => {
                     if !makes_again {
-                        recompute(self.graph, self.reads, self.target, &kept, &mut clusters);
+                        recompute(self.graph, self.reads, &kept, &mut clusters);
                     }
                     if !is_long {
                         let tiled = group.rows.is_some();

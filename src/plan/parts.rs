@@ -14,7 +14,7 @@ use super::fuse::{Cluster, Loop};
 use super::lower::{Arguments, Lowered};
 use super::recompute::recompute;
 use super::space::Reads;
-use super::{BufferId, Target};
+use super::BufferId;
 use crate::base::{DType, Dim, ReduceOp};
 use crate::graph::{Graph, NodeId, Op};
 use crate::nest::{Access, Argument, ArgumentAccess, Axis, BufferRef, Inst, Nest, Store, StoreKind, TileOp};
@@ -132,7 +132,7 @@ pub fn segments(
     }
     // What several loops make of the same rows each makes for itself, so that none needs another's.
     let mut apart = clusters.clone();
-    recompute(graph, reads, Target::Cpu, kept, &mut apart);
+    recompute(graph, reads, kept, &mut apart);
     read_once(graph, reads, &mut apart, max_batch);
     let mut found = in_segments(graph, reads, apart, max_batch, stays);
     if found.len() == 1 || stores_again(reads, &found) {

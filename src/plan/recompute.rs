@@ -29,16 +29,15 @@ const STEPS_PER_NEAR_BYTE: usize = 1;
 /// Bytes of a value's row that stay in a core's own caches with a few others and with those of other values.
 const NEAR_ROW: i64 = 32 * 1024;
 
-/// Inside of a group. `kept`: nodes that are stored whoever reads them.
+/// Inside of a group, on a CPU. `kept`: nodes that are stored whoever reads them.
 pub fn recompute(
     graph: &Graph,
     reads: &Reads,
-    target: Target,
     kept: &dyn Fn(NodeId) -> bool,
     clusters: &mut [Cluster],
 ) {
     let anywhere = Where { may_read: &|_, _| true, is_kept_longer: &|_, _| true };
-    recompute_where(graph, reads, target, kept, &anywhere, clusters);
+    recompute_where(graph, reads, Target::Cpu, kept, &anywhere, clusters);
 }
 
 /// Among all launches of a plan for a GPU, by their groups.

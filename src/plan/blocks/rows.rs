@@ -4,7 +4,8 @@
 //! were, where some value is not made along it: it sums over it, or reads other places than its own. If there is much to do, such values
 //! are taken out before, to be launched by themselves (`split`): each is one op then, which blocks share. A batch of eight sequences of a
 //! thousand words would otherwise have eight blocks of threads on a device that has room for hundreds, and scratch for all words of
-//! a sequence in memory. Invariant: nothing is computed otherwise, only by others.
+//! a sequence in memory. So are the loops of a group whose rows are few and long, as those of a 3x3 kernel (`each_apart`). Invariant: nothing is
+//! computed otherwise, only by others.
 
 use super::super::fuse::Cluster;
 use super::super::space::Reads;

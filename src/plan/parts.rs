@@ -10,11 +10,11 @@
 //! `rest * (1 - rows beyond this tile)`, at most 0 in every other tile. The results of a tile begin at its first row's number
 //! times a whole number of elements, so that their place is a polynomial, too.
 
+use super::BufferId;
 use super::fuse::{Cluster, Loop};
 use super::lower::{Arguments, Lowered};
 use super::recompute::recompute;
 use super::space::Reads;
-use super::BufferId;
 use crate::base::{DType, Dim, ReduceOp};
 use crate::graph::{Graph, NodeId, Op};
 use crate::nest::{Access, Argument, ArgumentAccess, Axis, BufferRef, Inst, Nest, Store, StoreKind, TileOp};

@@ -30,12 +30,7 @@ const STEPS_PER_NEAR_BYTE: usize = 1;
 const NEAR_ROW: i64 = 32 * 1024;
 
 /// Inside of a group, on a CPU. `kept`: nodes that are stored whoever reads them.
-pub fn recompute(
-    graph: &Graph,
-    reads: &Reads,
-    kept: &dyn Fn(NodeId) -> bool,
-    clusters: &mut [Cluster],
-) {
+pub fn recompute(graph: &Graph, reads: &Reads, kept: &dyn Fn(NodeId) -> bool, clusters: &mut [Cluster]) {
     let anywhere = Where { may_read: &|_, _| true, is_kept_longer: &|_, _| true };
     recompute_where(graph, reads, Target::Cpu, kept, &anywhere, clusters);
 }

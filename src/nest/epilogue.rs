@@ -17,6 +17,16 @@ pub struct Epilogue<'k> {
     pub nest: &'k Nest,
 }
 
+/// Whether each of the blocks that share `last` can do an op before it for itself: its results are in scratch, and it reads nothing that
+/// another block may have overwritten already.
+pub fn is_for_each_block(op: &TileOp, last: &Nest) -> bool {
+    let TileOp::Nest(nest) = op else { return false };
+    let is_overwritten =
+        |access: &&Access| last.stores.iter().any(|store| store.access.buffer == access.buffer);
+    nest.stores.iter().all(|store| matches!(store.access.buffer, BufferRef::Scratch(_)))
+        && !accesses(nest).iter().any(is_overwritten)
+}
+
 impl<'k> Epilogue<'k> {
     /// The kernel's, if it has one.
     pub fn of(kernel: &'k Kernel) -> Option<Epilogue<'k>> {
@@ -26,14 +36,9 @@ impl<'k> Epilogue<'k> {
         let product = before.iter().position(is_product)?;
         let TileOp::Gemm(gemm) = &before[product] else { return None };
         let out = gemm.out.buffer;
-        // What comes before is worked out by each block for itself.
-        let is_apart = |op: &TileOp| match op {
-            TileOp::Nest(nest) => {
-                let is_scratch = |access: &Access| matches!(access.buffer, BufferRef::Scratch(_));
-                accesses(nest).iter().all(|access| access.buffer != out)
-                    && nest.stores.iter().all(|store| is_scratch(&store.access))
-            }
-            _ => false,
+        let is_apart = |op: &TileOp| {
+            let touches_out = |nest: &Nest| accesses(nest).iter().any(|access| access.buffer == out);
+            matches!(op, TileOp::Nest(before) if !touches_out(before)) && is_for_each_block(op, nest)
         };
         let others = before.iter().enumerate().filter(|(i, _)| *i != product);
         let is_map = nest.stores.iter().all(|store| store.kind == StoreKind::Set)

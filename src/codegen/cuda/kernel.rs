@@ -17,7 +17,7 @@ use super::turns::parallel_turns;
 use super::writer::Writer;
 use super::{Entry, Source, preamble};
 use crate::base::{DType, Dim};
-use crate::nest::epilogue::Epilogue;
+use crate::nest::epilogue::{Epilogue, is_for_each_block};
 use crate::nest::{Access, ArgumentAccess, BufferRef, Inst, Kernel, Loop, Store, TileOp, TurnOrder};
 use crate::plan::{MOST_SHARED_BYTES, Plan};
 use std::collections::BTreeSet;
@@ -540,17 +540,11 @@ fn block(form: Form) -> (&'static str, &'static str) {
 
 /// Whether all ops but the last are scalars in scratch, and blocks can share the last one.
 fn has_scalars_before(kernel: &Kernel) -> bool {
-    let is_scalar = |op: &TileOp| match op {
-        TileOp::Nest(nest) => {
-            let in_scratch = |store: &Store| matches!(store.access.buffer, BufferRef::Scratch(_));
-            nest.axes.is_empty() && nest.stores.iter().all(in_scratch)
-        }
-        _ => false,
-    };
-    kernel.ops.split_last().is_some_and(|(last, before)| {
-        let keeps_scratch = |op: &TileOp| matches!(op, TileOp::Nest(nest) if nest.stores.iter().all(|s| matches!(s.access.buffer, BufferRef::Argument(_))));
-        before.iter().all(is_scalar) && keeps_scratch(last)
-    })
+    let Some((TileOp::Nest(last), before)) = kernel.ops.split_last() else { return false };
+    let is_scalar =
+        |op: &TileOp| matches!(op, TileOp::Nest(nest) if nest.axes.is_empty()) && is_for_each_block(op, last);
+    let in_arguments = |store: &Store| matches!(store.access.buffer, BufferRef::Argument(_));
+    before.iter().all(is_scalar) && last.stores.iter().all(in_arguments)
 }
 
 fn uses_batch(body: &str) -> bool {

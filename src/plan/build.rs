@@ -7,7 +7,7 @@ use super::fuse::{Cluster, fuse, scalars};
 use super::gpu::MOST_SHARED_BYTES;
 use super::group::{Grouping, group};
 use super::layout::{Layout, layouts};
-use super::lower::{Arguments, Homes, Lowered, ScratchUse, lower};
+use super::lower::{Arguments, Homes, Lowered, lower};
 use super::memory::{Need, place};
 use super::parts::{MOST_ROWS, Parts, Segment, is_long_reduction, n_phases, segments};
 use super::prepare::prepare;
@@ -90,18 +90,8 @@ struct Planner<'a> {
     variable_of: FastMap<NodeId, NodeId>,
     /// Kernels by the hash of their structure: the name left out.
     known: FastMap<u64, Vec<usize>>,
-    /// Tiles by the hash of what they were chosen for.
-    chosen: FastMap<u64, Vec<Chosen>>,
     /// Phases in which each buffer is used, first and last.
     live: Vec<Option<(usize, usize)>>,
-}
-
-/// Rows in a tile, and what they were chosen for.
-struct Chosen {
-    rows: Dim,
-    ops: Vec<TileOp>,
-    scratch: Vec<ScratchUse>,
-    tile: u32,
 }
 
 impl<'a> Planner<'a> {
@@ -128,7 +118,6 @@ impl<'a> Planner<'a> {
             global,
             variable_of,
             known: FastMap::default(),
-            chosen: FastMap::default(),
             live: Vec::new(),
         }
     }
@@ -351,26 +340,15 @@ impl<'a> Planner<'a> {
         self.launch(columns, tile, second, of_parts, phase + 1);
     }
 
-    /// Rows in a tile; of equal layers only the first is looked at.
-    fn choose(&mut self, rows: &Dim, lowered: &Lowered) -> u32 {
-        let key = BuildHasherDefault::<Mixer>::default().hash_one((rows, &lowered.ops));
-        let alike = self.chosen.entry(key).or_default();
-        let is_same = |known: &&Chosen| {
-            (&known.rows, &known.ops, &known.scratch) == (rows, &lowered.ops, &lowered.scratch)
-        };
-        if let Some(known) = alike.iter().find(is_same) {
-            return known.tile;
-        }
+    /// Rows in a tile.
+    fn choose(&self, rows: &Dim, lowered: &Lowered) -> u32 {
         let batch = self.plan.max_batch;
         let n_rows = Sizes::new(batch, 1).of(rows);
         let choose = match self.target {
             Target::Cpu => super::tile::choose,
             Target::Cuda => super::gpu::choose,
         };
-        let tile = choose(&lowered.ops, &lowered.scratch, n_rows, batch);
-        let (ops, scratch) = (lowered.ops.clone(), lowered.scratch.clone());
-        alike.push(Chosen { rows: rows.clone(), ops, scratch, tile });
-        tile
+        choose(&lowered.ops, &lowered.scratch, n_rows, batch)
     }
 
     fn launch(&mut self, rows: Dim, tile: u32, lowered: Lowered, about: About, phase: usize) {

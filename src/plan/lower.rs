@@ -49,7 +49,7 @@ pub enum Storage {
 }
 
 /// A scratch buffer before its place is known.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, Debug)]
 pub struct ScratchUse {
     pub dtype: DType,
     /// Elements, over `batch` and `tile`.

@@ -118,7 +118,8 @@ impl Convolution {
         (graph, env)
     }
 
-    /// How far an output may be off by rounding; see `plan/winograd.rs`, whose bound is that of the plain sum and a little more.
+    /// How far an output may be off by rounding; the plain sum's bound and a little more. That of `plan/winograd` is
+    /// near to it by F(2x2); by F(4x4) the worst case is further off, and no table of numbers comes near that.
     pub fn bound(&self, output: &str) -> f64 {
         let [n, height, width, c, o] = self.sizes.map(|size| size as f64);
         let taps = (self.taps[0] * self.taps[1]) as f64;

@@ -99,10 +99,64 @@ enum Makes {
     Kernel,
 }
 
+/// A convolution in numbers.
+#[derive(Clone, Copy)]
+struct Shape {
+    makes: Makes,
+    /// Rows and columns of its result.
+    places: [i64; 2],
+    /// In and out.
+    channels: [i64; 2],
+}
+
+impl Shape {
+    /// The algorithm that costs least, if that is less than the plain product.
+    fn cheapest(&self) -> Option<&'static Algorithm> {
+        let costs = ALGORITHMS.iter().filter_map(|by| Some((self.cost(by)?, by)));
+        let (cost, by) = costs.min_by(|(a, _), (b, _)| a.total_cmp(b))?;
+        (cost < 1.0).then_some(by)
+    }
+
+    /// Rows and columns of pieces.
+    fn pieces(&self, by: &Algorithm) -> [i64; 2] {
+        self.places.map(|n| n / by.piece)
+    }
+
+    /// Rows of pieces that are transformed at a time.
+    fn strip(&self, by: &Algorithm) -> i64 {
+        let [rows, columns] = self.pieces(by);
+        let [k, n] = self.channels;
+        let of_row = k.saturating_add(n).saturating_mul(by.n_products() * columns);
+        let fits = |strip: &i64| rows % strip == 0 && of_row.saturating_mul(*strip) <= STRIP;
+        (1..=rows).rev().find(fits).unwrap_or(1)
+    }
+
+    /// What it costs, as a part of what the plain product does; nothing where it cannot be done, or has too few pieces at a time.
+    fn cost(&self, by: &Algorithm) -> Option<f64> {
+        let Algorithm { piece, picture, result, kernel, .. } = by;
+        if !self.places.iter().all(|n| *n > 0 && n % piece == 0) {
+            return None;
+        }
+        let ([rows, columns], [k, n]) = (self.pieces(by), self.channels);
+        let product = k.saturating_mul(n);
+        // The terms of a kernel's gradient are the pieces of one strip: what they are added to is read and written for each.
+        let at_once = if self.makes == Makes::Kernel { self.strip(by) } else { rows };
+        let transforms = picture * k + result * n + kernel * product / (rows * columns);
+        let fits = at_once * columns >= PIECES && product.saturating_mul(by.n_products()) <= MOST_KERNEL;
+        let here = product.saturating_mul(by.n_products()).saturating_add(transforms);
+        fits.then(|| here as f64 / product.saturating_mul(9 * piece * piece) as f64)
+    }
+}
+
+/// Whether the gradient of a 3x3 kernel is made by fewer multiplications: by rows and columns of what it convolves to, and channels.
+pub fn makes_kernel(places: [i64; 2], channels: [i64; 2]) -> bool {
+    Shape { makes: Makes::Kernel, places, channels }.cheapest().is_some()
+}
+
 /// A contraction that is such a convolution. In what has three elements, pictures come first, then the other factor, then what is made.
 pub struct Winograd {
     by: &'static Algorithm,
-    makes: Makes,
+    shape: Shape,
     access: [Access; 3],
     /// Rows and columns of the convolution's result, and their taps.
     places: [Label; 2],
@@ -167,54 +221,24 @@ impl Winograd {
                 }
                 let each = of([true, true, true]).into_iter().chain(beside.iter().copied().cloned());
                 let each: Vec<Label> = each.collect();
-                let with = |by: &'static Algorithm| Winograd {
-                    by,
+                let number = |label: &Label| label.extent.as_const();
+                let shape = Shape {
                     makes,
+                    places: [number(row)?, number(column)?],
+                    channels: [number(channel)?, number(out)?],
+                };
+                Some(Winograd {
+                    by: shape.cheapest()?,
+                    shape,
                     access: access.map(Access::clone),
                     places: [row.clone(), column.clone()],
                     taps: [row_tap.clone(), column_tap.clone()],
                     channels: [(*channel).clone(), out.clone()],
-                    each: each.clone(),
+                    each,
                     pictures: with_places.iter().filter(is_free).cloned().collect(),
-                };
-                let costs = ALGORITHMS.iter().map(with).filter_map(|w| Some((w.cost()?, w)));
-                let (cost, cheapest) = costs.min_by(|(a, _), (b, _)| a.total_cmp(b))?;
-                (cost < 1.0).then_some(cheapest)
+                })
             },
         )
-    }
-
-    /// Rows of pieces that are transformed at a time.
-    fn strip(&self) -> i64 {
-        let [rows, columns] = self.pieces();
-        let channels = self.channels.each_ref().map(|label| label.extent.as_const().unwrap_or(1));
-        let of_row = (channels[0].saturating_add(channels[1])).saturating_mul(self.by.n_products() * columns);
-        let fits = |strip: &i64| rows % strip == 0 && of_row.saturating_mul(*strip) <= STRIP;
-        (1..=rows).rev().find(fits).unwrap_or(1)
-    }
-
-    /// Rows and columns of pieces.
-    fn pieces(&self) -> [i64; 2] {
-        self.places.each_ref().map(|place| place.extent.as_const().map_or(0, |n| n / self.by.piece))
-    }
-
-    /// What it costs, as a part of what the plain product does; nothing where it cannot be done, or has too few pieces at a time.
-    fn cost(&self) -> Option<f64> {
-        let Algorithm { piece, picture, result, kernel, .. } = self.by;
-        let [k, n] = self.channels.each_ref().map(|label| label.extent.as_const());
-        let (k, n) = (k?, n?);
-        let is_whole = |place: &Label| place.extent.as_const().is_some_and(|n| n > 0 && n % piece == 0);
-        if !self.places.iter().all(is_whole) {
-            return None;
-        }
-        let [rows, columns] = self.pieces();
-        let product = k.saturating_mul(n);
-        // The terms of a kernel's gradient are the pieces of one strip: what they are added to is read and written for each.
-        let at_once = if self.makes == Makes::Kernel { self.strip() } else { rows };
-        let transforms = picture * k + result * n + kernel * product / (rows * columns);
-        let fits = at_once * columns >= PIECES && product.saturating_mul(self.by.n_products()) <= MOST_KERNEL;
-        let here = product.saturating_mul(self.by.n_products()).saturating_add(transforms);
-        fits.then(|| here as f64 / product.saturating_mul(9 * piece * piece) as f64)
     }
 }
 
@@ -242,9 +266,9 @@ impl Winograd {
 
 impl Lowerer<'_> {
     pub fn lower_winograd(&mut self, w: &Winograd) {
-        let [k, n] = w.channels.each_ref().map(|label| label.extent.as_const().expect("it was worth it"));
-        let [rows, columns] = w.pieces();
-        let strip = w.strip();
+        let [k, n] = w.shape.channels;
+        let [rows, columns] = w.shape.pieces(w.by);
+        let strip = w.shape.strip(w.by);
         let pieces = strip * columns;
         let begun = self.out.clock;
         let (piece, grid, by) = (w.by.piece, w.by.grid(), &w.by.by);
@@ -273,7 +297,7 @@ impl Lowerer<'_> {
             out: out.step(),
             reduce: false,
         };
-        self.in_turns(&each, |cx| match w.makes {
+        self.in_turns(&each, |cx| match w.shape.makes {
             Makes::Result => {
                 let from = w.places(1, &[&each], &w.taps, &[channel, out]);
                 cx.out.push(transform(&kernels, 3, &from, &of_kernel.places(&[k]), by.kernel));

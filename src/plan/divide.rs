@@ -7,7 +7,9 @@
 
 use super::tile::{Cost, Sizes, work};
 use crate::base::Dim;
+use crate::base::hash::FastMap;
 use crate::nest::{BufferRef, Inst, Kernel, Loop, StoreKind, TileOp};
+use std::cell::LazyCell;
 
 /// Launches whose tiles can be made longer or shorter.
 pub struct Divisible<'a> {
@@ -82,14 +84,25 @@ pub fn costs_of_ops(kernel: &Kernel, rows: i64, batch: i64) -> Vec<u64> {
 /// Whether parts of a tile do together what it does, in the same time: nothing is summed over its rows, passed from one to the next, or
 /// gone through by every tile whatever its rows are.
 pub fn can_divide(ops: &[TileOp]) -> bool {
-    all_apart(ops, ops)
+    let n_visits = LazyCell::new(|| count(&visits(ops)));
+    all_apart(ops, &n_visits)
+}
+
+/// How often ops touch each buffer.
+type Counts = FastMap<BufferRef, usize>;
+
+fn count(visits: &[Visit]) -> Counts {
+    let mut counts = Counts::default();
+    visits.iter().for_each(|visit| *counts.entry(visit.buffer).or_default() += 1);
+    counts
 }
 
 fn is_tiles(dim: &Dim) -> bool {
     ["start", "tile", "rows"].iter().any(|symbol| dim.contains(symbol))
 }
 
-fn all_apart(ops: &[TileOp], kernel: &[TileOp]) -> bool {
+/// `of_kernel`: how often all of the kernel's ops touch each buffer.
+fn all_apart<F: FnOnce() -> Counts>(ops: &[TileOp], of_kernel: &LazyCell<Counts, F>) -> bool {
     ops.iter().all(|op| match op {
         TileOp::Nest(nest) => {
             let adds = nest.stores.iter().any(|store| matches!(store.kind, StoreKind::AddAt { .. }));
@@ -100,23 +113,24 @@ fn all_apart(ops: &[TileOp], kernel: &[TileOp]) -> bool {
         }
         TileOp::Fill(_) => true,
         TileOp::Sort(sort) => !is_tiles(&sort.n),
-        TileOp::Loop(l) => (!is_tiles(&l.extent) || turns_are_apart(l, kernel)) && all_apart(&l.ops, kernel),
+        TileOp::Loop(l) => {
+            (!is_tiles(&l.extent) || turns_are_apart(l, of_kernel)) && all_apart(&l.ops, of_kernel)
+        }
     })
 }
 
 /// Whether the turns of a loop over rows, one a turn, pass nothing on: what they write lies at each turn's own place, or in scratch that
 /// each turn writes anew and that nothing outside of the loop touches.
-fn turns_are_apart(l: &Loop, kernel: &[TileOp]) -> bool {
+fn turns_are_apart(l: &Loop, of_kernel: &Counts) -> bool {
     let visits = visits(&l.ops);
+    let of_loop = count(&visits);
+    let mut first: FastMap<BufferRef, &Visit> = FastMap::default();
+    visits.iter().for_each(|visit| _ = first.entry(visit.buffer).or_insert(visit));
     let is_shared = |visit: &&Visit| visit.writes.is_some_and(|at| !at.contains(&l.turn));
-    let is_anew = |written: &Visit| {
-        let of_buffer = |visit: &&Visit| visit.buffer == written.buffer;
-        let first = visits.iter().find(of_buffer).expect("it is one of them");
-        matches!(written.buffer, BufferRef::Scratch(_))
-            && first.writes.is_some()
-            && !first.reads
-            && visits.iter().filter(of_buffer).count()
-                == self::visits(kernel).iter().filter(of_buffer).count()
+    let is_anew = |visit: &Visit| {
+        let (buffer, first) = (visit.buffer, first[&visit.buffer]);
+        let is_the_loops = of_loop[&buffer] == of_kernel[&buffer];
+        matches!(buffer, BufferRef::Scratch(_)) && first.writes.is_some() && !first.reads && is_the_loops
     };
     l.block == 1 && visits.iter().filter(is_shared).all(is_anew)
 }

@@ -123,20 +123,21 @@ fn kernels_of_all_examples_compile_without_spills_for_sm_90() {
     compile_examples("sm_90");
 }
 
-/// Work is shared: no launch gives a block more than a processor of a large GPU does in about a tenth of a millisecond.
+/// Work is shared: where blocks are few, none has more than a processor of a large GPU does in about a tenth of a millisecond.
 #[test]
 fn no_launch_of_much_work_has_few_blocks() {
+    const FEW: u64 = 512;
     const FLOPS: u64 = 1 << 26;
     const BYTES: u64 = 1 << 22;
     let mut failures = Vec::new();
-    for path in [models("examples"), models("examples/bench")].concat() {
+    for path in [models("examples"), models("examples/bench"), models("benches/cuda")].concat() {
         let (model, _) = load(&path, &[]);
         let plan = plan_of(&model, Program::Train, Target::Cuda);
         let source = emit(&plan);
         for launch in plan.phases.iter().flatten().flat_map(Launch::variants) {
             let (all, _) = work(&plan, launch, plan.max_batch);
             let blocks = u64::from(source.kernels[launch.kernel].blocks(plan.max_batch));
-            if all.flops / blocks > FLOPS || all.bytes / blocks > BYTES {
+            if blocks < FEW && (all.flops / blocks > FLOPS || all.bytes / blocks > BYTES) {
                 let name = &source.kernels[launch.kernel].name;
                 failures.push(format!(
                     "{} {name}: {blocks} blocks, {all:?}: {}",

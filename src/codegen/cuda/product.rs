@@ -34,10 +34,10 @@ fn n_tiles(e: &Emitter, gemm: &Gemm, tile: i64) -> f64 {
 /// The size of a block's tile, if the product is made in tiles.
 fn tile(e: &Emitter, gemm: &Gemm) -> Option<i64> {
     let is_alone = e.kernel.ops.len() == 1 && e.kernel.scratch.is_empty() || e.epilogue.is_some();
-    let [m, n, k] = [&gemm.m, &gemm.n, &gemm.k].map(|dim| e.names.most(dim));
-    if !(is_alone || e.in_turns) || !is_tiled(m, n, k) {
+    if !(is_alone || e.in_turns) || !has_tiles(e, gemm) {
         return None;
     }
+    let (m, n) = (e.names.most(&gemm.m), e.names.most(&gemm.n));
     let is_enough = |tile: i64| e.in_turns || n_tiles(e, gemm, tile) >= ENOUGH;
     let fits = |tile: &i64| m.min(n) * 2.0 > *tile as f64 && is_enough(*tile);
     Some(TILES.into_iter().find(fits).unwrap_or(TILES[2]))
@@ -104,9 +104,9 @@ impl Unit {
     }
 }
 
-/// Whether a block makes a tile of the product, with an epilogue.
-pub fn has_tiles(e: &Emitter, epilogue: &Epilogue) -> bool {
-    let [m, n, k] = [&epilogue.gemm.m, &epilogue.gemm.n, &epilogue.gemm.k].map(|dim| e.names.most(dim));
+/// Whether a block that has the product alone makes a tile of it.
+pub fn has_tiles(e: &Emitter, gemm: &Gemm) -> bool {
+    let [m, n, k] = [&gemm.m, &gemm.n, &gemm.k].map(|dim| e.names.most(dim));
     is_tiled(m, n, k)
 }
 

@@ -7,7 +7,7 @@
 //! there are some that no run happens to move: what half of an array's elements are moved by, relative to their size, any of
 //! them may be. Where values are rounded to bf16 most are moved by nothing, and few runs miss some of those that lie near the middle between
 //! two: such a kernel, where it differs, is run more often. Integers and bools that no run changes must be equal. Not here: which kernels
-//! (`suite.rs`), how they are run.
+//! (`suite`), how they are run.
 
 use crate::base::DType;
 use crate::base::philox::block;

@@ -9,6 +9,7 @@
 mod address;
 mod body;
 mod calls;
+mod functions;
 mod kernel;
 mod nest;
 #[cfg(test)]

@@ -151,7 +151,7 @@ impl<'a> Emitter<'a> {
             epilogue: None,
             touched: Vec::new(),
         };
-        e.epilogue = Epilogue::of(kernel).filter(|epilogue| product::has_tiles(&e, epilogue));
+        e.epilogue = Epilogue::of(kernel).filter(|epilogue| product::has_tiles(&e, epilogue.gemm));
         e
     }
 

@@ -1,6 +1,6 @@
 //! Kernels as CUDA C, compiled by NVRTC and executed by the interpreter of PTX, held to the nest interpreter.
 //!
-//! What enters: the cases of `codegen/suite.rs`. What leaves: nothing where NVRTC is absent but a line that says so. The
+//! What enters: the cases of `codegen/suite`. What leaves: nothing where NVRTC is absent but a line that says so. The
 //! interpreter of PTX also stops at what no result shows: races, reads of what nothing has written, accesses out of bounds.
 
 use super::nvrtc::{Compiled, Nvrtc};

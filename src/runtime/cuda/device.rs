@@ -3,7 +3,7 @@
 //! What enters: addresses, kernels, bytes. What leaves: the same work done, later, in the order of its
 //! stream. There are several streams: one computes, some compute beside it what does not depend on each
 //! other, one brings the next batch meanwhile. Two things implement this: the driver (`driver.rs`), and for
-//! tests a mock that checks its callers and runs kernels by the nest interpreter (`mock.rs`). Invariant: what
+//! tests a mock that checks its callers and runs kernels by the nest interpreter (`mock`). Invariant: what
 //! was handed over is done in the order of its stream; between streams, and to the host, only events say what
 //! is done.
 

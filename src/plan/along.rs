@@ -12,43 +12,53 @@
 //! small. A long reduction, which is taken in parts (`parts.rs`), reads rows in a row: there, `MOST_BY_ROWS` arrays are less than the
 //! three. Both ways do the map's steps, but where others do them too these are additional: at most `MOST_STEPS`. A map that is
 //! stored in any case, for a product say, stays where it is.
+//!
+//! On a GPU blocks take columns side by side, so that reading these costs no more than reading rows, and a reduction inside of rows, over
+//! the places of each example, is as one over rows: the last axis stays what threads lie along. There a map has a launch of its own where
+//! what it is made of has (a large product, a value of the forward pass), so that its store and load are all saved.
 
+use super::gpu::is_inside_rows;
 use super::parts::is_long;
 use super::recompute::n_steps;
 use super::{Options, Target};
 use crate::base::hash::FastMap;
-use crate::base::{Dim, ReduceOp, TensorType};
+use crate::base::{DType, Dim, ReduceOp, TensorType};
 use crate::graph::rewrite::{Rewriter, Users};
 use crate::graph::{Graph, Node, NodeId, Op, View};
 
 /// With two the gradients of batch norm took 80 ms where storing maps took 62.
 const MOST_LOADED: usize = 1;
 const MOST_BY_ROWS: usize = 2;
+const MOST_OF_GPU: usize = 2;
 const MOST_STEPS: usize = 24;
 
 pub fn take_along(graph: &Graph, options: &Options) -> Graph {
     let users = Users::new(graph);
     let mut is_root = vec![false; graph.len()];
     graph.roots().for_each(|id| is_root[id.index()] = true);
-    let cx = Along { graph, users, is_root, options };
+    let mut cx = Along { graph, users, is_root, is_read_elsewhere: Vec::new(), options };
+    cx.is_read_elsewhere = cx.read_elsewhere();
     // By what it is made of, how many reductions take a map along.
     let loaded: Vec<Option<Vec<NodeId>>> = graph.ids().map(|id| cx.loaded(id)).collect();
     let mut n_made_of: FastMap<&[NodeId], usize> = FastMap::default();
     loaded.iter().flatten().for_each(|arrays| *n_made_of.entry(arrays).or_default() += 1);
-    let pays = |id: NodeId, arrays: &Vec<NodeId>| cx.is_by_rows(id) || arrays.len() <= n_made_of[&arrays[..]];
+    let pays = |id: NodeId, arrays: &Vec<NodeId>| {
+        cx.is_by_rows(id) || cx.is_inside(id) || arrays.len() <= n_made_of[&arrays[..]]
+    };
     let mut rewriter = Rewriter::new(graph);
     let mut turned = FastMap::default();
     for id in graph.ids() {
         rewriter.enter(id);
         let takes = loaded[id.index()].as_ref().is_some_and(|arrays| pays(id, arrays));
-        let Some(op) = cx.over_rows(id).filter(|_| takes) else {
+        let Some((op, axes)) = cx.over_rows(id).filter(|_| takes) else {
             rewriter.copy(id);
             continue;
         };
         let map = graph.node(id).operands[0];
-        let operand = cx.turn(&mut rewriter, &mut turned, map);
-        let last = graph.ty(map).rank() - 1;
-        let image = rewriter.new.reduce(op, operand, &[last]).expect("the last axis was the first");
+        let operand = cx.turn(&mut rewriter, &mut turned, map, axes);
+        let rank = graph.ty(map).rank();
+        let last: Vec<usize> = (rank - axes.len()..rank).collect();
+        let image = rewriter.new.reduce(op, operand, &last).expect("the last axes were the reduced ones");
         rewriter.set(id, image);
     }
     rewriter.finish()
@@ -59,6 +69,7 @@ struct Along<'a> {
     /// By node.
     users: Users,
     is_root: Vec<bool>,
+    is_read_elsewhere: Vec<bool>,
     options: &'a Options,
 }
 
@@ -67,19 +78,24 @@ impl Along<'_> {
         matches!(self.graph.node(id).op, Op::Map(_) | Op::Cast)
     }
 
-    /// What a reduction over rows alone reduces with.
-    fn over_rows(&self, id: NodeId) -> Option<ReduceOp> {
+    /// What a reduction over rows alone reduces with, and its axes; on a GPU also one inside of rows, which leaves the last axis.
+    fn over_rows(&self, id: NodeId) -> Option<(ReduceOp, &[usize])> {
         match &self.graph.node(id).op {
-            Op::Reduce { op, axes } if axes[..] == [0] => Some(*op),
+            Op::Reduce { op, axes } if axes[..] == [0] || self.is_inside(id) => Some((*op, axes)),
             _ => None,
         }
+    }
+
+    fn is_inside(&self, id: NodeId) -> bool {
+        self.options.target == Target::Cuda && is_inside_rows(self.graph, id)
     }
 
     /// What a reduction over rows would load if it took its operand along, if it can.
     fn loaded(&self, id: NodeId) -> Option<Vec<NodeId>> {
         self.over_rows(id)?;
+        let inside = self.is_inside(id);
         let map = self.graph.node(id).operands[0];
-        if self.graph.ty(map).rank() < 2 || !self.is_taken(map) {
+        if self.graph.ty(map).rank() < 2 || !self.goes_along(map, inside) {
             return None;
         }
         let (mut loaded, mut made, mut todo) = (Vec::new(), Vec::new(), vec![map]);
@@ -87,11 +103,11 @@ impl Along<'_> {
             if made.contains(&id) || loaded.contains(&id) {
                 continue;
             }
-            if self.is_taken(id) {
+            if self.goes_along(id, inside) {
                 made.push(id);
                 todo.extend(&self.graph.node(id).operands);
             } else if !self.is_small(id) {
-                if !self.lies_in_memory(id) {
+                if !if inside { self.is_stored(id) } else { self.lies_in_memory(id) } {
                     return None;
                 }
                 loaded.push(id);
@@ -99,7 +115,11 @@ impl Along<'_> {
         }
         let steps: usize = made.iter().map(|id| n_steps(self.graph, *id)).sum();
         loaded.sort_unstable();
-        let most = if self.is_by_rows(id) { MOST_BY_ROWS } else { MOST_LOADED };
+        let most = match (inside, self.is_by_rows(id)) {
+            (true, _) => MOST_OF_GPU,
+            (false, true) => MOST_BY_ROWS,
+            (false, false) => MOST_LOADED,
+        };
         (loaded.len() <= most && steps <= MOST_STEPS).then_some(loaded)
     }
 
@@ -119,6 +139,11 @@ impl Along<'_> {
             && users.all(|user| {
                 self.is_map(*user) || self.over_rows(*user).is_some() || of_cpu && is_reduction(*user)
             })
+    }
+
+    /// Whether it is made again for a reduction, inside of rows or over them.
+    fn goes_along(&self, id: NodeId, inside: bool) -> bool {
+        self.is_taken(id) && !(inside && self.is_stored(id))
     }
 
     /// Repeated, or written into bodies.
@@ -144,17 +169,47 @@ impl Along<'_> {
         node.op.leaf_name().is_some() || !is_view && self.users.of(id).iter().any(is_summed)
     }
 
-    /// A map with its rows as the last axis, once for all that take it along.
-    fn turn(&self, rewriter: &mut Rewriter, turned: &mut FastMap<NodeId, NodeId>, id: NodeId) -> NodeId {
-        if let Some(image) = turned.get(&id) {
+    /// Whether a GPU stores it for other launches: a leaf, and what a product makes or what is rounded, if it is read elsewhere.
+    fn is_stored(&self, id: NodeId) -> bool {
+        let node = self.graph.node(id);
+        let is_made = match &node.op {
+            Op::Contract(_) => true,
+            Op::Cast => node.ty.dtype == DType::BF16,
+            _ => false,
+        };
+        node.op.leaf_name().is_some() || is_made && self.is_read_elsewhere[id.index()]
+    }
+
+    /// By node, whether it, or a map of it, is read by anyone but maps that are taken along.
+    fn read_elsewhere(&self) -> Vec<bool> {
+        let mut is_read = vec![false; self.graph.len()];
+        for id in self.graph.ids().rev() {
+            is_read[id.index()] = self.users.of(id).iter().any(|user| {
+                let is_along = self.is_taken(*user) || self.over_rows(*user).is_some();
+                is_read[user.index()] && self.is_taken(*user) || !is_along
+            });
+        }
+        is_read
+    }
+
+    /// A map with reduced axes as its last ones, once for all that take it along so.
+    fn turn<'a>(
+        &'a self,
+        rewriter: &mut Rewriter,
+        turned: &mut FastMap<(NodeId, &'a [usize]), NodeId>,
+        id: NodeId,
+        axes: &'a [usize],
+    ) -> NodeId {
+        if let Some(image) = turned.get(&(id, axes)) {
             return *image;
         }
         let rank = self.graph.ty(id).rank();
-        let order: Vec<usize> = (1..rank).chain([0]).collect();
-        let image = if self.is_taken(id) {
+        let order: Vec<usize> =
+            (0..rank).filter(|axis| !axes.contains(axis)).chain(axes.iter().copied()).collect();
+        let image = if self.goes_along(id, axes[0] > 0) {
             let node = self.graph.node(id);
             let operands: Vec<NodeId> =
-                node.operands.iter().map(|operand| self.turn(rewriter, turned, *operand)).collect();
+                node.operands.iter().map(|operand| self.turn(rewriter, turned, *operand, axes)).collect();
             let shape: Vec<Dim> = order.iter().map(|axis| node.ty.shape[*axis].clone()).collect();
             let ty = TensorType::new(node.ty.dtype, shape);
             rewriter.new.push(Node::new(node.op.clone(), ty, operands, node.origin.clone()))
@@ -162,7 +217,7 @@ impl Along<'_> {
             let image = rewriter.image(id).expect("an operand comes before its user");
             rewriter.new.permute(image, &order).expect("each axis once")
         };
-        turned.insert(id, image);
+        turned.insert((id, axes), image);
         image
     }
 }

@@ -130,3 +130,11 @@ pub fn choose(ops: &[TileOp], scratch: &[ScratchUse], rows: u64, batch: i64) -> 
     }
     tile as u32
 }
+
+/// Whether a reduction goes over places inside of rows, and leaves the last axis, along which threads lie.
+pub fn is_inside_rows(graph: &Graph, id: NodeId) -> bool {
+    let node = graph.node(id);
+    let Op::Reduce { axes, .. } = &node.op else { return false };
+    let last = graph.ty(node.operands[0]).rank() - 1;
+    axes[0] > 0 && !axes.contains(&last)
+}

@@ -7,13 +7,16 @@
 //! value that anyone but such loops reads is stored as before.
 //!
 //! The cost model counts bytes for each index of the loop. Given up are, of each value, a store (a read and a write of its
-//! line) and a load in each reader. Taken on is a load in each reader of each operand that it does not load already; operands of fewer
-//! elements (broadcast ones) cost nothing. One byte may cost `STEPS_PER_BYTE` steps of the scalar table; where, on a CPU, no product wants long
+//! line) and a load in each reader. Taken on is a load in each reader of each operand that it does not load already, and a store of what
+//! nobody would store else; operands of fewer elements (broadcast ones) cost nothing. One byte may cost `STEPS_PER_BYTE` steps of the scalar table; on a GPU more, for an H100 does ten in
+//! the time of a byte (NVIDIA, data sheet: 67 TFLOP/s, two a step, and 3.35 TB/s); where, on a CPU, no product wants long
 //! tiles and rows are short, tiles are as short as caches want them, and a byte of a cache is worth `STEPS_PER_NEAR_BYTE`: `exp` is
 //! stored there, what is one or two steps is made again. On a GPU large products stand alone, and what reads a value late is mostly
 //! another launch: there all launches of a plan are looked at together (`recompute_afar`). Values that the same loop
-//! makes and the same loops read are looked at together, for they often come of one operand; if that does not pay, one by one. What
-//! is kept alive for longer, the new operands, must not be more than what is no longer kept.
+//! makes and the same loops read are looked at together, for they often come of one operand, and there are three ways: all of them are
+//! made again; or all, of something that the loop rounds to fewer bytes, which is stored instead; or those that are made of others, which
+//! are stored as before. What saves the most is done; then what is left is looked at one by one. What is kept alive for longer, the new
+//! operands, must not be more than what is no longer kept. A map that nobody reads any more where it was made first is not made there.
 
 use super::Target;
 use super::fuse::{Cluster, is_same_index};
@@ -25,14 +28,21 @@ use crate::graph::{Graph, NodeId, Op};
 use std::collections::BTreeMap;
 
 const STEPS_PER_BYTE: usize = 2;
+const STEPS_PER_BYTE_OF_GPU: usize = 5;
 const STEPS_PER_NEAR_BYTE: usize = 1;
 /// Bytes of a value's row that stay in a core's own caches with a few others and with those of other values.
 const NEAR_ROW: i64 = 32 * 1024;
 
 /// Inside of a group, on a CPU. `kept`: nodes that are stored whoever reads them.
-pub fn recompute(graph: &Graph, reads: &Reads, kept: &dyn Fn(NodeId) -> bool, clusters: &mut [Cluster]) {
-    let anywhere = Where { may_read: &|_, _| true, is_kept_longer: &|_, _| true };
+pub fn recompute(graph: &Graph, reads: &Reads, kept: &dyn Fn(NodeId) -> bool, clusters: &mut Vec<Cluster>) {
+    let anywhere = Where {
+        may_read: &|_, _| true,
+        is_stored: &|_| true,
+        is_kept_longer: &|_, _| true,
+        may_go: &|_| true,
+    };
     recompute_where(graph, reads, Target::Cpu, kept, &anywhere, clusters);
+    clusters.retain(is_left);
 }
 
 /// Among all launches of a plan for a GPU, by their groups.
@@ -71,22 +81,45 @@ pub fn recompute_afar(
         let g = places[reader].0;
         !grouping.inline[base.index()] && writer(base).is_none_or(|w| w == g || grouping.comes_after(w, g))
     };
+    // All but a product for its own epilogue.
+    let is_stored = |base: NodeId| {
+        grouping.group_of[base.index()].is_none_or(|g| grouping.groups[g].product != Some(base))
+    };
     // By more than the phase behind.
     let is_kept_longer =
         |reader: usize, base: NodeId| last_read.get(&base).is_none_or(|last| last + 1 < places[reader].1);
-    let afar = Where { may_read: &may_read, is_kept_longer: &is_kept_longer };
+    let may_go = |at: usize| grouping.groups[places[at].0].product.is_none();
+    let afar = Where {
+        may_read: &may_read,
+        is_stored: &is_stored,
+        is_kept_longer: &is_kept_longer,
+        may_go: &may_go,
+    };
     recompute_where(graph, reads, Target::Cuda, kept, &afar, &mut clusters);
     let mut clusters = clusters.into_iter();
-    for segment in segments.iter_mut().flatten() {
-        segment.clusters.iter_mut().for_each(|cluster| *cluster = clusters.next().expect("as many"));
+    for of_group in segments.iter_mut() {
+        for segment in of_group.iter_mut() {
+            segment.clusters.iter_mut().for_each(|cluster| *cluster = clusters.next().expect("as many"));
+            segment.clusters.retain(is_left);
+        }
+        of_group.retain(|segment| !segment.clusters.is_empty());
     }
+}
+
+/// Not a loop of which all is made elsewhere.
+fn is_left(cluster: &Cluster) -> bool {
+    !matches!(cluster, Cluster::Loop(l) if l.nodes.is_empty())
 }
 
 /// What a cluster may read that it has not read so far.
 struct Where<'a> {
     may_read: &'a dyn Fn(usize, NodeId) -> bool,
+    /// Whether it is stored for any other cluster.
+    is_stored: &'a dyn Fn(NodeId) -> bool,
     /// Whether that keeps the base in memory for longer.
     is_kept_longer: &'a dyn Fn(usize, NodeId) -> bool,
+    /// Whether a cluster of which all is made elsewhere need not be there.
+    may_go: &'a dyn Fn(usize) -> bool,
 }
 
 fn recompute_where(
@@ -99,7 +132,8 @@ fn recompute_where(
 ) {
     let wants_rows = |id: &NodeId| matches!(graph.node(*id).op, Op::Contract(_) | Op::Scan(_));
     let has_short_tiles = target == Target::Cpu && !clusters.iter().flat_map(Cluster::nodes).any(wants_rows);
-    let mut cx = Recompute { graph, reads, place, home: FastMap::default(), clusters, has_short_tiles };
+    let mut cx =
+        Recompute { graph, reads, target, place, home: FastMap::default(), clusters, has_short_tiles };
     for (at, cluster) in cx.clusters.iter().enumerate() {
         cluster.nodes().iter().for_each(|id| {
             cx.home.insert(*id, at);
@@ -116,22 +150,45 @@ fn recompute_where(
             }
         }
     }
-    for ((_, readers), values) in found {
-        if let Some(made) = cx.worth(&values, &readers) {
-            cx.make_again(&made, &readers);
-            continue;
+    for ((at, readers), values) in found {
+        let mut stored: FastSet<NodeId> = values.iter().copied().collect();
+        // All of them, of something narrow that is stored instead or of what there is; or those that are made of others, which stay.
+        let mut ways: Vec<(Vec<NodeId>, Option<NodeId>)> =
+            cx.narrow(at).map(|narrow| (values.clone(), Some(narrow))).collect();
+        ways.extend([(values.clone(), None), (cx.made_of_others(&values), None)]);
+        let worth = ways.into_iter().filter_map(|(set, instead)| {
+            let stored: FastSet<NodeId> = stored.iter().copied().chain(instead).collect();
+            Some((cx.worth(&set, &stored, &readers)?, set))
+        });
+        // Of two that save as much the first.
+        if let Some((again, set)) = worth.min_by_key(|(again, _)| std::cmp::Reverse(again.saved)) {
+            cx.make_again(&again.made, &readers);
+            set.iter().for_each(|value| _ = stored.remove(value));
         }
-        for value in values {
-            if let Some(made) = cx.worth(&[value], &readers) {
-                cx.make_again(&made, &readers);
+        for value in values.into_iter().rev() {
+            if stored.contains(&value)
+                && let Some(again) = cx.worth(&[value], &stored, &readers)
+            {
+                cx.make_again(&again.made, &readers);
+                stored.remove(&value);
             }
         }
     }
+    cx.drop_unread(kept);
+}
+
+/// Values that are made again.
+struct Again {
+    /// What is made for them, in order.
+    made: Vec<NodeId>,
+    /// Bytes, of each index: not stored and loaded, but for those that must be kept for longer.
+    saved: usize,
 }
 
 struct Recompute<'a> {
     graph: &'a Graph,
     reads: &'a Reads,
+    target: Target,
     place: &'a Where<'a>,
     /// The cluster that makes a node first.
     home: FastMap<NodeId, usize>,
@@ -174,8 +231,43 @@ impl Recompute<'_> {
                 && self.reads.by_users(id).any(|(user, _)| self.home.get(&user) != Some(&at))
     }
 
-    /// What must be made again for the values, in order, if that costs less.
-    fn worth(&self, values: &[NodeId], readers: &[usize]) -> Option<Vec<NodeId>> {
+    /// Those of a loop's values that others of them are needed for.
+    fn made_of_others(&self, values: &[NodeId]) -> Vec<NodeId> {
+        let mut made_of: FastSet<NodeId> = values.iter().copied().collect();
+        let mut of_others = Vec::new();
+        // Operands come before what is made of them.
+        for id in self.clusters[self.home[&values[0]]].nodes() {
+            if self.reads.of(*id).iter().any(|read| made_of.contains(&read.base)) {
+                made_of.insert(*id);
+                of_others.extend(values.contains(id).then_some(*id));
+            }
+        }
+        of_others
+    }
+
+    /// What a loop rounds to a narrower type.
+    fn narrow(&self, at: usize) -> impl Iterator<Item = NodeId> {
+        let bytes = |id: NodeId| self.graph.dtype(id).bytes();
+        let is_narrow = move |id: &NodeId| {
+            let node = self.graph.node(*id);
+            node.op == Op::Cast && bytes(*id) < bytes(node.operands[0])
+        };
+        self.clusters[at].nodes().iter().copied().filter(is_narrow)
+    }
+
+    /// Whether a base lies in memory although nobody makes again what loop `at` makes of it.
+    fn lies_in_memory(&self, base: NodeId, at: usize) -> bool {
+        let is_elsewhere = |user: NodeId| self.home.get(&user) != Some(&at);
+        match self.home.get(&base) {
+            None => true,
+            Some(home) if *home != at && (self.place.is_stored)(base) => true,
+            Some(_) => self.reads.by_users(base).any(|(user, _)| is_elsewhere(user)),
+        }
+    }
+
+    /// What making the values again takes and saves, if it saves anything; of what is stored they are made as it lies in memory.
+    fn worth(&self, values: &[NodeId], stored: &FastSet<NodeId>, readers: &[usize]) -> Option<Again> {
+        let at = *self.home.get(values.first()?)?;
         let mut made: Vec<NodeId> = Vec::new();
         let mut loaded: FastMap<NodeId, &Read> = FastMap::default();
         let mut todo = values.to_vec();
@@ -186,7 +278,8 @@ impl Recompute<'_> {
             made.push(id);
             for read in self.reads.of(id) {
                 let is_here = self.home.get(&read.base) == self.home.get(&id);
-                if is_here && !self.is_stored(read.base) && is_same_index(self.graph, read) {
+                let is_stored = stored.contains(&read.base) && !values.contains(&read.base);
+                if is_here && !is_stored && !self.is_stored(read.base) && is_same_index(self.graph, read) {
                     todo.push(read.base);
                 } else if is_here && !self.is_map(read.base) && read.extents == self.graph.ty(read.base).shape
                 {
@@ -213,6 +306,7 @@ impl Recompute<'_> {
             }
             if is_whole {
                 taken_on += bytes(base) * new_readers().count();
+                taken_on += if self.lies_in_memory(*base, at) { 0 } else { 2 * bytes(base) };
                 let is_longer = new_readers().any(|reader| (self.place.is_kept_longer)(*reader, *base));
                 kept += if is_leaf || !is_longer { 0 } else { bytes(base) };
             }
@@ -220,9 +314,14 @@ impl Recompute<'_> {
         let given_up = kept_no_longer * (2 + n);
         let steps: usize = made.iter().map(|id| n_steps(self.graph, *id)).sum();
         let is_near = self.has_short_tiles && values.iter().all(|id| self.has_short_rows(*id));
-        let worth = if is_near { STEPS_PER_NEAR_BYTE } else { STEPS_PER_BYTE };
+        let worth = match self.target {
+            Target::Cpu if is_near => STEPS_PER_NEAR_BYTE,
+            Target::Cpu => STEPS_PER_BYTE,
+            Target::Cuda => STEPS_PER_BYTE_OF_GPU,
+        };
         let pays = given_up > taken_on && steps * n <= worth * (given_up - taken_on);
-        (pays && kept <= kept_no_longer).then_some(made)
+        (pays && kept <= kept_no_longer)
+            .then(|| Again { made, saved: (given_up - taken_on).saturating_sub(kept) })
     }
 
     fn has_short_rows(&self, id: NodeId) -> bool {
@@ -236,6 +335,45 @@ impl Recompute<'_> {
         let nodes = self.clusters[reader].nodes();
         !nodes.contains(&base)
             && nodes.iter().any(|id| self.reads.of(*id).iter().any(|read| read.base == base))
+    }
+
+    /// Takes maps out of loops where nobody reads them any more.
+    fn drop_unread(&mut self, kept: &dyn Fn(NodeId) -> bool) {
+        let mut makers: FastMap<NodeId, Vec<usize>> = FastMap::default();
+        for (at, cluster) in self.clusters.iter().enumerate() {
+            cluster
+                .leaves()
+                .iter()
+                .flat_map(Cluster::nodes)
+                .for_each(|id| makers.entry(*id).or_default().push(at));
+        }
+        for at in 0..self.clusters.len() {
+            let Cluster::Loop(l) = &self.clusters[at] else { continue };
+            let maps: Vec<NodeId> =
+                l.nodes.iter().rev().copied().filter(|id| self.is_map(*id) && !kept(*id)).collect();
+            for id in maps {
+                let is_first = makers[&id][0] == at;
+                // Whoever does not make it itself reads what the first has made.
+                let is_read = self.reads.by_users(id).any(|(user, _)| {
+                    makers.get(&user).is_none_or(|of_user| {
+                        of_user.iter().any(|c| *c == at || is_first && !makers[&id].contains(c))
+                    })
+                });
+                let Cluster::Loop(l) = &mut self.clusters[at] else { unreachable!("it was one") };
+                if is_read || l.nodes.len() == 1 && !(self.place.may_go)(at) {
+                    continue;
+                }
+                l.nodes.retain(|node| *node != id);
+                l.again.remove(&id);
+                let others = makers.get_mut(&id).expect("it is made here");
+                others.retain(|other| *other != at);
+                if let Some(first) = others.first()
+                    && let Cluster::Loop(l) = &mut self.clusters[*first]
+                {
+                    l.again.remove(&id);
+                }
+            }
+        }
     }
 
     fn make_again(&mut self, made: &[NodeId], readers: &[usize]) {

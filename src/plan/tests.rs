@@ -163,6 +163,38 @@ fn reductions_over_rows_take_maps_along() {
     assert_eq!(names, ["y"], "{}", report(&plan));
 }
 
+/// Inside of rows, too, on a GPU: what is rounded for two sums is not stored, nor is what else is made of a product for them.
+#[test]
+fn reductions_inside_of_rows_take_maps_along_on_a_gpu() {
+    let text = "graph {
+        %x = input @x : f32[batch, 5, 3]
+        %w = param @w : f32[3, 6]
+        %y = contract abc,cd->abd %x, %w : f32[batch, 5, 6]
+        %t = reduce sum [2] %y : f32[batch, 5]
+        %m = broadcast [0, 1] %t : f32[batch, 5, 6]
+        %z = map mul %y, %m : f32[batch, 5, 6]
+        %r = cast %y : bf16[batch, 5, 6]
+        %c = cast %r : f32[batch, 5, 6]
+        %s = reduce sum [1] %c : f32[batch, 6]
+        %q = map mul %y, %c : f32[batch, 5, 6]
+        %v = reduce sum [1] %q : f32[batch, 6]
+        output z = %z
+        output s = %s
+        output v = %v
+    }";
+    let graph = parse(text).unwrap();
+    verify(&graph).unwrap();
+    let mut env = Env::default();
+    env.symbols.insert("batch".into(), 3);
+    let numbers = |n: i32, f: &dyn Fn(i32) -> i32| -> Vec<f64> { (0..n).map(|i| f64::from(f(i))).collect() };
+    env.leaves.insert("x".into(), Tensor::new(vec![3, 5, 3], numbers(45, &|i| i * i % 7)));
+    env.leaves.insert("w".into(), Tensor::new(vec![3, 6], numbers(18, &|i| i % 5 - 2)));
+    check(&graph, &env);
+    let plan = plan(&graph, &Options { alone_from: 1, ..Options::new(3, Target::Cuda) });
+    let whole = plan.buffers.iter().filter(|b| b.shape.len() == 3 && matches!(b.place, Place::Arena { .. }));
+    assert_eq!(whole.count(), 2, "the product and z: {}", report(&plan));
+}
+
 /// Many parts and few, the last one short, and those that a small batch leaves over; sums of products, and the greatest.
 #[test]
 fn long_reductions_are_taken_in_parts() {

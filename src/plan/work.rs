@@ -7,7 +7,7 @@
 use super::tile::{Sizes, flops};
 use super::{Launch, Plan};
 use crate::base::Dim;
-use crate::nest::{Access, BufferRef, Inst, Matrix, Nest, StoreKind, TileOp};
+use crate::nest::{Access, ArgumentAccess, BufferRef, Inst, Matrix, Nest, StoreKind, TileOp};
 
 /// Floating-point operations (a multiply-add counts 2), and bytes to and from memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -21,7 +21,11 @@ pub fn work(plan: &Plan, launch: &Launch, batch: i64) -> (Work, Vec<Work>) {
     let kernel = &plan.kernels[launch.kernel];
     let rows = kernel.n_rows(batch).unwrap_or(0);
     let sizes = Sizes::new(batch, rows);
-    let most = |i: usize| plan.buffer_bytes(launch.arguments[i], batch).unwrap_or(u64::MAX);
+    let most = |i: usize| match kernel.arguments[i].access {
+        // A product's result that stays in the registers of its own kernel.
+        ArgumentAccess::Temporary => 0,
+        _ => plan.buffer_bytes(launch.arguments[i], batch).unwrap_or(u64::MAX),
+    };
     let most: Vec<u64> = (0..launch.arguments.len()).map(most).collect();
     let of = |ops: &[TileOp]| {
         let mut touched =

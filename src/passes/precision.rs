@@ -9,7 +9,9 @@
 //!    are not, nor are dot products.
 //! 2. What the backward pass reads of the forward pass it reads rounded, if `batch` is among its sizes. Exact stay: what
 //!    reductions give, and functions of such alone (the mean and the deviation of a norm, a maximum); and what the backward pass
-//!    compares or cuts into steps, but for comparisons with 0, which rounding does not change.
+//!    compares or cuts into steps, but for comparisons with 0, which rounding does not change. What is a function, element by element, of
+//!    another value that is rounded, and takes few steps, is computed again of that; and of several functions of one value that is rounded
+//!    instead: GELU keeps what goes into it, and no more.
 //! 3. What the backward pass sums over the examples is rounded, as it would be as a factor beside ones: a bias's gradient.
 //!
 //! So parameters, states, optimizers, losses, residual streams (both ways) and statistics are f32; what lies in memory between forward and
@@ -39,13 +41,19 @@ pub fn run(graph: &Graph) -> Graph {
 }
 
 fn narrow(graph: &Graph, forward: &[bool]) -> Graph {
+    let kinds = Kinds::new(graph);
+    let factors = factors(graph);
+    let (mut kept, may_be_kept) = kept(graph, forward, &kinds);
+    let functions = Functions::new(graph, &kinds, &factors, &mut kept, &may_be_kept);
     let mut cx = Narrowing {
         rewriter: Rewriter::new(graph),
-        factors: factors(graph),
-        kept: kept(graph, forward),
+        factors,
+        kept,
+        functions,
         summed: summed(graph, forward),
         forward,
         narrow: HashMap::new(),
+        again: HashMap::new(),
     };
     for id in graph.ids() {
         cx.rewriter.enter(id);
@@ -67,10 +75,13 @@ struct Narrowing<'a> {
     factors: Vec<bool>,
     /// What the backward pass reads rounded of the forward pass (rule 2).
     kept: Vec<bool>,
+    functions: Functions,
     /// What it sums over the examples (rule 3).
     summed: Vec<bool>,
     /// Of new nodes: their bf16.
     narrow: HashMap<NodeId, NodeId>,
+    /// Of old nodes: the same functions of what is rounded.
+    again: HashMap<NodeId, NodeId>,
 }
 
 impl Narrowing<'_> {
@@ -94,7 +105,9 @@ impl Narrowing<'_> {
                 let is_sum = is_sum_over_examples(old, id);
                 for (operand, old_operand) in operands.iter_mut().zip(&node.operands) {
                     let base = base(old, *old_operand).index();
-                    if self.kept[base] || is_sum && self.summed[base] {
+                    if self.functions.made_again[base] {
+                        *operand = self.again(*old_operand);
+                    } else if self.kept[base] || is_sum && self.summed[base] {
                         *operand = self.widened(*operand);
                     }
                 }
@@ -120,6 +133,42 @@ impl Narrowing<'_> {
         };
         self.narrow.insert(id, narrow);
         narrow
+    }
+
+    /// An old node as a function of what is rounded, or a view of one.
+    fn again(&mut self, id: NodeId) -> NodeId {
+        if let Some(again) = self.again.get(&id) {
+            return *again;
+        }
+        let old = self.rewriter.old;
+        let node = old.node(id);
+        let argument = match &node.op {
+            op if is_seen_through(op) => Some(node.operands[0]),
+            _ if self.is_rounded(id) => None,
+            _ => self.functions.argument[id.index()],
+        };
+        let image =
+            |cx: &Self, id: NodeId| cx.rewriter.image(id).expect("operands come before their readers");
+        let again = match argument {
+            Some(argument) => {
+                let of = |operand: &NodeId| match *operand == argument {
+                    true => self.again(argument),
+                    false => image(self, *operand),
+                };
+                let operands: Vec<NodeId> = node.operands.iter().map(of).collect();
+                self.rewriter.new.push(node.on(operands))
+            }
+            None => {
+                let image = image(self, id);
+                self.widened(image)
+            }
+        };
+        self.again.insert(id, again);
+        again
+    }
+
+    fn is_rounded(&self, id: NodeId) -> bool {
+        self.factors[id.index()] || self.kept[id.index()]
     }
 
     /// The bf16 of a new node, as f32.
@@ -197,9 +246,8 @@ fn summed(graph: &Graph, forward: &[bool]) -> Vec<bool> {
     summed
 }
 
-/// Rule 2: what is read.
-fn kept(graph: &Graph, forward: &[bool]) -> Vec<bool> {
-    let statistics = statistics(graph);
+/// Rule 2: what is read rounded, and what might be.
+fn kept(graph: &Graph, forward: &[bool], kinds: &Kinds) -> (Vec<bool>, Vec<bool>) {
     let (mut read, mut exact) = (vec![false; graph.len()], vec![false; graph.len()]);
     for id in graph.ids() {
         let node = graph.node(id);
@@ -212,11 +260,69 @@ fn kept(graph: &Graph, forward: &[bool]) -> Vec<bool> {
             read[base] |= forward[base];
         }
     }
-    let is_kept = |id: NodeId| {
-        let i = id.index();
-        read[i] && !exact[i] && !statistics[i] && lies_in_memory(graph, id)
-    };
-    graph.ids().map(is_kept).collect()
+    let may_be_kept: Vec<bool> = graph
+        .ids()
+        .map(|id| !exact[id.index()] && !kinds.is_statistic[id.index()] && lies_in_memory(graph, id))
+        .collect();
+    (read.iter().zip(&may_be_kept).map(|(read, may)| *read && *may).collect(), may_be_kept)
+}
+
+/// Steps of the scalar table that what the backward pass computes again may take: reading two bytes takes a CPU as long as four steps, a
+/// GPU as long as twenty, and what is not kept need not be written.
+const MOST_STEPS: usize = 24;
+
+/// Rule 2: what is computed again.
+struct Functions {
+    /// Of maps of one value for each element of each example, and besides of statistics and of what is common: that value.
+    argument: Vec<Option<NodeId>>,
+    /// What would be kept, and is a function of what is rounded.
+    made_again: Vec<bool>,
+}
+
+impl Functions {
+    /// What is made again is `kept` no more; what several are functions of is kept instead of them.
+    fn new(
+        graph: &Graph,
+        kinds: &Kinds,
+        factors: &[bool],
+        kept: &mut [bool],
+        may_be_kept: &[bool],
+    ) -> Functions {
+        let argument: Vec<Option<NodeId>> = graph.ids().map(|id| kinds.argument(graph, id)).collect();
+        // What a value is a function of, the nearest first.
+        let sources = |id: NodeId| {
+            let steps = std::iter::successors(Some((id, 0)), |(at, steps)| {
+                Some((argument[at.index()]?, steps + n_steps(graph, *at)))
+            });
+            steps.skip(1).take_while(|(_, steps)| *steps <= MOST_STEPS).map(|(source, _)| source)
+        };
+        let wanted: Vec<NodeId> = graph.ids().filter(|id| kept[id.index()] && !factors[id.index()]).collect();
+        let is_rounded = |source: NodeId| factors[source.index()] || kept[source.index()];
+        let (mut again, alone): (Vec<NodeId>, Vec<NodeId>) =
+            wanted.iter().partition(|id| sources(**id).any(is_rounded));
+        let mut n_readers = vec![0; graph.len()];
+        alone.iter().flat_map(|id| sources(*id)).for_each(|source| n_readers[source.index()] += 1);
+        for id in alone {
+            if let Some(source) =
+                sources(id).find(|source| n_readers[source.index()] > 1 && may_be_kept[source.index()])
+            {
+                kept[source.index()] = true;
+                again.push(id);
+            }
+        }
+        let mut made_again = vec![false; graph.len()];
+        for id in again {
+            (made_again[id.index()], kept[id.index()]) = (true, false);
+        }
+        Functions { argument, made_again }
+    }
+}
+
+fn n_steps(graph: &Graph, id: NodeId) -> usize {
+    match &graph.node(id).op {
+        Op::Map(func) => func.n_steps(graph.dtype(id)),
+        _ => 0,
+    }
 }
 
 /// Whether it is a value of the graph's own, f32 with a row for each example, that would lie in memory for a later reader.
@@ -237,28 +343,55 @@ fn wants_all_digits(graph: &Graph, node: &Node) -> bool {
     !func.row().kinks.is_empty() && !keeps_sign
 }
 
-/// Reductions, and functions of reductions and of what has no examples.
-fn statistics(graph: &Graph) -> Vec<bool> {
-    let mut is_statistic = vec![false; graph.len()];
-    // What is the same for every example.
-    let mut is_common = vec![false; graph.len()];
-    for id in graph.ids() {
-        let node = graph.node(id);
-        let all = |of: &dyn Fn(&NodeId) -> bool| node.operands.iter().all(of);
-        let is_function = matches!(node.op, Op::Map(_) | Op::Cast) || is_seen_through(&node.op);
-        is_common[id.index()] = match &node.op {
-            Op::Const(_) | Op::Iota { .. } | Op::Size(_) => true,
-            Op::View(View::Broadcast { .. }) if !has_examples(graph, node.operands[0]) => true,
-            _ if is_function => all(&|x| is_common[x.index()]),
-            _ => !has_examples(graph, id),
-        };
-        is_statistic[id.index()] = match &node.op {
-            Op::Reduce { .. } | Op::ArgMax { .. } => true,
-            _ => {
-                let any = node.operands.iter().any(|x| is_statistic[x.index()]);
-                is_function && any && all(&|x| is_statistic[x.index()] || is_common[x.index()])
-            }
-        };
+/// What is not a value for each element of each example.
+struct Kinds {
+    /// Reductions, and functions of reductions and of what has no examples.
+    is_statistic: Vec<bool>,
+    /// What is the same for every example.
+    is_common: Vec<bool>,
+}
+
+impl Kinds {
+    fn new(graph: &Graph) -> Kinds {
+        let mut is_statistic = vec![false; graph.len()];
+        let mut is_common = vec![false; graph.len()];
+        for id in graph.ids() {
+            let node = graph.node(id);
+            let all = |of: &dyn Fn(&NodeId) -> bool| node.operands.iter().all(of);
+            let is_function = matches!(node.op, Op::Map(_) | Op::Cast) || is_seen_through(&node.op);
+            is_common[id.index()] = match &node.op {
+                Op::Const(_) | Op::Iota { .. } | Op::Size(_) => true,
+                Op::View(View::Broadcast { .. }) if !has_examples(graph, node.operands[0]) => true,
+                _ if is_function => all(&|x| is_common[x.index()]),
+                _ => !has_examples(graph, id),
+            };
+            is_statistic[id.index()] = match &node.op {
+                Op::Reduce { .. } | Op::ArgMax { .. } => true,
+                _ => {
+                    let any = node.operands.iter().any(|x| is_statistic[x.index()]);
+                    is_function && any && all(&|x| is_statistic[x.index()] || is_common[x.index()])
+                }
+            };
+        }
+        Kinds { is_statistic, is_common }
     }
-    is_statistic
+
+    /// The one value for each element of each example that a map is of, if it may be rounded.
+    fn argument(&self, graph: &Graph, id: NodeId) -> Option<NodeId> {
+        let node = graph.node(id);
+        if !matches!(node.op, Op::Map(_)) || node.ty.dtype != DType::F32 || wants_all_digits(graph, node) {
+            return None;
+        }
+        // The difference of a value and a mean may be much smaller than either.
+        let cancels = matches!(node.op, Op::Map(Func::Add | Func::Sub))
+            && node.operands.iter().any(|x| self.is_statistic[x.index()]);
+        if cancels {
+            return None;
+        }
+        let is_value = |x: &NodeId| !self.is_statistic[x.index()] && !self.is_common[x.index()];
+        let mut values = node.operands.iter().copied().filter(is_value);
+        let first = values.next()?;
+        let is_one = values.all(|other| other == first) && base(graph, first) == first;
+        (is_one && graph.dtype(first) == DType::F32).then_some(first)
+    }
 }

@@ -563,6 +563,35 @@ const ROUNDED: &[(&str, &str, &str)] = &[
          %10 = broadcast [] %9 : f32[batch, 4]  %11 = cast %4 : f32[batch, 4]  %12 = map gt %11, %10 : bool[batch, 4]
          %13 = map and %8, %12 : bool[batch, 4]  %14 = map select %13, %7, %10 : f32[batch, 4]  output loss = %6  output m = %5  update %1 <- %14",
     ),
+    (
+        "what is a function of what is kept, in a few steps and not as a difference from a statistic, is made of that",
+        "%0 = input @x : f32[batch, 4]  %1 = param @b : f32[batch, 4]  %2 = map tanh %0 : f32[batch, 4]  %3 = map neg %2 : f32[batch, 4]
+         %4 = map mul %3, %3 : f32[batch, 4]  %5 = map exp %2 : f32[batch, 4]  %6 = map exp %5 : f32[batch, 4]
+         %7 = reduce max [1] %2 : f32[batch]  %8 = broadcast [0] %7 : f32[batch, 4]  %9 = map sub %2, %8 : f32[batch, 4]
+         %10 = map add %3, %4 : f32[batch, 4]  %11 = map add %6, %9 : f32[batch, 4]  %12 = map add %10, %11 : f32[batch, 4]
+         %13 = map neg %4 : f32[batch, 4]  %14 = map mul %13, %3 : f32[batch, 4]  %15 = map mul %6, %9 : f32[batch, 4]
+         %16 = map mul %14, %15 : f32[batch, 4]  output loss = %12  update %1 <- %16",
+        "%0 = input @x : f32[batch, 4]  %1 = param @b : f32[batch, 4]  %2 = map tanh %0 : f32[batch, 4]  %3 = map neg %2 : f32[batch, 4]
+         %4 = cast %3 : bf16[batch, 4]  %5 = map mul %3, %3 : f32[batch, 4]  %6 = map exp %2 : f32[batch, 4]
+         %7 = map exp %6 : f32[batch, 4]  %8 = cast %7 : bf16[batch, 4]  %9 = reduce max [1] %2 : f32[batch]
+         %10 = broadcast [0] %9 : f32[batch, 4]  %11 = map sub %2, %10 : f32[batch, 4]  %12 = cast %11 : bf16[batch, 4]
+         %13 = map add %3, %5 : f32[batch, 4]  %14 = map add %7, %11 : f32[batch, 4]  %15 = map add %13, %14 : f32[batch, 4]
+         %16 = cast %4 : f32[batch, 4]  %17 = map mul %16, %16 : f32[batch, 4]  %18 = map neg %17 : f32[batch, 4]
+         %19 = cast %4 : f32[batch, 4]  %20 = map mul %18, %19 : f32[batch, 4]  %21 = cast %8 : f32[batch, 4]
+         %22 = cast %12 : f32[batch, 4]  %23 = map mul %21, %22 : f32[batch, 4]  %24 = map mul %20, %23 : f32[batch, 4]
+         output loss = %15  update %1 <- %24",
+    ),
+    (
+        "of two functions of one value that value, seen through a view",
+        "%0 = input @x : f32[batch, 4]  %1 = param @b : f32[4, batch]  %2 = map tanh %0 : f32[batch, 4]  %3 = map neg %2 : f32[batch, 4]
+         %4 = map exp %2 : f32[batch, 4]  %5 = map add %3, %4 : f32[batch, 4]  %6 = permute [1, 0] %4 : f32[4, batch]
+         %7 = permute [1, 0] %3 : f32[4, batch]  %8 = map mul %6, %7 : f32[4, batch]  output loss = %5  update %1 <- %8",
+        "%0 = input @x : f32[batch, 4]  %1 = param @b : f32[4, batch]  %2 = map tanh %0 : f32[batch, 4]  %3 = cast %2 : bf16[batch, 4]
+         %4 = map neg %2 : f32[batch, 4]  %5 = map exp %2 : f32[batch, 4]  %6 = map add %4, %5 : f32[batch, 4]
+         %7 = cast %3 : f32[batch, 4]  %8 = map exp %7 : f32[batch, 4]  %9 = permute [1, 0] %8 : f32[4, batch]
+         %10 = map neg %7 : f32[batch, 4]  %11 = permute [1, 0] %10 : f32[4, batch]  %12 = map mul %9, %11 : f32[4, batch]
+         output loss = %6  update %1 <- %12",
+    ),
 ];
 
 #[test]

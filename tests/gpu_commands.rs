@@ -476,6 +476,9 @@ fn products_are_made_as_they_were_tuned() {
         assert!(launched.contains("products by algorithm 0 0 "), "{others:?}: {launched}");
     }
     assert_eq!(products(&[("FAKE_REFUSED", "2")]), [n_chosen, 0, 0], "a choice that fails is as none");
+    let (_, _, warned) = machine
+        .run(&["bench", "net.model", "--device", "cuda", "--seconds", "0.05"], &[("FAKE_REFUSED", "2")]);
+    assert!(warned.contains("warning: cuBLASLt refuses what was chosen for a product"), "{warned}");
 
     // Where gradc's own kernels are faster than all, they are chosen; what is refused is not.
     let slow = [("FAKE_MS", "0.02 0.03 0.04")];
@@ -515,6 +518,11 @@ fn products_are_made_as_they_were_tuned() {
     let (said, _) = machine.in_order(&["tune", "--forget", "--device", "cuda"], &[]);
     assert!(said.contains(&format!("cuda:0 (Pretender): {} products forgotten", rows.len())), "{said}");
     assert!(kept().is_empty() && products(&[]) == [n, 0, 0] && n_tuned() == 0);
+    // A last batch that is shorter has products of its own.
+    let of_last = [&tune[..], &["--set", "batch=128"]].concat();
+    let (said, _) = machine.in_order(&of_last, &[]);
+    assert!(said.lines().any(|line| line.ends_with("160 x 128 x 128 NN f32")), "{said}");
+    assert!(said.lines().any(|line| line.ends_with("160 x 64 x 128 NN f32, of the last 64")), "{said}");
     machine.in_order(&["tune", "--forget", "--device", "cuda"], &[]);
     machine.fails(&tune, &[("GRADC_CACHE", "")], "there is no folder to keep choices in");
 }

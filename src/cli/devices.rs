@@ -158,10 +158,12 @@ impl DeviceArguments {
     /// # Errors
     /// There is no such GPU, or something that it needs is missing.
     pub fn driver(&self, gpu: u32) -> Result<Driver, Failure> {
-        let driver = Driver::open(gpu, self.cuda.get()).map_err(|error| Failure::Error(error.to_string()))?;
+        let mut driver =
+            Driver::open(gpu, self.cuda.get()).map_err(|error| Failure::Error(error.to_string()))?;
         if let Some(unusable) = driver.unusable() {
             complain(&format!("warning: {unusable}"));
         }
+        driver.tell(|what| complain(&format!("warning: {what}")));
         Ok(driver)
     }
 }

@@ -81,13 +81,15 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         "{:>10} {:>10} {:>10}  {:<18} {:<24}  product",
         "µs: first", "generated", "best", "chosen", "launches of a step"
     ));
-    lines.extend(tuned.iter().map(row));
+    lines.extend(tuned.iter().map(|tuned| row(tuned, model.settings.batch)));
+    let whole = model.settings.batch;
     let saved = |tuned: &Tuned| tuned.launches[0] as f64 * (tuned.timed.first() - tuned.timed.best().1);
+    let of_whole = tuned.iter().filter(|tuned| tuned.batch as u64 == whole);
     let n_better = tuned.iter().filter(|tuned| tuned.timed.best().1 < tuned.timed.first()).count();
     lines.push(format!(
         "{n_better} of {} are made faster than by cuBLASLt's first choice; of a training step's time that is {}",
         tuned.len(),
-        format::seconds(tuned.iter().map(saved).sum()),
+        format::seconds(of_whole.map(saved).sum()),
     ));
     lines.push(format!(
         "kept in {path} for runs on such a GPU; `gradc tune --forget --device {}` removes it",
@@ -144,7 +146,10 @@ fn types(product: &Product, result: &str) -> String {
     if product.tf32 || factors == result { factors.to_string() } else { format!("{factors} to {result}") }
 }
 
-fn row(tuned: &Tuned) -> String {
+/// `whole`: examples of a full batch.
+fn row(tuned: &Tuned, whole: u64) -> String {
+    let short =
+        if tuned.batch as u64 == whole { String::new() } else { format!(", of the last {}", tuned.batch) };
     let micro = |seconds: f64| format!("{:.2}", seconds * 1e6);
     let timed = &tuned.timed;
     let launches: Vec<String> = PROGRAMS
@@ -154,7 +159,7 @@ fn row(tuned: &Tuned) -> String {
         .map(|((_, name), n)| format!("{name} {n}"))
         .collect();
     format!(
-        "{:>10} {:>10} {:>10}  {:<18} {:<24}  {}",
+        "{:>10} {:>10} {:>10}  {:<18} {:<24}  {}{short}",
         micro(timed.first()),
         micro(timed.generated),
         micro(timed.best().1),
@@ -169,7 +174,7 @@ fn row_json(tuned: &Tuned) -> Value {
     let ms = |seconds: f64| seconds * 1e3;
     let [train, eval, predict] = tuned.launches;
     json!({
-        "product": product, "launches": { "train": train, "eval": eval, "predict": predict },
+        "product": product, "batch": tuned.batch, "launches": { "train": train, "eval": eval, "predict": predict },
         "first_ms": ms(timed.first()), "generated_ms": ms(timed.generated), "best_ms": ms(timed.best().1),
         "algorithms_ms": timed.algorithms.iter().map(|(_, seconds)| seconds.map(ms)).collect::<Vec<_>>(),
         "chosen": chosen(tuned),

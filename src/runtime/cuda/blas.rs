@@ -31,6 +31,9 @@ pub struct Blas {
     made: RefCell<HashMap<Product, Option<Made>>>,
 }
 
+/// What was chosen for a product fails.
+pub struct Refused;
+
 /// A call as the library makes it.
 struct Made {
     description: Description,
@@ -100,10 +103,13 @@ impl Blas {
     }
 
     /// Finds out what makes a call, and tries it; the result is overwritten.
-    pub fn rehearse(&self, call: &Call, arguments: &[Region], place: Place) {
+    ///
+    /// # Errors
+    /// What was chosen for it fails, so that it is made as if nothing were.
+    pub fn rehearse(&self, call: &Call, arguments: &[Region], place: Place) -> Result<(), Refused> {
         let product = product(call, arguments);
         if self.made.borrow().contains_key(&product) {
-            return;
+            return Ok(());
         }
         let tried = |description: Description, algorithm: Algorithm| {
             let works = self.run_as(call, arguments, &description, &algorithm, place).is_ok();
@@ -113,15 +119,18 @@ impl Blas {
             let (description, offered) = self.offered(call, arguments, 1).ok()?;
             tried(description, *offered.first()?)
         };
-        let made = match self.choices.of(&product) {
-            Some(Choice::GeneratedKernel) => None,
+        let (made, is_refused) = match self.choices.of(&product) {
+            Some(Choice::GeneratedKernel) => (None, false),
             Some(Choice::Algorithm(algorithm)) => {
                 let description = describe(call).ok();
-                description.and_then(|description| tried(description, algorithm)).or_else(first)
+                let chosen = description.and_then(|description| tried(description, algorithm));
+                let is_refused = chosen.is_none();
+                (chosen.or_else(first), is_refused)
             }
-            None => first(),
+            None => (first(), false),
         };
         self.made.borrow_mut().insert(product, made);
+        if is_refused { Err(Refused) } else { Ok(()) }
     }
 
     /// No call that was tried so far is made any more.

@@ -16,6 +16,7 @@ use crate::nest::Kernel;
 use cudarc::cublaslt::result::CublasError;
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
+use std::cell::Cell;
 use std::ffi::{CString, c_void};
 use std::path::Path;
 use std::ptr::NonNull;
@@ -36,6 +37,9 @@ pub struct Driver {
     /// Where choices of what makes products are kept; nowhere without a folder or without cuBLASLt.
     pub(super) store: Option<Store>,
     unusable: Option<Unusable>,
+    /// Who hears what a run goes on in spite of, and whether a refused choice was told of.
+    tell: fn(&str),
+    has_told: Cell<bool>,
     pub(super) compute: sys::CUstream,
     copy: sys::CUstream,
     sides: Vec<sys::CUstream>,
@@ -111,6 +115,8 @@ impl Driver {
             blas: None,
             store: None,
             unusable: None,
+            tell: |_| {},
+            has_told: Cell::new(false),
             context,
         };
         if let Some(mut blas) = Blas::find(cuda_path) {
@@ -157,6 +163,11 @@ impl Driver {
     /// Choices of what makes products that were found and cannot be used.
     pub fn unusable(&self) -> Option<&Unusable> {
         self.unusable.as_ref()
+    }
+
+    /// From here on `tell` hears what a run goes on in spite of.
+    pub fn tell(&mut self, tell: fn(&str)) {
+        self.tell = tell;
     }
 
     /// Where a product goes on a stream that computes.
@@ -479,7 +490,11 @@ impl Device for Driver {
         let (Some(call), Some((blas, workspaces))) = (&launch.call, &self.blas) else { return };
         let place = self.place(workspaces, Stream::Compute);
         let done = self.call("a product", || {
-            blas.rehearse(call, &launch.arguments, place);
+            if blas.rehearse(call, &launch.arguments, place).is_err() && !self.has_told.replace(true) {
+                (self.tell)(
+                    "cuBLASLt refuses what was chosen for a product, so that its own first choice is taken: `gradc tune` chooses anew",
+                );
+            }
             self.wait_for_all()
         });
         if done.is_err() {

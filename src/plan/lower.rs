@@ -78,6 +78,10 @@ impl Lowered {
         self.ops.push(op);
         self.clock += 1;
     }
+
+    pub fn push_all(&mut self, ops: impl IntoIterator<Item = TileOp>) {
+        ops.into_iter().for_each(|op| self.push(op));
+    }
 }
 
 /// Lowers one graph: a model's, or the body of a scan.

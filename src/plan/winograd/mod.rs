@@ -2,7 +2,7 @@
 //!
 //! What enters: a contraction in which two labels of one side lie a window's taps apart (`row + tap`, `column + tap`, each
 //! with three taps), and how it reads and writes. What leaves: tile ops that make the same result, or nothing where the plain product costs
-//! less. Invariant: the choice follows from sizes alone. Not here: other kernels and strides, odd pictures.
+//! less. Invariant: the choice follows from sizes alone. Not here: other kernels and strides.
 //!
 //! A piece of 2x2 elements of the result and the 4x4 elements of the picture under it are transformed so that the 36
 //! multiplications a channel become 16 (Lavin and Gray 2016, arXiv 1509.09308, section 4.1): with pictures `d`, kernels `g` and results `y`
@@ -28,7 +28,8 @@
 //!
 //! The formula is bilinear, so the gradient by the kernel has the same products with sides changed about: `dg = Gt [ (Bt d B) * (A dy At) ] G`,
 //! summed over pieces. That by the input is a convolution itself (`passes/window.rs`). A strip of pieces passes through its transforms
-//! and products while it is in cache.
+//! and products while it is in cache. Pieces at the right and lower edge of a result may lie partly outside of it: there the picture and the
+//! cotangent are 0, which changes nothing inside, and nothing is written.
 //!
 //! Rounding. With the greatest absolute values D of the picture, G of the kernel and Y of the result's cotangent, an element of the
 //! result is, by F(2x2), the sum of 9 products' sums of k terms, each at most 4 D * 9/4 G with 10 roundings besides the k of its sum: it may
@@ -48,7 +49,7 @@ use super::lower::{Lowerer, ScratchUse};
 use crate::base::{DType, Dim};
 use crate::graph::Contraction;
 use crate::nest::{Access, BufferRef, Gemm, GemmAxis, Loop, TileOp, turn_symbol};
-use transform::{Matrices, OF_FOUR, OF_TWO, Places, Transforms, transform};
+use transform::{Matrices, OF_FOUR, OF_TWO, Part, Places, Transform, Transforms, transform};
 
 /// F(n x n, 3x3): pieces of a size, and what their transforms cost.
 struct Algorithm {
@@ -119,7 +120,7 @@ impl Shape {
 
     /// Rows and columns of pieces.
     fn pieces(&self, by: &Algorithm) -> [i64; 2] {
-        self.places.map(|n| n / by.piece)
+        self.places.map(|n| (n + by.piece - 1) / by.piece)
     }
 
     /// Rows of pieces that are transformed at a time.
@@ -133,18 +134,19 @@ impl Shape {
 
     /// What it costs, as a part of what the plain product does; nothing where it cannot be done, or has too few pieces at a time.
     fn cost(&self, by: &Algorithm) -> Option<f64> {
-        let Algorithm { piece, picture, result, kernel, .. } = by;
-        if !self.places.iter().all(|n| *n > 0 && n % piece == 0) {
+        let Algorithm { picture, result, kernel, .. } = by;
+        if self.places.iter().any(|n| *n <= 0) {
             return None;
         }
         let ([rows, columns], [k, n]) = (self.pieces(by), self.channels);
         let product = k.saturating_mul(n);
         // The terms of a kernel's gradient are the pieces of one strip: what they are added to is read and written for each.
         let at_once = if self.makes == Makes::Kernel { self.strip(by) } else { rows };
-        let transforms = picture * k + result * n + kernel * product / (rows * columns);
         let fits = at_once * columns >= PIECES && product.saturating_mul(by.n_products()) <= MOST_KERNEL;
-        let here = product.saturating_mul(by.n_products()).saturating_add(transforms);
-        fits.then(|| here as f64 / product.saturating_mul(9 * piece * piece) as f64)
+        let of_piece = product.saturating_mul(by.n_products()).saturating_add(picture * k + result * n);
+        let here = of_piece.saturating_mul(rows * columns).saturating_add(kernel * product);
+        let plain = product.saturating_mul(9).saturating_mul(self.places[0].saturating_mul(self.places[1]));
+        fits.then(|| here as f64 / plain as f64)
     }
 }
 
@@ -280,16 +282,17 @@ impl Lowerer<'_> {
             strides: label.strides.each_ref().map(|stride| stride.clone() * Dim::from(times)),
         };
         let [row, column] = [0, 1].map(|i| several(&w.places[i], piece, 0));
-        let strips = several(&w.places[0], piece * strip, rows / strip);
+        let n_strips = rows / strip;
+        // Elements of the last pieces that are there.
+        let last = [0, 1].map(|i| w.shape.places[i] - (w.shape.pieces(w.by)[i] - 1) * piece);
+        let strips = |n: i64| several(&w.places[0], piece * strip, n);
         let each = self.turns(0, w.each.iter().cloned());
-        let inside = self.turns(each.len(), w.pictures.iter().cloned().chain([strips]));
-        let around: [&[Turns]; 2] = [&each, &inside];
+        let pictures = self.turns(each.len(), w.pictures.iter().cloned());
+        // Strips in a loop, and one that is cut.
+        let n_whole = if last[0] == piece { n_strips } else { n_strips - 1 };
+        let in_loop = self.turns(each.len() + pictures.len(), [strips(n_whole)].into_iter());
+        let at_edge = [Turns { along: strips(n_strips), number: Dim::from(n_whole) }];
 
-        let (plane, kernels) = ([strip, columns], [k, n]);
-        let picture = {
-            let from = w.places(0, &around, &w.places, &[&row, &column, channel]);
-            transform(&[strip, columns, k], grid, &from, &of_picture.places(&plane), by.picture)
-        };
         let each_matrix = |lhs: &Matrices, rhs: &Matrices, out: &Matrices| GemmAxis {
             extent: Dim::from(w.by.n_products()),
             lhs: lhs.step(),
@@ -297,59 +300,98 @@ impl Lowerer<'_> {
             out: out.step(),
             reduce: false,
         };
-        self.in_turns(&each, |cx| match w.shape.makes {
-            Makes::Result => {
-                let from = w.places(1, &[&each], &w.taps, &[channel, out]);
-                cx.out.push(transform(&kernels, 3, &from, &of_kernel.places(&[k]), by.kernel));
-                let to = w.places(2, &around, &w.places, &[&row, &column, out]);
-                let product = Gemm {
-                    batch: vec![each_matrix(&of_picture, &of_kernel, &of_result)],
-                    m: Dim::from(pieces),
-                    n: Dim::from(n),
-                    k: Dim::from(k),
-                    lhs: of_picture.matrix(k, 1),
-                    rhs: of_kernel.matrix(n, 1),
-                    out: of_result.matrix(n, 1),
-                    accumulate: false,
-                };
-                cx.in_turns(&inside, |cx| {
-                    cx.out.push(picture);
-                    cx.out.push(TileOp::Gemm(Box::new(product)));
-                    cx.out.push(transform(
-                        &[strip, columns, n],
-                        grid,
-                        &of_result.places(&plane),
-                        &to,
-                        by.result,
-                    ));
-                });
+        let [k_strides, n_strides] = [channel, out].map(|label| [&row, &column, label]);
+        // A strip's pieces between places `at` of a side and matrices, whole ones and those that are cut: what is there of a grid with `border`.
+        let strip_of = |at: &Places,
+                        of: &Matrices,
+                        size: i64,
+                        border: i64,
+                        is_cut: bool,
+                        by: Transform,
+                        out_of: bool| {
+            let n_channels = of.columns;
+            let matrices = of.places(&[strip, columns]);
+            let along = |n: i64, is_cut: bool, last: i64| -> Vec<(i64, i64, i64)> {
+                let whole = if is_cut { n - 1 } else { n };
+                let parts = [(0, whole, i64::MAX), (whole, n - whole, last + border)];
+                parts.into_iter().filter(|(_, n, _)| *n > 0).collect()
+            };
+            let mut ops = Vec::new();
+            for (i, n_rows, r) in along(strip, is_cut, last[0]) {
+                for (j, n_columns, c) in along(columns, last[1] != piece, last[1]) {
+                    let (at, matrices) = (at.from(&[i, j]), matrices.from(&[i, j]));
+                    let extents = [n_rows, n_columns, n_channels];
+                    let part = Part([r, c]);
+                    ops.push(match out_of {
+                        true => transform(&extents, size, (&matrices, Part::ALL), (&at, part), by),
+                        false => transform(&extents, size, (&at, part), (&matrices, Part::ALL), by),
+                    });
+                }
             }
-            Makes::Kernel => {
-                let from = w.places(1, &around, &w.places, &[&row, &column, out]);
-                let product = Gemm {
-                    batch: vec![each_matrix(&of_picture, &of_result, &of_kernel)],
-                    m: Dim::from(k),
-                    n: Dim::from(n),
-                    k: Dim::from(pieces),
-                    lhs: of_picture.matrix(1, k),
-                    rhs: of_result.matrix(n, 1),
-                    out: of_kernel.matrix(n, 1),
-                    accumulate: true,
-                };
-                cx.out.push(of_kernel.zero());
-                cx.in_turns(&inside, |cx| {
-                    cx.out.push(picture);
-                    cx.out.push(transform(
-                        &[strip, columns, n],
-                        piece,
-                        &from,
-                        &of_result.places(&plane),
-                        by.cotangent,
-                    ));
-                    cx.out.push(TileOp::Gemm(Box::new(product)));
-                });
+            ops
+        };
+        let product = match w.shape.makes {
+            Makes::Result => Gemm {
+                batch: vec![each_matrix(&of_picture, &of_kernel, &of_result)],
+                m: Dim::from(pieces),
+                n: Dim::from(n),
+                k: Dim::from(k),
+                lhs: of_picture.matrix(k, 1),
+                rhs: of_kernel.matrix(n, 1),
+                out: of_result.matrix(n, 1),
+                accumulate: false,
+            },
+            Makes::Kernel => Gemm {
+                batch: vec![each_matrix(&of_picture, &of_result, &of_kernel)],
+                m: Dim::from(k),
+                n: Dim::from(n),
+                k: Dim::from(pieces),
+                lhs: of_picture.matrix(1, k),
+                rhs: of_result.matrix(n, 1),
+                out: of_kernel.matrix(n, 1),
+                accumulate: true,
+            },
+        };
+        let product = TileOp::Gemm(Box::new(product));
+        let of_strip = |cx: &mut Self, strip: &[Turns], is_cut: bool| {
+            let around: [&[Turns]; 3] = [&each, &pictures, strip];
+            let picture = w.places(0, &around, &w.places, &k_strides);
+            cx.out.push_all(strip_of(&picture, &of_picture, grid, 2, is_cut, by.picture, false));
+            match w.shape.makes {
+                Makes::Result => {
+                    let result = w.places(2, &around, &w.places, &n_strides);
+                    cx.out.push(product.clone());
+                    cx.out.push_all(strip_of(&result, &of_result, grid, 0, is_cut, by.result, true));
+                }
+                Makes::Kernel => {
+                    let cotangent = w.places(1, &around, &w.places, &n_strides);
+                    cx.out.push_all(strip_of(&cotangent, &of_result, piece, 0, is_cut, by.cotangent, false));
+                    cx.out.push(product.clone());
+                }
+            }
+        };
+        let all = Part::ALL;
+        self.in_turns(&each, |cx| {
+            match w.shape.makes {
+                Makes::Result => {
+                    let from = w.places(1, &[&each], &w.taps, &[channel, out]);
+                    let to = of_kernel.places(&[k]);
+                    cx.out.push(transform(&[k, n], 3, (&from, all), (&to, all), by.kernel));
+                }
+                Makes::Kernel => cx.out.push(of_kernel.zero()),
+            }
+            cx.in_turns(&pictures, |cx| {
+                if n_whole > 0 {
+                    cx.in_turns(&in_loop, |cx| of_strip(cx, &in_loop, false));
+                }
+                if n_whole < n_strips {
+                    of_strip(cx, &at_edge, true);
+                }
+            });
+            if w.shape.makes == Makes::Kernel {
+                let from = of_kernel.places(&[k]);
                 let to = w.places(2, &[&each], &w.taps, &[channel, out]);
-                cx.out.push(transform(&kernels, grid, &of_kernel.places(&[k]), &to, by.kernel_gradient));
+                cx.out.push(transform(&[k, n], grid, (&from, all), (&to, all), by.kernel_gradient));
             }
         });
         // All that is touched in a turn is there in every turn.

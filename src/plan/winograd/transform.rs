@@ -1,7 +1,8 @@
 //! The transforms of F(2x2, 3x3) and F(4x4, 3x3) as nests.
 //!
 //! What enters: where the elements of small grids lie, in memory as they are or in matrices in scratch, one for each element of a grid. What leaves: a nest that takes
-//! each grid from one place to the other through a transform of its columns and rows. Not here: what is transformed when.
+//! each grid from one place to the other through a transform of its columns and rows. Of a grid at a picture's edge a part is there: the rest
+//! is read as 0 and not written. Not here: what is transformed when.
 
 use super::super::lower::Body;
 use crate::base::{DType, Dim};
@@ -151,6 +152,13 @@ pub struct Places {
 }
 
 impl Places {
+    /// The grids from `first` along the nest's axes.
+    pub fn from(&self, first: &[i64]) -> Places {
+        let beyond = first.iter().zip(&self.strides).map(|(n, stride)| Dim::from(*n) * stride.clone());
+        let offset = beyond.fold(self.offset.clone(), |sum, step| sum + step);
+        Places { offset, steps: self.steps.clone(), strides: self.strides.clone(), ..*self }
+    }
+
     fn access(&self, i: usize, j: usize) -> Access {
         let [rows, columns] = &self.steps;
         let beyond = rows.clone() * Dim::from(i as i64) + columns.clone() * Dim::from(j as i64);
@@ -159,15 +167,38 @@ impl Places {
     }
 }
 
-/// A nest that transforms a square grid at each index.
-pub fn transform(extents: &[i64], size: i64, from: &Places, to: &Places, by: Transform) -> TileOp {
+/// Rows and columns of a grid that are there.
+#[derive(Clone, Copy)]
+pub struct Part(pub [i64; 2]);
+
+impl Part {
+    pub const ALL: Part = Part([i64::MAX; 2]);
+
+    fn has(&self, i: usize, j: usize) -> bool {
+        (i as i64) < self.0[0] && (j as i64) < self.0[1]
+    }
+}
+
+/// A nest that transforms a square grid at each index, as much as is there.
+pub fn transform(
+    extents: &[i64],
+    size: i64,
+    (from, read): (&Places, Part),
+    (to, written): (&Places, Part),
+    by: Transform,
+) -> TileOp {
     let (mut body, size) = (Body::default(), size as usize);
-    let load = |body: &mut Body, i: usize, j: usize| body.push(Inst::Load { access: from.access(i, j) });
+    let load = |body: &mut Body, i: usize, j: usize| {
+        body.push(match read.has(i, j) {
+            true => Inst::Load { access: from.access(i, j) },
+            false => Inst::Const { bits: 0f64.to_bits(), dtype: DType::F32 },
+        })
+    };
     let grid = (0..size).map(|i| (0..size).map(|j| load(&mut body, i, j)).collect()).collect();
     let made = both_ways(&mut body, grid, by);
     let mut stores = Vec::new();
     for (i, row) in made.iter().enumerate() {
-        for (j, value) in row.iter().enumerate() {
+        for (j, value) in row.iter().enumerate().filter(|(j, _)| written.has(i, *j)) {
             stores.push(Store { value: *value, access: to.access(i, j), kind: StoreKind::Set });
         }
     }

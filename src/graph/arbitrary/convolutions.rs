@@ -41,6 +41,12 @@ pub const CONVOLUTIONS: &[Convolution] = &[
     Convolution { name: "3x3 on wide pictures, more in than out", sizes: [1, 12, 24, 48, 16], ..PLAIN },
     Convolution { name: "3x3 without padding", sizes: [3, 10, 10, 24, 24], padding: 0, ..PLAIN },
     Convolution { name: "3x3 on odd pictures", sizes: [2, 9, 7, 17, 19], ..PLAIN },
+    Convolution { name: "3x3 on small odd pictures", sizes: [2, 7, 7, 24, 32], ..PLAIN },
+    Convolution {
+        name: "3x3 on large pictures that four does not divide",
+        sizes: [1, 30, 22, 32, 24],
+        ..PLAIN
+    },
     Convolution { name: "3x3 with few channels", sizes: [5, 8, 8, 3, 16], ..PLAIN },
     Convolution { name: "3x3 at stride 2", sizes: [2, 8, 8, 8, 12], stride: 2, ..PLAIN },
     Convolution { name: "3x3, dilated", sizes: [2, 8, 9, 7, 5], dilation: 2, padding: 2, ..PLAIN },

@@ -83,8 +83,8 @@ impl Algorithm {
 const PIECES: i64 = 16;
 /// Elements of a strip that is transformed, so that it stays in a core's cache beside what it is multiplied with.
 const STRIP: i64 = 5 << 14;
-/// Elements of a transformed kernel, at most.
-const MOST_KERNEL: i64 = 1 << 18;
+/// Elements of a transformed kernel, at most: 4 MiB, for each picture passes through all of it, from a cache that cores share.
+const MOST_KERNEL: i64 = 1 << 20;
 
 /// One label, or several that step as one: strides in pictures, in the other factor, and in the result.
 #[derive(Clone, PartialEq, Debug)]

@@ -41,9 +41,9 @@ pub fn run(graph: &Graph) -> Graph {
 }
 
 fn narrow(graph: &Graph, forward: &[bool]) -> Graph {
-    let kinds = Kinds::new(graph);
+    let mut kinds = Kinds::new(graph);
     let factors = factors(graph);
-    let (mut kept, may_be_kept) = kept(graph, forward, &kinds);
+    let (mut kept, may_be_kept) = kept(graph, forward, &mut kinds);
     let functions = Functions::new(graph, &kinds, &factors, &mut kept, &may_be_kept);
     let mut cx = Narrowing {
         rewriter: Rewriter::new(graph),
@@ -247,7 +247,7 @@ fn summed(graph: &Graph, forward: &[bool]) -> Vec<bool> {
 }
 
 /// Rule 2: what is read rounded, and what might be.
-fn kept(graph: &Graph, forward: &[bool], kinds: &Kinds) -> (Vec<bool>, Vec<bool>) {
+fn kept(graph: &Graph, forward: &[bool], kinds: &mut Kinds) -> (Vec<bool>, Vec<bool>) {
     let (mut read, mut exact) = (vec![false; graph.len()], vec![false; graph.len()]);
     for id in graph.ids() {
         let node = graph.node(id);
@@ -258,6 +258,7 @@ fn kept(graph: &Graph, forward: &[bool], kinds: &Kinds) -> (Vec<bool>, Vec<bool>
             let base = base(graph, *operand).index();
             exact[base] |= !reads_elements(&node.op) || wants_all_digits(graph, node);
             read[base] |= forward[base];
+            kinds.has_kinks[base] |= matches!(node.op, Op::Map(func) if !func.row().kinks.is_empty());
         }
     }
     let may_be_kept: Vec<bool> = graph
@@ -296,23 +297,29 @@ impl Functions {
             });
             steps.skip(1).take_while(|(_, steps)| *steps <= MOST_STEPS).map(|(source, _)| source)
         };
-        let wanted: Vec<NodeId> = graph.ids().filter(|id| kept[id.index()] && !factors[id.index()]).collect();
-        let is_rounded = |source: NodeId| factors[source.index()] || kept[source.index()];
-        let (mut again, alone): (Vec<NodeId>, Vec<NodeId>) =
-            wanted.iter().partition(|id| sources(**id).any(is_rounded));
+        let mut made_again = vec![false; graph.len()];
         let mut n_readers = vec![0; graph.len()];
-        alone.iter().flat_map(|id| sources(*id)).for_each(|source| n_readers[source.index()] += 1);
+        let mut alone = Vec::new();
+        // In order, so that what is made again is nobody's source.
+        for id in graph.ids() {
+            let i = id.index();
+            if !kept[i] || factors[i] || kinds.has_kinks[i] {
+                continue;
+            }
+            if sources(id).any(|source| factors[source.index()] || kept[source.index()]) {
+                (made_again[id.index()], kept[id.index()]) = (true, false);
+            } else {
+                sources(id).for_each(|source| n_readers[source.index()] += 1);
+                alone.push(id);
+            }
+        }
         for id in alone {
             if let Some(source) =
                 sources(id).find(|source| n_readers[source.index()] > 1 && may_be_kept[source.index()])
             {
                 kept[source.index()] = true;
-                again.push(id);
+                (made_again[id.index()], kept[id.index()]) = (true, false);
             }
-        }
-        let mut made_again = vec![false; graph.len()];
-        for id in again {
-            (made_again[id.index()], kept[id.index()]) = (true, false);
         }
         Functions { argument, made_again }
     }
@@ -349,6 +356,8 @@ struct Kinds {
     is_statistic: Vec<bool>,
     /// What is the same for every example.
     is_common: Vec<bool>,
+    /// What the backward pass compares or cuts into steps: rounding keeps a sign, a function of what is rounded may not.
+    has_kinks: Vec<bool>,
 }
 
 impl Kinds {
@@ -373,7 +382,7 @@ impl Kinds {
                 }
             };
         }
-        Kinds { is_statistic, is_common }
+        Kinds { is_statistic, is_common, has_kinks: vec![false; graph.len()] }
     }
 
     /// The one value for each element of each example that a map is of, if it may be rounded.
@@ -382,10 +391,12 @@ impl Kinds {
         if !matches!(node.op, Op::Map(_)) || node.ty.dtype != DType::F32 || wants_all_digits(graph, node) {
             return None;
         }
-        // The difference of a value and a mean may be much smaller than either.
-        let cancels = matches!(node.op, Op::Map(Func::Add | Func::Sub))
-            && node.operands.iter().any(|x| self.is_statistic[x.index()]);
-        if cancels {
+        // The difference of a value and a mean, also one that is kept from step to step, may be much smaller than either.
+        let is_mean = |x: &NodeId| {
+            self.is_statistic[x.index()] || matches!(graph.node(base(graph, *x)).op, Op::State(_))
+        };
+        let cancels = matches!(node.op, Op::Map(Func::Add | Func::Sub)) && node.operands.iter().any(is_mean);
+        if cancels || node.op == Op::Map(Func::Sign) {
             return None;
         }
         let is_value = |x: &NodeId| !self.is_statistic[x.index()] && !self.is_common[x.index()];

@@ -582,6 +582,18 @@ const ROUNDED: &[(&str, &str, &str)] = &[
          output loss = %15  update %1 <- %24",
     ),
     (
+        "what is compared with 0 is not computed again, which might change its sign",
+        "%0 = input @x : f32[batch, 4]  %1 = param @b : f32[batch, 4]  %2 = map tanh %0 : f32[batch, 4]  %3 = const 0.5 : f32[]
+         %4 = broadcast [] %3 : f32[batch, 4]  %5 = map add %2, %4 : f32[batch, 4]  %6 = const 0.0 : f32[]
+         %7 = broadcast [] %6 : f32[batch, 4]  %8 = map gt %5, %7 : bool[batch, 4]  %9 = map select %8, %2, %7 : f32[batch, 4]
+         output loss = %5  update %1 <- %9",
+        "%0 = input @x : f32[batch, 4]  %1 = param @b : f32[batch, 4]  %2 = map tanh %0 : f32[batch, 4]  %3 = cast %2 : bf16[batch, 4]
+         %4 = const 0.5 : f32[]  %5 = broadcast [] %4 : f32[batch, 4]  %6 = map add %2, %5 : f32[batch, 4]
+         %7 = cast %6 : bf16[batch, 4]  %8 = const 0.0 : f32[]  %9 = broadcast [] %8 : f32[batch, 4]
+         %10 = cast %7 : f32[batch, 4]  %11 = map gt %10, %9 : bool[batch, 4]  %12 = cast %3 : f32[batch, 4]
+         %13 = map select %11, %12, %9 : f32[batch, 4]  output loss = %6  update %1 <- %13",
+    ),
+    (
         "of two functions of one value that value, seen through a view",
         "%0 = input @x : f32[batch, 4]  %1 = param @b : f32[4, batch]  %2 = map tanh %0 : f32[batch, 4]  %3 = map neg %2 : f32[batch, 4]
          %4 = map exp %2 : f32[batch, 4]  %5 = map add %3, %4 : f32[batch, 4]  %6 = permute [1, 0] %4 : f32[4, batch]

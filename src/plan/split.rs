@@ -14,7 +14,7 @@ use super::winograd::makes_kernel;
 use super::{Options, Target};
 use crate::base::{DType, Dim, ReduceOp};
 use crate::graph::rewrite::Rewriter;
-use crate::graph::{Contraction, Graph, Node, NodeId, Op};
+use crate::graph::{Contraction, Graph, Node, NodeId, Op, View};
 
 /// Parts of a sum; fixed, for the order of a sum is part of its result.
 const PARTS: i64 = 8;
@@ -120,9 +120,22 @@ impl Sum<'_> {
             (size(*channel)?, self.graph.ty(self.node.operands[1]).shape[*of_result].as_const()?);
         let parts = (2..=MOST_PARTS).rev().find(|parts| n % parts == 0 && n / parts >= LEAST_CHANNELS)?;
         let is_worth_it = out.first() == Some(first)
+            && self.steps_as_its_taps()
             && self.node.operands.iter().all(|x| self.graph.dtype(*x) == DType::F32)
             && makes_kernel([*rows, *columns], [n / parts, n_result]);
         is_worth_it.then_some(Split::Channels(*channel, parts))
+    }
+
+    /// Whether the windows on the left are as far apart as their taps.
+    fn steps_as_its_taps(&self) -> bool {
+        let mut id = self.node.operands[0];
+        while let Op::View(view) = &self.graph.node(id).op {
+            if matches!(view, View::Window(window) if window.stride != window.dilation) {
+                return false;
+            }
+            id = self.graph.node(id).operands[0];
+        }
+        true
     }
 
     /// A long sum with few rows, such as the gradient of a convolution's kernel.

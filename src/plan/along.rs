@@ -1,4 +1,4 @@
-//! A reduction over rows takes the cheap maps along that are made for it alone.
+//! A reduction over rows, or on a GPU inside of them, takes the cheap maps along that are made for it alone.
 //!
 //! What enters: a graph. What leaves: an equal graph in which some reductions over axis 0 reduce the last axis of maps of permuted
 //! operands: the variance of columns, `sum((x - mean) * (x - mean), axes = [0])`, reads `x`, which lies in memory anyway. A map over

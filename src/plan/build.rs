@@ -236,7 +236,8 @@ impl<'a> Planner<'a> {
                     }
                 }
             }
-            if let Some(product) = group.product {
+            // Nothing may be left of what was made of its elements.
+            if let Some(product) = group.product.filter(|_| clusters.len() > 1) {
                 self.launch_product(product, &clusters, &group.reason, phase);
                 phase += 1;
                 continue;

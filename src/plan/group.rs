@@ -1,7 +1,7 @@
 //! Which nodes are computed in one visit of a tile of rows.
 //!
 //! What enters: a prepared graph and its layouts. What leaves: groups of nodes, each with the number of rows that
-//! its kernel's tile loop covers, in an order in which they can run. Invariants: every node with storage is in one
+//! its kernel's tile loop covers, and which others it comes after (their numbers are no order). Invariants: every node with storage is in one
 //! group (scalars that depend on constants, sizes and the step alone are in none: each kernel works them out for itself);
 //! what a node needs from its own group is its own row tile; a variable's new value comes after all reads of the
 //! old one.

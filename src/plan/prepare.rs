@@ -6,7 +6,7 @@
 //! taken in two stages, each row by itself first: in the kernel that makes the rows, while they are in cache, and whatever else is
 //! made there (the terms of the gradients of biases, scales and shifts) is never written to memory; (6) some
 //! products are sums of products (`split.rs`); (7) sorts go along the last axis; (8) a scan's operands lie in memory
-//! without gaps, and its body is prepared, too; (9) some reductions over rows take their maps along (`along.rs`); (10) cheap functions of
+//! without gaps, and its body is prepared, too; (9) some reductions over rows, and on a GPU inside of them, take their maps along (`along.rs`); (10) cheap functions of
 //! places are worked out where they are read (`places.rs`); (11) products that sum over nothing are maps (`outer.rs`); (12) some
 //! gathers are made in the order in which products want their rows (`order.rs`).
 //! A copy is a `Cast` to the type that its operand has already.

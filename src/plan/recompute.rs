@@ -1,6 +1,6 @@
 //! Cheap values are made again where they are read late, instead of being stored and loaded.
 //!
-//! What enters: a group's clusters. What leaves: the same clusters, some nodes in more than one of them. The backward pass reads
+//! What enters: a group's clusters. What leaves: these, some nodes in more than one of them, without loops of which nothing is left. The backward pass reads
 //! what the forward pass made: of `gelu(x + b)` three arrays as large as `x`, and `x` itself is there anyway. A loop that reads such
 //! values at its own index makes them again from what lies in memory, by the same operations, so that no bit changes; the loop
 //! that made them first no longer stores them. Invariants: what a node needs is made in an earlier cluster, or earlier in its own; a
@@ -9,7 +9,7 @@
 //! The cost model counts bytes for each index of the loop. Given up are, of each value, a store (a read and a write of its
 //! line) and a load in each reader. Taken on is a load in each reader of each operand that it does not load already, and a store of what
 //! nobody would store else; operands of fewer elements (broadcast ones) cost nothing. One byte may cost `STEPS_PER_BYTE` steps of the scalar table; on a GPU more, for an H100 does ten in
-//! the time of a byte (NVIDIA, data sheet: 67 TFLOP/s, two a step, and 3.35 TB/s); where, on a CPU, no product wants long
+//! the time of a byte (NVIDIA, data sheet: 67 TFLOP/s, two a step, and 3.35 TB/s), and half of them are to be left; where, on a CPU, no product wants long
 //! tiles and rows are short, tiles are as short as caches want them, and a byte of a cache is worth `STEPS_PER_NEAR_BYTE`: `exp` is
 //! stored there, what is one or two steps is made again. On a GPU large products stand alone, and what reads a value late is mostly
 //! another launch: there all launches of a plan are looked at together (`recompute_afar`). Values that the same loop
@@ -35,12 +35,7 @@ const NEAR_ROW: i64 = 32 * 1024;
 
 /// Inside of a group, on a CPU. `kept`: nodes that are stored whoever reads them.
 pub fn recompute(graph: &Graph, reads: &Reads, kept: &dyn Fn(NodeId) -> bool, clusters: &mut Vec<Cluster>) {
-    let anywhere = Where {
-        may_read: &|_, _| true,
-        is_stored: &|_| true,
-        is_kept_longer: &|_, _| true,
-        may_go: &|_| true,
-    };
+    let anywhere = Where { may_read: &|_, _| true, is_stored: &|_| true, is_kept_longer: &|_, _| true };
     recompute_where(graph, reads, Target::Cpu, kept, &anywhere, clusters);
     clusters.retain(is_left);
 }
@@ -88,19 +83,19 @@ pub fn recompute_afar(
     // By more than the phase behind.
     let is_kept_longer =
         |reader: usize, base: NodeId| last_read.get(&base).is_none_or(|last| last + 1 < places[reader].1);
-    let may_go = |at: usize| grouping.groups[places[at].0].product.is_none();
-    let afar = Where {
-        may_read: &may_read,
-        is_stored: &is_stored,
-        is_kept_longer: &is_kept_longer,
-        may_go: &may_go,
-    };
+    let afar = Where { may_read: &may_read, is_stored: &is_stored, is_kept_longer: &is_kept_longer };
     recompute_where(graph, reads, Target::Cuda, kept, &afar, &mut clusters);
     let mut clusters = clusters.into_iter();
-    for of_group in segments.iter_mut() {
+    // Scalars alone are worked out for nobody.
+    let is_scalars = |cluster: &Cluster| matches!(cluster, Cluster::Loop(l) if l.nodes.iter().all(|id| grouping.inline[id.index()]));
+    for (g, of_group) in segments.iter_mut().enumerate() {
+        let n_products = usize::from(grouping.groups[g].product.is_some());
         for segment in of_group.iter_mut() {
             segment.clusters.iter_mut().for_each(|cluster| *cluster = clusters.next().expect("as many"));
             segment.clusters.retain(is_left);
+            if segment.clusters.iter().filter(|cluster| !is_scalars(cluster)).count() == n_products {
+                segment.clusters.retain(|cluster| !is_scalars(cluster));
+            }
         }
         of_group.retain(|segment| !segment.clusters.is_empty());
     }
@@ -118,8 +113,6 @@ struct Where<'a> {
     is_stored: &'a dyn Fn(NodeId) -> bool,
     /// Whether that keeps the base in memory for longer.
     is_kept_longer: &'a dyn Fn(usize, NodeId) -> bool,
-    /// Whether a cluster of which all is made elsewhere need not be there.
-    may_go: &'a dyn Fn(usize) -> bool,
 }
 
 fn recompute_where(
@@ -352,7 +345,7 @@ impl Recompute<'_> {
             let maps: Vec<NodeId> =
                 l.nodes.iter().rev().copied().filter(|id| self.is_map(*id) && !kept(*id)).collect();
             for id in maps {
-                let is_first = makers[&id][0] == at;
+                let is_first = !self.clusters[at].makes_again(id);
                 // Whoever does not make it itself reads what the first has made.
                 let is_read = self.reads.by_users(id).any(|(user, _)| {
                     makers.get(&user).is_none_or(|of_user| {
@@ -360,18 +353,12 @@ impl Recompute<'_> {
                     })
                 });
                 let Cluster::Loop(l) = &mut self.clusters[at] else { unreachable!("it was one") };
-                if is_read || l.nodes.len() == 1 && !(self.place.may_go)(at) {
+                if is_read {
                     continue;
                 }
                 l.nodes.retain(|node| *node != id);
                 l.again.remove(&id);
-                let others = makers.get_mut(&id).expect("it is made here");
-                others.retain(|other| *other != at);
-                if let Some(first) = others.first()
-                    && let Cluster::Loop(l) = &mut self.clusters[*first]
-                {
-                    l.again.remove(&id);
-                }
+                makers.get_mut(&id).expect("it is made here").retain(|other| *other != at);
             }
         }
     }

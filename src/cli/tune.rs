@@ -81,10 +81,10 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         "{:>10} {:>10} {:>10}  {:<18} {:<24}  product",
         "µs: first", "generated", "best", "chosen", "launches of a step"
     ));
-    lines.extend(tuned.iter().map(|tuned| row(tuned, model.settings.batch)));
-    let whole = model.settings.batch;
+    let whole = tuned.iter().map(|tuned| tuned.batch).max().unwrap_or(0);
+    lines.extend(tuned.iter().map(|tuned| row(tuned, whole)));
     let saved = |tuned: &Tuned| tuned.launches[0] as f64 * (tuned.timed.first() - tuned.timed.best().1);
-    let of_whole = tuned.iter().filter(|tuned| tuned.batch as u64 == whole);
+    let of_whole = tuned.iter().filter(|tuned| tuned.batch == whole);
     let n_better = tuned.iter().filter(|tuned| tuned.timed.best().1 < tuned.timed.first()).count();
     lines.push(format!(
         "{n_better} of {} are made faster than by cuBLASLt's first choice; of a training step's time that is {}",
@@ -147,9 +147,8 @@ fn types(product: &Product, result: &str) -> String {
 }
 
 /// `whole`: examples of a full batch.
-fn row(tuned: &Tuned, whole: u64) -> String {
-    let short =
-        if tuned.batch as u64 == whole { String::new() } else { format!(", of the last {}", tuned.batch) };
+fn row(tuned: &Tuned, whole: usize) -> String {
+    let short = if tuned.batch == whole { String::new() } else { format!(", of the last {}", tuned.batch) };
     let micro = |seconds: f64| format!("{:.2}", seconds * 1e6);
     let timed = &tuned.timed;
     let launches: Vec<String> = PROGRAMS

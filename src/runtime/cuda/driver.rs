@@ -492,7 +492,7 @@ impl Device for Driver {
         let done = self.call("a product", || {
             if blas.rehearse(call, &launch.arguments, place).is_err() && !self.has_told.replace(true) {
                 (self.tell)(
-                    "cuBLASLt refuses what was chosen for a product, so that its own first choice is taken: `gradc tune` chooses anew",
+                    "cuBLASLt refuses what was chosen for a product, which is made as if nothing were: `gradc tune` chooses anew",
                 );
             }
             self.wait_for_all()

@@ -263,9 +263,9 @@ pub fn choose(ops: &[TileOp], scratch: &[ScratchUse], rows: u64, batch: i64) -> 
         return 1;
     }
     let bytes = |tile: u64| scratch_offsets(scratch, &Sizes::new(batch, tile as i64)).1;
+    let visited = |tile: u64| visited_again(ops, &Sizes::new(batch, tile as i64));
     // While a tile is computed, what the next one visits is asked for.
-    let visited = |tile: u64| visited_again(ops, &Sizes::new(batch, tile as i64)).saturating_mul(2);
-    let near = |tile: u64| bytes(tile).saturating_add(visited(tile));
+    let near = |tile: u64| bytes(tile).saturating_add(visited(tile).saturating_mul(2));
     let cost = Cost::new(ops, rows, batch);
     let mut tile = cost.best_on(FEW_CORES);
     if !can_divide(ops) || near(tile) > SCRATCH_BYTES {
@@ -280,7 +280,8 @@ pub fn choose(ops: &[TileOp], scratch: &[ScratchUse], rows: u64, batch: i64) -> 
     };
     let lengths: Vec<u64> = std::iter::successors(Some(tile), shorter).collect();
     let of_a_row = |tile: u64| {
-        let past_cache = if fits(tile) { 0.0 } else { 2.0 * bytes(tile) as f64 / FAR_BYTES };
+        let past_cache =
+            if fits(tile) { 0.0 } else { (2.0 * bytes(tile) as f64 + visited(tile) as f64) / FAR_BYTES };
         (cost.beside + past_cache) / tile as f64
     };
     tile = match lengths.last() {

@@ -383,4 +383,11 @@ mod tests {
             assert_eq!(rows_of_a_tile(n, k), rows, "{n} columns, {k} terms");
         }
     }
+
+    /// Rows of 4 KiB that several loops visit, 64 MiB in all.
+    #[test]
+    fn what_several_loops_visit_stays_in_a_cache() {
+        let kernel = crate::nest::samples::softmax(1024, 1);
+        assert!(super::choose(&kernel.ops, &[], 16384, 16384) <= 64);
+    }
 }

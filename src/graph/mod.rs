@@ -281,6 +281,13 @@ impl Graph {
         self.ty(id).dtype
     }
 
+    /// Steps of the scalar table that a map takes for an element; a cast takes two.
+    pub fn n_steps(&self, id: NodeId) -> usize {
+        let node = self.node(id);
+        let Op::Map(func) = &node.op else { return 2 };
+        func.n_steps(node.operands.last().map_or(node.ty.dtype, |operand| self.dtype(*operand)))
+    }
+
     pub fn len(&self) -> usize {
         self.nodes.len()
     }

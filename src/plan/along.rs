@@ -19,9 +19,8 @@
 
 use super::gpu::is_inside_rows;
 use super::parts::is_long;
-use super::recompute::n_steps;
 use super::{Options, Target};
-use crate::base::hash::FastMap;
+use crate::base::hash::{FastMap, FastSet};
 use crate::base::{DType, Dim, ReduceOp, TensorType};
 use crate::graph::rewrite::{Rewriter, Users};
 use crate::graph::{Graph, Node, NodeId, Op, View};
@@ -98,13 +97,18 @@ impl Along<'_> {
         if self.graph.ty(map).rank() < 2 || !self.goes_along(map, inside) {
             return None;
         }
-        let (mut loaded, mut made, mut todo) = (Vec::new(), Vec::new(), vec![map]);
+        let most = match (inside, self.is_by_rows(id)) {
+            (true, _) => MOST_OF_GPU,
+            (false, true) => MOST_BY_ROWS,
+            (false, false) => MOST_LOADED,
+        };
+        let (mut loaded, mut seen, mut todo, mut steps) = (Vec::new(), FastSet::default(), vec![map], 0);
         while let Some(id) = todo.pop() {
-            if made.contains(&id) || loaded.contains(&id) {
+            if !seen.insert(id) {
                 continue;
             }
             if self.goes_along(id, inside) {
-                made.push(id);
+                steps += self.graph.n_steps(id);
                 todo.extend(&self.graph.node(id).operands);
             } else if !self.is_small(id) {
                 if !if inside { self.is_stored(id) } else { self.lies_in_memory(id) } {
@@ -112,15 +116,12 @@ impl Along<'_> {
                 }
                 loaded.push(id);
             }
+            if loaded.len() > most || steps > MOST_STEPS {
+                return None;
+            }
         }
-        let steps: usize = made.iter().map(|id| n_steps(self.graph, *id)).sum();
         loaded.sort_unstable();
-        let most = match (inside, self.is_by_rows(id)) {
-            (true, _) => MOST_OF_GPU,
-            (false, true) => MOST_BY_ROWS,
-            (false, false) => MOST_LOADED,
-        };
-        (loaded.len() <= most && steps <= MOST_STEPS).then_some(loaded)
+        Some(loaded)
     }
 
     /// Whether a reduction reads its rows one after another.

@@ -6,7 +6,6 @@
 //! learns so which values are masked. Invariant: no bit changes, for the function is the same at each place. The cost is the function's steps, at
 //! most `MOST_STEPS`, for each element that is read.
 
-use super::recompute::n_steps;
 use crate::base::TensorType;
 use crate::graph::rewrite::Rewriter;
 use crate::graph::{Graph, Node, NodeId, Op, Operands, View};
@@ -50,7 +49,7 @@ fn steps_from_places(graph: &Graph) -> Vec<Option<usize>> {
             Op::Const(_) | Op::Iota { .. } | Op::Size(_) => Some(0),
             Op::View(View::Pad { .. }) => None,
             Op::View(_) => of_operands(),
-            Op::Map(_) | Op::Cast => of_operands().map(|n| n.saturating_add(n_steps(graph, id))),
+            Op::Map(_) | Op::Cast => of_operands().map(|n| n.saturating_add(graph.n_steps(id))),
             _ => None,
         });
     }

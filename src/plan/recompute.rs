@@ -261,14 +261,13 @@ impl Recompute<'_> {
     /// What making the values again takes and saves, if it saves anything; of what is stored they are made as it lies in memory.
     fn worth(&self, values: &[NodeId], stored: &FastSet<NodeId>, readers: &[usize]) -> Option<Again> {
         let at = *self.home.get(values.first()?)?;
-        let mut made: Vec<NodeId> = Vec::new();
+        let mut made: FastSet<NodeId> = FastSet::default();
         let mut loaded: FastMap<NodeId, &Read> = FastMap::default();
         let mut todo = values.to_vec();
         while let Some(id) = todo.pop() {
-            if made.contains(&id) {
+            if !made.insert(id) {
                 continue;
             }
-            made.push(id);
             for read in self.reads.of(id) {
                 let is_here = self.home.get(&read.base) == self.home.get(&id);
                 let is_stored = stored.contains(&read.base) && !values.contains(&read.base);
@@ -283,6 +282,7 @@ impl Recompute<'_> {
                 }
             }
         }
+        let mut made: Vec<NodeId> = made.into_iter().collect();
         made.sort_unstable();
         let bytes = |id: &NodeId| self.graph.dtype(*id).bytes();
         let n = readers.len();
@@ -305,7 +305,7 @@ impl Recompute<'_> {
             }
         }
         let given_up = kept_no_longer * (2 + n);
-        let steps: usize = made.iter().map(|id| n_steps(self.graph, *id)).sum();
+        let steps: usize = made.iter().map(|id| self.graph.n_steps(*id)).sum();
         let is_near = self.has_short_tiles && values.iter().all(|id| self.has_short_rows(*id));
         let worth = match self.target {
             Target::Cpu if is_near => STEPS_PER_NEAR_BYTE,
@@ -373,11 +373,4 @@ impl Recompute<'_> {
             l.nodes.sort_unstable();
         }
     }
-}
-
-/// Steps of a map's function.
-pub fn n_steps(graph: &Graph, id: NodeId) -> usize {
-    let node = graph.node(id);
-    let Op::Map(func) = &node.op else { return 2 };
-    func.n_steps(node.operands.last().map_or(node.ty.dtype, |operand| graph.dtype(*operand)))
 }

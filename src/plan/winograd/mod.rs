@@ -2,7 +2,8 @@
 //!
 //! What enters: a contraction in which two labels of one side lie a window's taps apart (`row + tap`, `column + tap`, each
 //! with three taps), and how it reads and writes. What leaves: tile ops that make the same result, or nothing where the plain product costs
-//! less. Invariant: the choice follows from sizes alone. Not here: other kernels and strides.
+//! less. Invariant: the choice follows from sizes alone. Not here: other kernels and strides; how tile ops make it
+//! (`lower.rs`).
 //!
 //! A piece of 2x2 elements of the result and the 4x4 elements of the picture under it are transformed so that the 36
 //! multiplications a channel become 16 (Lavin and Gray 2016, arXiv 1509.09308, section 4.1): with pictures `d`, kernels `g` and results `y`
@@ -43,13 +44,13 @@
 //! one for each of its products, and its transforms, which move and add four lanes at a time where a product does 8 or 16: `picture` for
 //! each channel in, `result` for each out. The kernel's own costs `kernel * k * n` once a tile. Of both sizes the one is taken that costs less.
 
+mod lower;
 mod transform;
 
-use super::lower::{Lowerer, ScratchUse};
 use crate::base::{DType, Dim};
 use crate::graph::Contraction;
-use crate::nest::{Access, BufferRef, Gemm, GemmAxis, Loop, TileOp, turn_symbol};
-use transform::{Matrices, OF_FOUR, OF_TWO, Part, Places, Transform, Transforms, transform};
+use crate::nest::Access;
+use transform::{OF_FOUR, OF_TWO, Transforms};
 
 /// F(n x n, 3x3): pieces of a size, and what their transforms cost.
 struct Algorithm {
@@ -241,200 +242,5 @@ impl Winograd {
                 })
             },
         )
-    }
-}
-
-/// A label that a loop goes along, and the number of its turn.
-struct Turns {
-    along: Label,
-    number: Dim,
-}
-
-impl Winograd {
-    /// The grids of side `side` in a turn of some loops: `steps` lead from element to element, `every` from grid to grid.
-    fn places(&self, side: usize, turns: &[&[Turns]], steps: &[Label; 2], every: &[&Label]) -> Places {
-        let offset = turns.iter().copied().flatten().fold(self.access[side].offset.clone(), |sum, turn| {
-            sum + turn.number.clone() * turn.along.strides[side].clone()
-        });
-        let of_side = |label: &Label| label.strides[side].clone();
-        Places {
-            buffer: self.access[side].buffer,
-            offset,
-            steps: steps.each_ref().map(of_side),
-            strides: every.iter().map(|label| of_side(label)).collect(),
-        }
-    }
-}
-
-impl Lowerer<'_> {
-    pub fn lower_winograd(&mut self, w: &Winograd) {
-        let [k, n] = w.shape.channels;
-        let [rows, columns] = w.shape.pieces(w.by);
-        let strip = w.shape.strip(w.by);
-        let pieces = strip * columns;
-        let begun = self.out.clock;
-        let (piece, grid, by) = (w.by.piece, w.by.grid(), &w.by.by);
-        let (of_picture, of_kernel, of_result) =
-            (self.matrices(grid, pieces, k), self.matrices(grid, k, n), self.matrices(grid, pieces, n));
-        let [channel, out] = &w.channels;
-        let several = |label: &Label, times: i64, extent: i64| Label {
-            extent: Dim::from(extent),
-            strides: label.strides.each_ref().map(|stride| stride.clone() * Dim::from(times)),
-        };
-        let [row, column] = [0, 1].map(|i| several(&w.places[i], piece, 0));
-        let n_strips = rows / strip;
-        // Elements of the last pieces that are there.
-        let last = [0, 1].map(|i| w.shape.places[i] - (w.shape.pieces(w.by)[i] - 1) * piece);
-        let strips = |n: i64| several(&w.places[0], piece * strip, n);
-        let each = self.turns(0, w.each.iter().cloned());
-        let pictures = self.turns(each.len(), w.pictures.iter().cloned());
-        // Strips in a loop, and one that is cut.
-        let n_whole = if last[0] == piece { n_strips } else { n_strips - 1 };
-        let in_loop = self.turns(each.len() + pictures.len(), [strips(n_whole)].into_iter());
-        let at_edge = [Turns { along: strips(n_strips), number: Dim::from(n_whole) }];
-
-        let each_matrix = |lhs: &Matrices, rhs: &Matrices, out: &Matrices| GemmAxis {
-            extent: Dim::from(w.by.n_products()),
-            lhs: lhs.step(),
-            rhs: rhs.step(),
-            out: out.step(),
-            reduce: false,
-        };
-        let [k_strides, n_strides] = [channel, out].map(|label| [&row, &column, label]);
-        // A strip's pieces between places `at` of a side and matrices, whole ones and those that are cut: what is there of a grid with `border`.
-        let strip_of = |at: &Places,
-                        of: &Matrices,
-                        size: i64,
-                        border: i64,
-                        is_cut: bool,
-                        by: Transform,
-                        out_of: bool| {
-            let n_channels = of.columns;
-            let matrices = of.places(&[strip, columns]);
-            let along = |n: i64, is_cut: bool, last: i64| -> Vec<(i64, i64, i64)> {
-                let whole = if is_cut { n - 1 } else { n };
-                let parts = [(0, whole, i64::MAX), (whole, n - whole, last + border)];
-                parts.into_iter().filter(|(_, n, _)| *n > 0).collect()
-            };
-            let mut ops = Vec::new();
-            for (i, n_rows, r) in along(strip, is_cut, last[0]) {
-                for (j, n_columns, c) in along(columns, last[1] != piece, last[1]) {
-                    let (at, matrices) = (at.from(&[i, j]), matrices.from(&[i, j]));
-                    let extents = [n_rows, n_columns, n_channels];
-                    let part = Part([r, c]);
-                    ops.push(match out_of {
-                        true => transform(&extents, size, (&matrices, Part::ALL), (&at, part), by),
-                        false => transform(&extents, size, (&at, part), (&matrices, Part::ALL), by),
-                    });
-                }
-            }
-            ops
-        };
-        let product = match w.shape.makes {
-            Makes::Result => Gemm {
-                batch: vec![each_matrix(&of_picture, &of_kernel, &of_result)],
-                m: Dim::from(pieces),
-                n: Dim::from(n),
-                k: Dim::from(k),
-                lhs: of_picture.matrix(k, 1),
-                rhs: of_kernel.matrix(n, 1),
-                out: of_result.matrix(n, 1),
-                accumulate: false,
-            },
-            Makes::Kernel => Gemm {
-                batch: vec![each_matrix(&of_picture, &of_result, &of_kernel)],
-                m: Dim::from(k),
-                n: Dim::from(n),
-                k: Dim::from(pieces),
-                lhs: of_picture.matrix(1, k),
-                rhs: of_result.matrix(n, 1),
-                out: of_kernel.matrix(n, 1),
-                accumulate: true,
-            },
-        };
-        let product = TileOp::Gemm(Box::new(product));
-        let of_strip = |cx: &mut Self, strip: &[Turns], is_cut: bool| {
-            let around: [&[Turns]; 3] = [&each, &pictures, strip];
-            let picture = w.places(0, &around, &w.places, &k_strides);
-            cx.out.push_all(strip_of(&picture, &of_picture, grid, 2, is_cut, by.picture, false));
-            match w.shape.makes {
-                Makes::Result => {
-                    let result = w.places(2, &around, &w.places, &n_strides);
-                    cx.out.push(product.clone());
-                    cx.out.push_all(strip_of(&result, &of_result, grid, 0, is_cut, by.result, true));
-                }
-                Makes::Kernel => {
-                    let cotangent = w.places(1, &around, &w.places, &n_strides);
-                    cx.out.push_all(strip_of(&cotangent, &of_result, piece, 0, is_cut, by.cotangent, false));
-                    cx.out.push(product.clone());
-                }
-            }
-        };
-        let all = Part::ALL;
-        self.in_turns(&each, |cx| {
-            match w.shape.makes {
-                Makes::Result => {
-                    let from = w.places(1, &[&each], &w.taps, &[channel, out]);
-                    let to = of_kernel.places(&[k]);
-                    cx.out.push(transform(&[k, n], 3, (&from, all), (&to, all), by.kernel));
-                }
-                Makes::Kernel => cx.out.push(of_kernel.zero()),
-            }
-            cx.in_turns(&pictures, |cx| {
-                if n_whole > 0 {
-                    cx.in_turns(&in_loop, |cx| of_strip(cx, &in_loop, false));
-                }
-                if n_whole < n_strips {
-                    of_strip(cx, &at_edge, true);
-                }
-            });
-            if w.shape.makes == Makes::Kernel {
-                let from = of_kernel.places(&[k]);
-                let to = w.places(2, &[&each], &w.taps, &[channel, out]);
-                cx.out.push(transform(&[k, n], grid, (&from, all), (&to, all), by.kernel_gradient));
-            }
-        });
-        // All that is touched in a turn is there in every turn.
-        let end = self.out.clock;
-        let own = [&of_picture, &of_kernel, &of_result].map(|matrices| matrices.buffer);
-        for (buffer, first) in
-            own.map(|b| (b, begun)).into_iter().chain(w.access.each_ref().map(|a| (a.buffer, end)))
-        {
-            if let BufferRef::Scratch(i) = buffer {
-                let live = &mut self.out.scratch[i as usize].live;
-                *live = (live.0.min(first), end);
-            }
-        }
-    }
-
-    fn matrices(&mut self, grid: i64, rows: i64, columns: i64) -> Matrices {
-        let now = self.out.clock;
-        let buffer = BufferRef::Scratch(self.out.scratch.len() as u32);
-        let matrices = Matrices { buffer, grid, rows, columns };
-        let n_elements = Dim::from(grid * grid) * matrices.step();
-        self.out.scratch.push(ScratchUse { dtype: DType::F32, n_elements, live: (now, now) });
-        matrices
-    }
-
-    /// Loops along labels, inside of `n_around` others of this lowering.
-    fn turns(&self, n_around: usize, labels: impl Iterator<Item = Label>) -> Vec<Turns> {
-        let several = labels.filter(|label| !label.extent.is_const(1));
-        let depth = self.depth + n_around;
-        several
-            .enumerate()
-            .map(|(i, along)| Turns { along, number: Dim::symbol(turn_symbol(depth + i)) })
-            .collect()
-    }
-
-    /// What `inside` pushes, in loops.
-    fn in_turns(&mut self, turns: &[Turns], inside: impl FnOnce(&mut Self)) {
-        let before = std::mem::take(&mut self.out.ops);
-        inside(self);
-        let mut ops = std::mem::replace(&mut self.out.ops, before);
-        for Turns { along, number } in turns.iter().rev() {
-            let turn = number.symbols().remove(0);
-            ops = vec![TileOp::Loop(Loop::of_turns(turn, along.extent.clone(), ops))];
-        }
-        self.out.ops.extend(ops);
     }
 }

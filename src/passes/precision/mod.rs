@@ -28,11 +28,14 @@
 //! Not here: how the rest of the optimizer treats casts (it moves them up through views), and that a tensor of bf16 is
 //! read as f32 without a copy (`plan/layout.rs`).
 
-use super::known;
+mod kept;
+#[cfg(test)]
+mod tests;
+
 use crate::base::{DType, ReduceOp, TensorType};
 use crate::graph::rewrite::{Rewriter, reachable};
 use crate::graph::{Contraction, Graph, Node, NodeId, Op, Scan, View};
-use crate::scalar::Func;
+use kept::Kept;
 use std::collections::HashMap;
 
 pub fn run(graph: &Graph) -> Graph {
@@ -41,15 +44,11 @@ pub fn run(graph: &Graph) -> Graph {
 }
 
 fn narrow(graph: &Graph, forward: &[bool]) -> Graph {
-    let mut kinds = Kinds::new(graph);
     let factors = factors(graph);
-    let (mut kept, may_be_kept) = kept(graph, forward, &mut kinds);
-    let functions = Functions::new(graph, &kinds, &factors, &mut kept, &may_be_kept);
     let mut cx = Narrowing {
         rewriter: Rewriter::new(graph),
+        kept: Kept::new(graph, forward, &factors),
         factors,
-        kept,
-        functions,
         summed: summed(graph, forward),
         forward,
         narrow: HashMap::new(),
@@ -59,7 +58,7 @@ fn narrow(graph: &Graph, forward: &[bool]) -> Graph {
         cx.rewriter.enter(id);
         let image = cx.image(id);
         cx.rewriter.set(id, image);
-        if [&cx.factors, &cx.kept, &cx.summed].iter().any(|rounded| rounded[id.index()]) {
+        if [&cx.factors, &cx.kept.rounded, &cx.summed].iter().any(|rounded| rounded[id.index()]) {
             // Here, beside the value itself, and not where it is first read: the value need not be kept until then.
             cx.narrowed(image);
         }
@@ -73,9 +72,7 @@ struct Narrowing<'a> {
     forward: &'a [bool],
     /// Of old nodes: factors of products over examples (rule 1).
     factors: Vec<bool>,
-    /// What the backward pass reads rounded of the forward pass (rule 2).
-    kept: Vec<bool>,
-    functions: Functions,
+    kept: Kept,
     /// What it sums over the examples (rule 3).
     summed: Vec<bool>,
     /// Of new nodes: their bf16.
@@ -105,9 +102,9 @@ impl Narrowing<'_> {
                 let is_sum = is_sum_over_examples(old, id);
                 for (operand, old_operand) in operands.iter_mut().zip(&node.operands) {
                     let base = base(old, *old_operand).index();
-                    if self.functions.made_again[base] {
+                    if self.kept.made_again[base] {
                         *operand = self.again(*old_operand);
-                    } else if self.kept[base] || is_sum && self.summed[base] {
+                    } else if self.kept.rounded[base] || is_sum && self.summed[base] {
                         *operand = self.widened(*operand);
                     }
                 }
@@ -145,7 +142,7 @@ impl Narrowing<'_> {
         let argument = match &node.op {
             op if is_seen_through(op) => Some(node.operands[0]),
             _ if self.is_rounded(id) => None,
-            _ => self.functions.argument[id.index()],
+            _ => self.kept.argument[id.index()],
         };
         let image =
             |cx: &Self, id: NodeId| cx.rewriter.image(id).expect("operands come before their readers");
@@ -168,7 +165,7 @@ impl Narrowing<'_> {
     }
 
     fn is_rounded(&self, id: NodeId) -> bool {
-        self.factors[id.index()] || self.kept[id.index()]
+        self.factors[id.index()] || self.kept.rounded[id.index()]
     }
 
     /// The bf16 of a new node, as f32.
@@ -246,92 +243,6 @@ fn summed(graph: &Graph, forward: &[bool]) -> Vec<bool> {
     summed
 }
 
-/// Rule 2: what is read rounded, and what might be.
-fn kept(graph: &Graph, forward: &[bool], kinds: &mut Kinds) -> (Vec<bool>, Vec<bool>) {
-    let (mut read, mut exact) = (vec![false; graph.len()], vec![false; graph.len()]);
-    for id in graph.ids() {
-        let node = graph.node(id);
-        if forward[id.index()] || is_seen_through(&node.op) || is_over_examples(graph, id) {
-            continue;
-        }
-        for operand in &node.operands {
-            let base = base(graph, *operand).index();
-            exact[base] |= !reads_elements(&node.op) || wants_all_digits(graph, node);
-            read[base] |= forward[base];
-            kinds.has_kinks[base] |= matches!(node.op, Op::Map(func) if !func.row().kinks.is_empty());
-        }
-    }
-    let may_be_kept: Vec<bool> = graph
-        .ids()
-        .map(|id| !exact[id.index()] && !kinds.is_statistic[id.index()] && lies_in_memory(graph, id))
-        .collect();
-    (read.iter().zip(&may_be_kept).map(|(read, may)| *read && *may).collect(), may_be_kept)
-}
-
-/// Steps of the scalar table that what the backward pass computes again may take: reading two bytes takes a CPU as long as four steps, a
-/// GPU as long as twenty, and what is not kept need not be written.
-const MOST_STEPS: usize = 24;
-
-/// Rule 2: what is computed again.
-struct Functions {
-    /// Of maps of one value for each element of each example, and besides of statistics and of what is common: that value.
-    argument: Vec<Option<NodeId>>,
-    /// What would be kept, and is a function of what is rounded.
-    made_again: Vec<bool>,
-}
-
-impl Functions {
-    /// What is made again is `kept` no more; what several are functions of is kept instead of them.
-    fn new(
-        graph: &Graph,
-        kinds: &Kinds,
-        factors: &[bool],
-        kept: &mut [bool],
-        may_be_kept: &[bool],
-    ) -> Functions {
-        let argument: Vec<Option<NodeId>> = graph.ids().map(|id| kinds.argument(graph, id)).collect();
-        // What a value is a function of, the nearest first.
-        let sources = |id: NodeId| {
-            let steps = std::iter::successors(Some((id, 0)), |(at, steps)| {
-                Some((argument[at.index()]?, steps + n_steps(graph, *at)))
-            });
-            steps.skip(1).take_while(|(_, steps)| *steps <= MOST_STEPS).map(|(source, _)| source)
-        };
-        let mut made_again = vec![false; graph.len()];
-        let mut n_readers = vec![0; graph.len()];
-        let mut alone = Vec::new();
-        // In order, so that what is made again is nobody's source.
-        for id in graph.ids() {
-            let i = id.index();
-            if !kept[i] || factors[i] || kinds.has_kinks[i] {
-                continue;
-            }
-            if sources(id).any(|source| factors[source.index()] || kept[source.index()]) {
-                (made_again[id.index()], kept[id.index()]) = (true, false);
-            } else {
-                sources(id).for_each(|source| n_readers[source.index()] += 1);
-                alone.push(id);
-            }
-        }
-        for id in alone {
-            if let Some(source) =
-                sources(id).find(|source| n_readers[source.index()] > 1 && may_be_kept[source.index()])
-            {
-                kept[source.index()] = true;
-                (made_again[id.index()], kept[id.index()]) = (true, false);
-            }
-        }
-        Functions { argument, made_again }
-    }
-}
-
-fn n_steps(graph: &Graph, id: NodeId) -> usize {
-    match &graph.node(id).op {
-        Op::Map(func) => func.n_steps(graph.dtype(id)),
-        _ => 0,
-    }
-}
-
 /// Whether it is a value of the graph's own, f32 with a row for each example, that would lie in memory for a later reader.
 fn lies_in_memory(graph: &Graph, id: NodeId) -> bool {
     let node = graph.node(id);
@@ -340,69 +251,4 @@ fn lies_in_memory(graph: &Graph, id: NodeId) -> bool {
         Op::Map(_) | Op::Cast | Op::Contract(_) | Op::Concat { .. } | Op::Gather { .. } | Op::Fold(_)
     ) || matches!(node.op, Op::View(View::Pad { .. }));
     is_made && node.ty.dtype == DType::F32 && has_examples(graph, id)
-}
-
-/// Comparisons but for those with 0, and functions with steps.
-fn wants_all_digits(graph: &Graph, node: &Node) -> bool {
-    let Op::Map(func) = node.op else { return false };
-    let with_zero = node.operands.iter().any(|x| known(graph, *x) == Some(0.0));
-    let keeps_sign = matches!(func, Func::Abs | Func::Sign) || (with_zero && func.arity() == 2);
-    !func.row().kinks.is_empty() && !keeps_sign
-}
-
-/// What is not a value for each element of each example.
-struct Kinds {
-    /// Reductions, and functions of reductions and of what has no examples.
-    is_statistic: Vec<bool>,
-    /// What is the same for every example.
-    is_common: Vec<bool>,
-    /// What the backward pass compares or cuts into steps: rounding keeps a sign, a function of what is rounded may not.
-    has_kinks: Vec<bool>,
-}
-
-impl Kinds {
-    fn new(graph: &Graph) -> Kinds {
-        let mut is_statistic = vec![false; graph.len()];
-        let mut is_common = vec![false; graph.len()];
-        for id in graph.ids() {
-            let node = graph.node(id);
-            let all = |of: &dyn Fn(&NodeId) -> bool| node.operands.iter().all(of);
-            let is_function = matches!(node.op, Op::Map(_) | Op::Cast) || is_seen_through(&node.op);
-            is_common[id.index()] = match &node.op {
-                Op::Const(_) | Op::Iota { .. } | Op::Size(_) => true,
-                Op::View(View::Broadcast { .. }) if !has_examples(graph, node.operands[0]) => true,
-                _ if is_function => all(&|x| is_common[x.index()]),
-                _ => !has_examples(graph, id),
-            };
-            is_statistic[id.index()] = match &node.op {
-                Op::Reduce { .. } | Op::ArgMax { .. } => true,
-                _ => {
-                    let any = node.operands.iter().any(|x| is_statistic[x.index()]);
-                    is_function && any && all(&|x| is_statistic[x.index()] || is_common[x.index()])
-                }
-            };
-        }
-        Kinds { is_statistic, is_common, has_kinks: vec![false; graph.len()] }
-    }
-
-    /// The one value for each element of each example that a map is of, if it may be rounded.
-    fn argument(&self, graph: &Graph, id: NodeId) -> Option<NodeId> {
-        let node = graph.node(id);
-        if !matches!(node.op, Op::Map(_)) || node.ty.dtype != DType::F32 || wants_all_digits(graph, node) {
-            return None;
-        }
-        // The difference of a value and a mean, also one that is kept from step to step, may be much smaller than either.
-        let is_mean = |x: &NodeId| {
-            self.is_statistic[x.index()] || matches!(graph.node(base(graph, *x)).op, Op::State(_))
-        };
-        let cancels = matches!(node.op, Op::Map(Func::Add | Func::Sub)) && node.operands.iter().any(is_mean);
-        if cancels || node.op == Op::Map(Func::Sign) {
-            return None;
-        }
-        let is_value = |x: &NodeId| !self.is_statistic[x.index()] && !self.is_common[x.index()];
-        let mut values = node.operands.iter().copied().filter(is_value);
-        let first = values.next()?;
-        let is_one = values.all(|other| other == first) && base(graph, first) == first;
-        (is_one && graph.dtype(first) == DType::F32).then_some(first)
-    }
 }

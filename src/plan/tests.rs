@@ -11,6 +11,7 @@ use crate::graph::interpret::{Env, Tensor, interpret_step};
 use crate::graph::text::parse;
 use crate::graph::verify::verify;
 use crate::graph::{Graph, Op};
+use crate::nest::Kernel;
 use crate::nest::interpret::Run;
 use crate::passes::{optimize, optimize_in};
 
@@ -136,6 +137,15 @@ fn convolutions() {
     }
 }
 
+/// A graph, and its batch.
+fn given(text: &str, batch: i64) -> (Graph, Env) {
+    let graph = parse(text).unwrap();
+    verify(&graph).unwrap();
+    let mut env = Env::default();
+    env.symbols.insert("batch".into(), batch);
+    (graph, env)
+}
+
 /// The variance of columns is made of what lies in memory: neither the centred rows nor their squares are stored.
 #[test]
 fn reductions_over_rows_take_maps_along() {
@@ -150,10 +160,7 @@ fn reductions_over_rows_take_maps_along() {
         %y = map mul %c, %w : f32[batch, 6]
         output y = %y
     }";
-    let graph = parse(text).unwrap();
-    verify(&graph).unwrap();
-    let mut env = Env::default();
-    env.symbols.insert("batch".into(), 3);
+    let (graph, mut env) = given(text, 3);
     let x: Vec<f64> = (0..18).map(|i| f64::from(i * i % 7)).collect();
     env.leaves.insert("x".into(), Tensor::new(vec![3, 6], x));
     check(&graph, &env);
@@ -166,33 +173,43 @@ fn reductions_over_rows_take_maps_along() {
 /// Inside of rows, too, on a GPU: what is rounded for two sums is not stored, nor is what else is made of a product for them.
 #[test]
 fn reductions_inside_of_rows_take_maps_along_on_a_gpu() {
-    let text = "graph {
-        %x = input @x : f32[batch, 5, 3]
-        %w = param @w : f32[3, 6]
-        %y = contract abc,cd->abd %x, %w : f32[batch, 5, 6]
-        %t = reduce sum [2] %y : f32[batch, 5]
-        %m = broadcast [0, 1] %t : f32[batch, 5, 6]
-        %z = map mul %y, %m : f32[batch, 5, 6]
-        %r = cast %y : bf16[batch, 5, 6]
-        %c = cast %r : f32[batch, 5, 6]
-        %s = reduce sum [1] %c : f32[batch, 6]
-        %q = map mul %y, %c : f32[batch, 5, 6]
-        %v = reduce sum [1] %q : f32[batch, 6]
-        output z = %z
-        output s = %s
-        output v = %v
-    }";
-    let graph = parse(text).unwrap();
-    verify(&graph).unwrap();
-    let mut env = Env::default();
-    env.symbols.insert("batch".into(), 3);
+    let text = |places: i64, width: i64| {
+        format!(
+            "graph {{
+            %x = input @x : f32[batch, {places}, 3]
+            %w = param @w : f32[3, {width}]
+            %y = contract abc,cd->abd %x, %w : f32[batch, {places}, {width}]
+            %t = reduce sum [2] %y : f32[batch, {places}]
+            %m = broadcast [0, 1] %t : f32[batch, {places}, {width}]
+            %z = map mul %y, %m : f32[batch, {places}, {width}]
+            %r = cast %y : bf16[batch, {places}, {width}]
+            %c = cast %r : f32[batch, {places}, {width}]
+            %s = reduce sum [1] %c : f32[batch, {width}]
+            %q = map mul %y, %c : f32[batch, {places}, {width}]
+            %v = reduce sum [1] %q : f32[batch, {width}]
+            output z = %z
+            output s = %s
+            output v = %v
+            }}"
+        )
+    };
+    let (graph, mut env) = given(&text(5, 6), 3);
     let numbers = |n: i32, f: &dyn Fn(i32) -> i32| -> Vec<f64> { (0..n).map(|i| f64::from(f(i))).collect() };
     env.leaves.insert("x".into(), Tensor::new(vec![3, 5, 3], numbers(45, &|i| i * i % 7)));
     env.leaves.insert("w".into(), Tensor::new(vec![3, 6], numbers(18, &|i| i % 5 - 2)));
     check(&graph, &env);
-    let plan = plan(&graph, &Options { alone_from: 1, ..Options::new(3, Target::Cuda) });
-    let whole = plan.buffers.iter().filter(|b| b.shape.len() == 3 && matches!(b.place, Place::Arena { .. }));
-    assert_eq!(whole.count(), 2, "the product and z: {}", report(&plan));
+    // Where they are large, too, of the size of the product there are itself and z.
+    for (places, width) in [(5, 6), (1024, 768)] {
+        let (graph, _) = given(&text(places, width), 16);
+        let plan = plan(&graph, &Options { alone_from: 1, ..Options::new(16, Target::Cuda) });
+        let is_whole = |b: &&Buffer| b.shape.len() == 3 && matches!(b.place, Place::Arena { .. });
+        let n_whole = plan.buffers.iter().filter(is_whole).count();
+        // Nor is an example's part of such a map in scratch.
+        let has_room = |kernel: &Kernel| {
+            kernel.scratch.iter().map(|s| s.bytes).sum::<u64>() >= (places * width) as u64 * 2
+        };
+        assert!(n_whole == 2 && !plan.kernels.iter().any(has_room), "{n_whole}: {}", report(&plan));
+    }
 }
 
 /// Many parts and few, the last one short, and those that a small batch leaves over; sums of products, and the greatest.
@@ -210,11 +227,8 @@ fn long_reductions_are_taken_in_parts() {
         output v = %v
         output g = %g
     }";
-    let graph = parse(text).unwrap();
-    verify(&graph).unwrap();
     for batch in [1, 4, 40] {
-        let mut env = Env::default();
-        env.symbols.insert("batch".into(), batch as i64);
+        let (graph, mut env) = given(text, batch as i64);
         let x: Vec<f64> = (0..6 * batch).map(|i| (i * i % 7) as f64 - 3.0).collect();
         env.leaves.insert("x".into(), Tensor::new(vec![batch, 2, 3], x));
         check(&graph, &env);
@@ -239,10 +253,7 @@ fn scatters_are_made_by_tiles() {
         %n = map sub %t, %s : f32[9, 3]
         update %t <- %n
     }";
-    let graph = parse(text).unwrap();
-    verify(&graph).unwrap();
-    let mut env = Env::default();
-    env.symbols.insert("batch".into(), 4);
+    let (graph, mut env) = given(text, 4);
     let i = [8.0, 0.0, 5.0, -1.0, 9.0, 0.0, f64::from(i32::MIN), f64::from(i32::MAX)];
     env.leaves.insert("i".into(), Tensor::new(vec![4, 2], i.to_vec()));
     env.leaves.insert("x".into(), Tensor::new(vec![4, 2, 3], (1..25u8).map(f64::from).collect::<Vec<_>>()));
@@ -281,11 +292,8 @@ fn long_reductions_make_their_maps_again() {
         output t = %t
         output g = %g
     }";
-    let graph = parse(text).unwrap();
-    verify(&graph).unwrap();
     for batch in [1, 5, 40] {
-        let mut env = Env::default();
-        env.symbols.insert("batch".into(), batch as i64);
+        let (graph, mut env) = given(text, batch as i64);
         for (name, step) in [("x", 7), ("d", 5)] {
             let data: Vec<f64> = (0..6 * batch).map(|i| (i * i % step) as f64 - 2.0).collect();
             env.leaves.insert(name.into(), Tensor::new(vec![batch, 2, 3], data));

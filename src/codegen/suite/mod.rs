@@ -11,6 +11,7 @@ use crate::autodiff::differentiate;
 use crate::base::philox::block;
 use crate::base::{DType, Dim, Distribution, Precision, ReduceOp};
 use crate::graph::arbitrary::{Wish, random_graph};
+use crate::graph::interpret::Env;
 use crate::graph::text::parse;
 use crate::graph::{Graph, NodeId, Op};
 use crate::nest::interpret::{Run, run};
@@ -390,18 +391,23 @@ pub fn random_plans(n: u64, target: Target) -> Vec<Planned> {
     for seed in 0..n {
         let wish = Wish { n_steps: 3 + (seed % 10) as usize, smooth: seed % 2 == 0, empty: seed % 5 == 0 };
         let (graph, env) = random_graph(seed, wish);
-        let batch = env.symbols.get("batch").copied().unwrap_or(1);
-        for max_batch in [batch, batch + 4] {
-            let options = Options::new(max_batch, target);
-            let alone_from = if seed % 3 == 0 { 1 } else { options.alone_from };
-            let plan = plan(&graph, &Options { alone_from, ..options });
-            let at = Run { batch, seed: env.seed, step: env.step };
-            let what = format!("seed {seed}\n{graph}");
-            let cases = launches(&plan, &what, |name| env.leaves[name].data.clone(), at);
-            all.push((plan, cases));
+        for more in [0, 4] {
+            all.push(planned(&graph, &env, seed, more, target, seed % 3 == 0));
         }
     }
     all
+}
+
+/// A plan for batches up to `more` than that of `env`, perhaps with every product alone.
+fn planned(graph: &Graph, env: &Env, seed: u64, more: i64, target: Target, is_alone: bool) -> Planned {
+    let batch = env.symbols.get("batch").copied().unwrap_or(1);
+    let options = Options::new(batch + more, target);
+    let alone_from = if is_alone { 1 } else { options.alone_from };
+    let plan = plan(graph, &Options { alone_from, ..options });
+    let at = Run { batch, seed: env.seed, step: env.step };
+    let what = format!("seed {seed}\n{graph}");
+    let cases = launches(&plan, &what, |name| env.leaves[name].data.clone(), at);
+    (plan, cases)
 }
 
 /// The kernels that training compiles: gradients, optimized, and variables that are overwritten.
@@ -420,18 +426,11 @@ pub fn training_plans(n: u64, target: Target) -> Vec<Planned> {
             let next = graph.map(Func::Sub, &[leaf, gradient]).expect("a gradient has its parameter's type");
             graph.updates.push((leaf, next));
         }
-        let batch = env.symbols.get("batch").copied().unwrap_or(1);
         let differentiated = differentiate(&graph);
         // On these plans tf32 is f32.
         for precision in [Precision::F32, Precision::Bf16] {
             let graph = optimize_in(precision, &differentiated);
-            let options = Options::new(batch + seed as i64 % 3, target);
-            let alone_from = if seed % 2 == 0 { 1 } else { options.alone_from };
-            let plan = plan(&graph, &Options { alone_from, ..options });
-            let at = Run { batch, seed: env.seed, step: env.step };
-            let what = format!("seed {seed}\n{graph}");
-            let cases = launches(&plan, &what, |name| env.leaves[name].data.clone(), at);
-            all.push((plan, cases));
+            all.push(planned(&graph, &env, seed, seed as i64 % 3, target, seed % 2 == 0));
         }
     }
     all

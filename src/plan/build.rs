@@ -6,6 +6,7 @@ use super::epilogue::join;
 use super::fuse::{Cluster, fuse, scalars};
 use super::gpu::MOST_SHARED_BYTES;
 use super::group::{Grouping, group};
+use super::late::{lives, updates_last};
 use super::layout::{Layout, layouts};
 use super::lower::{Arguments, Homes, Lowered, lower};
 use super::memory::{Need, place};
@@ -66,6 +67,9 @@ pub fn plan(graph: &Graph, options: &Options) -> Plan {
         }
     });
     cx.launch_deferred(end);
+    if options.target == Target::Cuda {
+        timed("late", || updates_last(&mut cx.plan));
+    }
     timed("place", || cx.place_buffers());
     count("nodes", graph.len());
     count("launches", cx.plan.phases.iter().map(Vec::len).sum());
@@ -90,8 +94,6 @@ struct Planner<'a> {
     variable_of: FastMap<NodeId, NodeId>,
     /// Kernels by the hash of their structure: the name left out.
     known: FastMap<u64, Vec<usize>>,
-    /// Phases in which each buffer is used, first and last.
-    live: Vec<Option<(usize, usize)>>,
 }
 
 impl<'a> Planner<'a> {
@@ -118,7 +120,6 @@ impl<'a> Planner<'a> {
             global,
             variable_of,
             known: FastMap::default(),
-            live: Vec::new(),
         }
     }
 
@@ -277,7 +278,7 @@ impl<'a> Planner<'a> {
             let lowered = self.lowered(!rows.is_const(1), &mut clusters);
             let about = self.about(&clusters, &lowered, reason);
             let tile = self.choose(&rows, &lowered);
-            self.launch_of(rows, tile, lowered, about, phase)
+            self.launch_of(rows, tile, lowered, about)
         });
         let launch = self.plan.phases[phase].last_mut().expect("it was launched above");
         launch.apart = Some(Box::new(parts));
@@ -355,15 +356,15 @@ impl<'a> Planner<'a> {
     fn launch(&mut self, rows: Dim, tile: u32, lowered: Lowered, about: About, phase: usize) {
         let all = Sizes::new(self.plan.max_batch, Sizes::new(self.plan.max_batch, 1).of(&rows) as i64);
         self.plan.flops += lowered.ops.iter().map(|op| flops(op, &all)).sum::<u64>();
-        let launch = self.launch_of(rows, tile, lowered, about, phase);
+        let launch = self.launch_of(rows, tile, lowered, about);
         if self.plan.phases.len() <= phase {
             self.plan.phases.resize(phase + 1, Vec::new());
         }
         self.plan.phases[phase].push(launch);
     }
 
-    /// A launch in a phase, and its kernel among the others.
-    fn launch_of(&mut self, rows: Dim, tile: u32, lowered: Lowered, about: About, phase: usize) -> Launch {
+    /// A launch, and its kernel among the others.
+    fn launch_of(&mut self, rows: Dim, tile: u32, lowered: Lowered, about: About) -> Launch {
         let About { note, origin, parts } = about;
         let name = if origin.scope.is_empty() { "kernel".to_string() } else { origin.scope.to_string() };
         let batch = self.plan.max_batch;
@@ -371,11 +372,6 @@ impl<'a> Planner<'a> {
         let (arguments, types): (Vec<BufferId>, Vec<Argument>) = lowered.arguments.into_iter().unzip();
         let kernel = Kernel { name: String::new(), rows, tile, arguments: types, scratch, ops: lowered.ops };
         debug_assert_eq!(crate::nest::verify::verify(&kernel), Ok(()), "{kernel}");
-        for buffer in &arguments {
-            self.live.resize(self.plan.buffers.len(), None);
-            let live = &mut self.live[buffer.0 as usize];
-            *live = Some(live.map_or((phase, phase), |(first, last)| (first.min(phase), last.max(phase))));
-        }
         let next = self.plan.kernels.len();
         let alike = self.known.entry(structure(&kernel)).or_default();
         let same = |i: &usize| is_same(&self.plan.kernels[*i], &kernel);
@@ -436,7 +432,7 @@ impl<'a> Planner<'a> {
 
     /// Outputs live to the end.
     fn place_buffers(&mut self) {
-        self.live.resize(self.plan.buffers.len(), None);
+        let live = lives(&self.plan);
         let end = self.plan.phases.len();
         let outputs: Vec<BufferId> = self.plan.outputs.iter().map(|(_, id)| *id).collect();
         let in_arena: Vec<usize> = (0..self.plan.buffers.len())
@@ -444,7 +440,7 @@ impl<'a> Planner<'a> {
             .collect();
         let need = |i: &usize| {
             let id = BufferId(*i as u32);
-            let (first, last) = self.live[*i].unwrap_or((0, end));
+            let (first, last) = live[*i].unwrap_or((0, end));
             let bytes = self.plan.greatest_bytes(id).unwrap_or(u64::MAX / 4);
             Need { bytes, live: (first, if outputs.contains(&id) { end } else { last }) }
         };

@@ -13,7 +13,8 @@
 //!   a large one may join it (`epilogue.rs`).
 //! - A tile is one row until there are more rows than `BLOCKS`, which fill every processor some times over; then it grows until
 //!   each thread of a block has `INDICES` indices, for what a block reads for all of its rows it reads once. From there on there are
-//!   more blocks.
+//!   more blocks. Rows of few elements that lie next to each other are at least so many that a warp's lanes have one each: alone each would
+//!   take a block, and 32 bytes of memory for its 4.
 //! - Tiles of a scatter's result look at all its indices, each a few steps for a warp; there are no more of them than `OWNERS`.
 //! - Scratch of a tile stays in shared memory where that is possible at all.
 //! - A step whose launches have less work than it takes to launch them is one launch (`is_one_launch`): a launch begins some
@@ -28,7 +29,7 @@ use super::work::work;
 use super::{Options, Plan};
 use crate::base::Dim;
 use crate::graph::{Graph, NodeId, Op};
-use crate::nest::{StoreKind, TileOp};
+use crate::nest::{Inst, StoreKind, TileOp};
 use std::collections::BTreeMap;
 
 /// Blocks that keep a large GPU busy.
@@ -40,6 +41,7 @@ const LARGE_SCATTER: u64 = if cfg!(test) { 8 } else { 1 << 16 };
 /// Threads of a block, and indices that each should have.
 const THREADS: u64 = 256;
 const INDICES: u64 = 4;
+const WARP: u64 = 32;
 /// Shared memory of a block, so that several run on a processor.
 const SHARED_BYTES: u64 = 48 * 1024;
 /// The most scratch of a block that is in shared memory: two fit on a processor of a large GPU since sm_80, and with what products
@@ -117,10 +119,23 @@ fn width(ops: &[TileOp], sizes: &Sizes) -> u64 {
     ops.iter().filter(|op| !adds_to_tile(op)).map(of_op).max().unwrap_or(1).max(1)
 }
 
+/// Whether threads have indices of the op one by one: lanes of a warp are not needed for the sum of one row.
+fn is_by_lanes(op: &TileOp) -> bool {
+    let TileOp::Nest(nest) = op else { return matches!(op, TileOp::Fill(_)) };
+    let Some(last) = nest.axes.iter().rposition(|axis| axis.reduce) else { return true };
+    let loads = nest.body.iter().filter_map(|inst| match inst {
+        Inst::Load { access } | Inst::LoadAt { access, .. } => Some(access),
+        _ => None,
+    });
+    loads.into_iter().all(|access| !access.strides[last].is_const(1))
+}
+
 /// Rows in a tile, for a kernel of `rows` rows.
 pub fn choose(ops: &[TileOp], scratch: &[ScratchUse], rows: u64, batch: i64) -> u32 {
-    let full = (THREADS * INDICES).div_ceil(width(ops, &Sizes::new(batch, 1)));
-    let mut tile = (rows / BLOCKS).clamp(1, full);
+    let width = width(ops, &Sizes::new(batch, 1));
+    let full = (THREADS * INDICES).div_ceil(width);
+    let least = if ops.iter().all(is_by_lanes) { WARP.div_ceil(width).min(rows.max(1)) } else { 1 };
+    let mut tile = (rows / BLOCKS).clamp(least, full);
     if ops.iter().any(adds_to_tile) {
         tile = tile.max(rows.div_ceil(OWNERS));
     }

@@ -20,6 +20,7 @@ mod gemm;
 mod gpu;
 mod group;
 pub mod interpret;
+mod late;
 mod layout;
 mod lower;
 mod memory;

@@ -7,7 +7,7 @@
 
 use gradc::base::Dim;
 use gradc::codegen::cuda::nvrtc::Nvrtc;
-use gradc::codegen::cuda::{Source, Whole, emit, emit_whole};
+use gradc::codegen::cuda::{Joint, Source, Together, Whole, emit, emit_whole};
 use gradc::nest::interpret::Run;
 use gradc::plan::interpret::Values;
 use gradc::plan::{Launch, Place, Plan};
@@ -66,12 +66,20 @@ fn module(text: &str) -> Option<Module> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum How {
     Launches,
+    /// Those of a phase that may be one as one.
+    Joined,
     /// Products and what is made of their results apart, where a plan says how.
     Apart,
     /// As one launch of so many blocks.
     Whole {
         blocks: u32,
     },
+}
+
+/// What is launched at once.
+enum Handed<'m> {
+    One(&'m Launch),
+    Together(&'m Together, Vec<&'m Launch>),
 }
 
 /// A plan that can be run.
@@ -103,20 +111,40 @@ impl<'p> Machine<'p> {
             let blocks = 3 + at.step as u32 % 2;
             assert_same(&self.run_as(How::Whole { blocks }, leaves, at), &found, "one launch");
         }
-        if at.step.is_multiple_of(2) && self.launches(How::Apart).len() > self.launches(How::Launches).len() {
+        if at.step.is_multiple_of(2)
+            && self.launches(How::Apart).count() > self.launches(How::Launches).count()
+        {
             assert_same(&self.run_as(How::Apart, leaves, at), &found, "products apart");
+        }
+        if !self.source.together.is_empty() {
+            assert_same(&self.run_as(How::Joined, leaves, at), &found, "several launches as one");
         }
         found
     }
 
-    fn launches(&self, how: How) -> Vec<&Launch> {
-        let of = |launch: &'p Launch| match &launch.apart {
+    /// What is launched by itself.
+    fn launches(&self, how: How) -> impl Iterator<Item = &Launch> {
+        let of = move |launch: &'p Launch| match &launch.apart {
             Some(apart) if how == How::Apart => apart.iter().collect(),
             _ => vec![launch],
         };
+        self.plan.phases.iter().flatten().flat_map(of)
+    }
+
+    /// In the order of phases: what is launched, one by itself or several as one.
+    fn handed_over(&self, how: How) -> Vec<Handed<'_>> {
+        let phase = |(launches, joints): (&'p Vec<Launch>, &'_ Vec<Joint>)| {
+            let is_joined = |i: &usize| joints.iter().any(|joint| joint.launches.contains(i));
+            let alone = (0..launches.len()).filter(|i| !is_joined(i)).map(|i| Handed::One(&launches[i]));
+            let of = |joint: &Joint| joint.launches.iter().map(|i| &launches[*i]).collect();
+            let joined =
+                joints.iter().map(|joint| Handed::Together(&self.source.together[joint.function], of(joint)));
+            alone.chain(joined).collect::<Vec<_>>()
+        };
         match how {
             How::Whole { .. } => Vec::new(),
-            _ => self.plan.phases.iter().flatten().flat_map(of).collect(),
+            How::Joined => self.plan.phases.iter().zip(&self.source.joints).flat_map(phase).collect(),
+            How::Launches | How::Apart => self.launches(how).map(Handed::One).collect(),
         }
     }
 
@@ -148,17 +176,34 @@ impl<'p> Machine<'p> {
                 .launch(whole.name, blocks, whole.threads, whole.shared_bytes, &given, &mut memory)
                 .unwrap_or_else(|fault| panic!("{fault}\n{}", whole.text));
         }
-        for launch in self.launches(how) {
-            let entry = &self.source.kernels[launch.kernel];
-            let blocks = entry.blocks(at.batch);
-            let scratch = memory.alloc(entry.scratch_bytes as usize * blocks as usize);
-            let mut given: Vec<Arg> =
-                launch.arguments.iter().map(|id| Arg::Pointer(places[id.0 as usize].0)).collect();
-            given.extend([Arg::Pointer(scratch), Arg::I64(at.batch), Arg::Pointer(env)]);
-            self.module
-                .launch(&entry.name, blocks, entry.threads, entry.shared_bytes, &given, &mut memory)
-                .unwrap_or_else(|fault| panic!("{fault}\n{}", self.plan.kernels[launch.kernel]));
-            memory.free(scratch);
+        let pointers =
+            |launch: &Launch| launch.arguments.iter().map(|id| places[id.0 as usize].0).collect::<Vec<_>>();
+        for handed in self.handed_over(how) {
+            let behind = [Arg::I64(at.batch), Arg::Pointer(env)];
+            let launched = match &handed {
+                Handed::One(launch) => {
+                    let entry = &self.source.kernels[launch.kernel];
+                    let blocks = entry.blocks(at.batch);
+                    let scratch = memory.alloc(entry.scratch_bytes as usize * blocks as usize);
+                    let given = pointers(launch).into_iter().chain([scratch]).map(Arg::Pointer);
+                    let given: Vec<Arg> = given.chain(behind).collect();
+                    let (name, threads, shared) = (&entry.name, entry.threads, entry.shared_bytes);
+                    let launched = self.module.launch(name, blocks, threads, shared, &given, &mut memory);
+                    memory.free(scratch);
+                    launched
+                }
+                Handed::Together(of, launches) => {
+                    let addresses = launches.iter().flat_map(|launch| pointers(launch));
+                    let all = Arg::Bytes(addresses.flat_map(u64::to_le_bytes).collect());
+                    let given: Vec<Arg> = [all].into_iter().chain(behind).collect();
+                    let (blocks, threads, shared) = (of.blocks(at.batch), of.threads, of.shared_bytes);
+                    self.module.launch(&of.name, blocks, threads, shared, &given, &mut memory)
+                }
+            };
+            launched.unwrap_or_else(|fault| match handed {
+                Handed::One(launch) => panic!("{fault}\n{}", self.plan.kernels[launch.kernel]),
+                Handed::Together(..) => panic!("{fault}\n{}", self.source.text),
+            });
         }
         let read = |i: usize| {
             let (address, n, dtype) = places[i];

@@ -93,7 +93,8 @@ fn compile_examples(architecture: &str) {
         for program in [Program::Train, Program::Eval] {
             let plan = plan_of(&model, program, Target::Cuda);
             let (source, whole) = (emit(&plan), emit_whole(&plan));
-            let texts = [(source.text, source.kernels.len())];
+            let n_functions = source.functions().count();
+            let texts = [(source.text, n_functions)];
             for (text, n_kernels) in texts.into_iter().chain(whole.map(|whole| (whole.text, 1))) {
                 let at = format!("{}, {program:?}, {architecture}", path.display());
                 match nvrtc.compile(&text, architecture) {

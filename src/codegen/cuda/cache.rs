@@ -248,6 +248,7 @@ mod tests {
             name: String::new(),
             threads: 32,
             shared_bytes: 0,
+            static_bytes: 0,
             scratch_bytes: 0,
             rows: 1.into(),
             tile: 1,
@@ -263,7 +264,8 @@ mod tests {
             )
         };
         let own: Vec<String> = (0..20).map(text).collect();
-        let source = Source { text: format!("{shared}\n{}", own.concat()), kernels, shared, own };
+        let (text, together, joints) = (format!("{shared}\n{}", own.concat()), Vec::new(), Vec::new());
+        let source = Source { text, kernels, together, joints, shared, own };
         let parts = source.parts();
         let numbers: Vec<usize> = parts.iter().flat_map(|(kernels, _)| kernels.clone()).collect();
         assert_eq!(numbers, (0..source.kernels.len()).collect::<Vec<_>>());

@@ -3,7 +3,6 @@
 //! What enters: a plan. What leaves: names that are identifiers of C, and lines. Not here: the kernel's text.
 
 use crate::base::Dim;
-use crate::nest::Kernel;
 use crate::plan::{Buffer, Launch, Plan};
 
 /// What people read of a kernel: above it, and above each of its ops.
@@ -31,9 +30,9 @@ pub fn headings(plan: &Plan) -> Vec<Heading> {
     all
 }
 
-/// Of a kernel's function.
-pub fn name(kernel: &Kernel, i: usize) -> String {
-    format!("{}_{i}", identifier(&kernel.name))
+/// Of a function, behind what it computes.
+pub fn name(what: &str, number: &str) -> String {
+    format!("{}_{number}", identifier(what))
 }
 
 /// Letters, digits and underscores.

@@ -5,6 +5,7 @@
 //! op that touches bytes which an op since the last barrier wrote, or writes bytes that one read. As a part of a whole step (`whole.rs`) the function is the
 //! same but for who calls it: its block may be some of a block's threads, and is given its number.
 
+use super::Entry;
 use super::body::storage_type;
 use super::expression::Names;
 use super::fill::emit_fill;
@@ -15,7 +16,6 @@ use super::sort::emit_sort;
 use super::steps::{Functions, float};
 use super::turns::parallel_turns;
 use super::writer::Writer;
-use super::{Entry, Source, preamble};
 use crate::base::{DType, Dim};
 use crate::nest::epilogue::{Epilogue, is_for_each_block};
 use crate::nest::{Access, ArgumentAccess, BufferRef, Inst, Kernel, Loop, Store, TileOp, TurnOrder};
@@ -51,26 +51,22 @@ impl Terms {
     }
 }
 
-/// All kernels in one text.
-pub fn emit_all(kernels: &[Kernel], terms: Terms, headings: &[Heading]) -> Source {
-    let mut functions = Functions::new();
-    let mut helpers = BTreeSet::new();
+/// Functions of the scalar table and helpers that texts need so far.
+pub type SoFar = (Functions, BTreeSet<&'static str>);
+
+/// Each kernel's launch and text, and what these need.
+pub fn emit_each(kernels: &[Kernel], terms: Terms, headings: &[Heading]) -> (Vec<Entry>, Vec<String>, SoFar) {
+    let mut so_far = SoFar::default();
     let (mut entries, mut texts) = (Vec::new(), Vec::new());
     for (i, kernel) in kernels.iter().enumerate() {
-        let name = name(kernel, i);
-        let mut e = Emitter::new(kernel, terms, (functions, helpers), Form::Kernel);
+        let mut e = Emitter::new(kernel, terms, so_far, Form::Kernel);
         let heading = headings.get(i).cloned().unwrap_or_default();
-        let (entry, text) = e.kernel(&name, &heading);
-        (functions, helpers) = (e.functions, e.helpers);
+        let (entry, text) = e.kernel(&name(&kernel.name, &i.to_string()), &heading);
+        so_far = (e.functions, e.helpers);
         entries.push(entry);
         texts.push(text);
     }
-    let mut parts = vec![preamble::OPENING.to_string(), preamble::helpers(&helpers)];
-    parts.extend(functions.into_values());
-    parts.retain(|part| !part.is_empty());
-    let shared = parts.join("\n");
-    let all: Vec<&str> = std::iter::once(&shared).chain(&texts).map(String::as_str).collect();
-    Source { text: all.join("\n"), kernels: entries, shared, own: texts }
+    (entries, texts, so_far)
 }
 
 /// How a kernel's function is called.
@@ -80,6 +76,8 @@ pub enum Form {
     Kernel,
     /// By the threads of a part of a block; the block has `of`.
     Part { of: u32 },
+    /// By a block of several launches.
+    Joined,
 }
 
 /// Bytes that an op touches.
@@ -127,12 +125,7 @@ pub struct Emitter<'a> {
 }
 
 impl<'a> Emitter<'a> {
-    pub fn new(
-        kernel: &'a Kernel,
-        terms: Terms,
-        (functions, helpers): (Functions, BTreeSet<&'static str>),
-        form: Form,
-    ) -> Emitter<'a> {
+    pub fn new(kernel: &'a Kernel, terms: Terms, (functions, helpers): SoFar, form: Form) -> Emitter<'a> {
         let mut e = Emitter {
             w: Writer::default(),
             names: Names::of(kernel, terms.max_batch),
@@ -277,7 +270,8 @@ impl<'a> Emitter<'a> {
             threads: self.threads,
             // The compiler may load sixteen bytes where the last few are wanted.
             shared_bytes: if in_shared { scratch_end.next_multiple_of(16) as u32 } else { 0 },
-            // Products' share is added when it is known.
+            // Squares' and products' share is known when they are written.
+            static_bytes: 0,
             scratch_bytes: if in_shared { 0 } else { scratch_end.next_multiple_of(256) },
             rows: kernel.rows.clone(),
             tile: kernel.tile,
@@ -285,7 +279,8 @@ impl<'a> Emitter<'a> {
             most_blocks: if in_shared { MOST_BLOCKS } else { SCRATCH_BLOCKS },
         };
         let text = self.text(&mut entry, heading);
-        if let Form::Part { .. } = self.form {
+        entry.static_bytes = self.of_squares;
+        if self.form != Form::Kernel {
             let arrays = self.across.iter().map(|(_, _, length)| length * VALUE_BYTES);
             entry.shared_bytes = (entry.shared_bytes + arrays.sum::<u32>()).next_multiple_of(64);
         }
@@ -323,7 +318,7 @@ impl<'a> Emitter<'a> {
         w.line(format!("// rows: {} in tiles of {}{shared}", kernel.rows, kernel.tile));
         // What `restrict` says of a part would be taken to hold for the whole step: what it has itself written could be read through the
         // read-only cache.
-        let restrict = if self.form == Form::Kernel { " __restrict__" } else { "" };
+        let restrict = if let Form::Part { .. } = self.form { "" } else { " __restrict__" };
         let parameter = |(i, a): (usize, &crate::nest::Argument)| {
             let constant = if a.access == ArgumentAccess::Read { "const " } else { "" };
             format!("{constant}{}*{restrict} a{i}", storage_type(a.dtype))
@@ -331,7 +326,7 @@ impl<'a> Emitter<'a> {
         let mut parameters: Vec<String> = kernel.arguments.iter().enumerate().map(parameter).collect();
         match self.form {
             Form::Kernel => parameters.push("unsigned char* __restrict__ scratch".into()),
-            Form::Part { .. } => {
+            Form::Part { .. } | Form::Joined => {
                 parameters.extend(["unsigned char* shared", "int block", "int n_blocks"].map(String::from));
             }
         }
@@ -342,7 +337,9 @@ impl<'a> Emitter<'a> {
                 w.line(format!("extern \"C\" __global__ void __launch_bounds__({}, 1)", entry.threads));
                 w.line(format!("{}(", entry.name));
             }
-            Form::Part { .. } => w.line(format!("__device__ __forceinline__ void {}(", entry.name)),
+            Form::Part { .. } | Form::Joined => {
+                w.line(format!("__device__ __forceinline__ void {}(", entry.name))
+            }
         }
         let last = parameters.pop().expect("every kernel has an environment");
         parameters.iter().for_each(|parameter| w.line(format!("    {parameter},")));
@@ -380,7 +377,7 @@ impl<'a> Emitter<'a> {
         for (name, ty, length) in &self.across {
             match self.form {
                 Form::Kernel => w.line(format!("__shared__ {ty} {name}[{length}];")),
-                Form::Part { .. } => {
+                Form::Part { .. } | Form::Joined => {
                     w.line(format!("{ty}* const {name} = reinterpret_cast<{ty}*>(shared + {end});"));
                     end += length * VALUE_BYTES;
                 }
@@ -534,7 +531,7 @@ impl<'a> Emitter<'a> {
 fn block(form: Form) -> (&'static str, &'static str) {
     match form {
         Form::Kernel => ("blockIdx.x", "gridDim.x"),
-        Form::Part { .. } => ("block", "n_blocks"),
+        Form::Part { .. } | Form::Joined => ("block", "n_blocks"),
     }
 }
 

@@ -34,16 +34,20 @@ mod sort;
 mod steps;
 #[cfg(test)]
 pub mod tests;
+mod together;
 mod transpose;
 mod turns;
 mod whole;
 mod writer;
 
+pub use together::{Joint, Together};
 pub use whole::{Whole, emit_whole};
 
 use crate::base::Dim;
 use crate::plan::Plan;
+use kernel::SoFar;
 use std::ops::Range;
+use together::emit_joined;
 
 /// CUDA C, and what it takes to launch its kernels.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -51,13 +55,32 @@ pub struct Source {
     pub text: String,
     /// One for each kernel of the plan, in its order.
     pub kernels: Vec<Entry>,
-    /// What all kernels need, and each kernel's own text: `text` is these, one after another.
+    /// Functions that do what several launches do, whose numbers come behind the kernels'.
+    pub together: Vec<Together>,
+    /// Of each phase, what may be handed over as one.
+    pub joints: Vec<Vec<Joint>>,
+    /// What all functions need, and each one's own text: `text` is these, one after another.
     shared: String,
     own: Vec<String>,
 }
 
 impl Source {
-    /// Texts that can be compiled apart, and at the same time, with the numbers of their kernels. What is in a part depends on the text
+    fn new((functions, helpers): SoFar, kernels: Vec<Entry>, own: Vec<String>) -> Source {
+        let mut parts = vec![preamble::OPENING.to_string(), preamble::helpers(&helpers)];
+        parts.extend(functions.into_values());
+        parts.retain(|part| !part.is_empty());
+        let shared = parts.join("\n");
+        let all: Vec<&str> = std::iter::once(&shared).chain(&own).map(String::as_str).collect();
+        Source { text: all.join("\n"), kernels, together: Vec::new(), joints: Vec::new(), shared, own }
+    }
+
+    /// Of each function of the text, in the order of their numbers: its name, threads of a block, dynamic shared memory of a block.
+    pub fn functions(&self) -> impl Iterator<Item = (&str, u32, u32)> {
+        let kernels = self.kernels.iter().map(|entry| (&entry.name[..], entry.threads, entry.shared_bytes));
+        kernels.chain(self.together.iter().map(|of| (&of.name[..], of.threads, of.shared_bytes)))
+    }
+
+    /// Texts that can be compiled apart, and at the same time, with the numbers of their functions. What is in a part depends on the text
     /// alone, so that it is found again among what was compiled before.
     pub fn parts(&self) -> Vec<(Range<usize>, String)> {
         // A compilation takes some hundredths of a second, a kernel some tenths.
@@ -85,6 +108,8 @@ pub struct Entry {
     pub threads: u32,
     /// Dynamic shared memory of a block; beyond 48 KB a device must be asked for it.
     pub shared_bytes: u32,
+    /// Shared memory that the text asks for by itself.
+    pub static_bytes: u32,
     /// Global memory that each block needs for itself: scratch that does not fit into shared memory.
     pub scratch_bytes: u64,
     /// The kernel's rows, over `batch`, and how many of them are a tile.
@@ -109,5 +134,17 @@ impl Entry {
 
 /// The CUDA C of all kernels of a plan.
 pub fn emit(plan: &Plan) -> Source {
-    kernel::emit_all(&plan.kernels, kernel::Terms::of(plan), &heading::headings(plan))
+    let headings = heading::headings(plan);
+    let (entries, mut texts, so_far) = kernel::emit_each(&plan.kernels, kernel::Terms::of(plan), &headings);
+    let joined = emit_joined(plan, &entries, &headings, so_far);
+    texts.extend(joined.texts);
+    let source = Source::new(joined.so_far, entries, texts);
+    Source { together: joined.functions, joints: joined.phases, ..source }
+}
+
+/// The CUDA C of kernels that are of no plan.
+#[cfg(test)]
+fn emit_kernels(kernels: &[crate::nest::Kernel], terms: kernel::Terms) -> Source {
+    let (entries, texts, so_far) = kernel::emit_each(kernels, terms, &[]);
+    Source::new(so_far, entries, texts)
 }

@@ -4,7 +4,7 @@
 //! interpreter of PTX also stops at what no result shows: races, reads of what nothing has written, accesses out of bounds.
 
 use super::nvrtc::{Compiled, Nvrtc};
-use super::{Entry, Source, emit, kernel};
+use super::{Entry, Source, emit, emit_kernels, kernel};
 use crate::base::{DType, Distribution};
 use crate::codegen::oracle;
 use crate::codegen::suite::{self, Case, Planned};
@@ -92,7 +92,7 @@ fn check_all(cases: Vec<Case>) {
     for some in cases.chunks(TOGETHER) {
         let kernels: Vec<Kernel> = some.iter().map(|case| case.kernel.clone()).collect();
         let most = some.iter().map(|case| case.at.batch).max().unwrap_or(1);
-        let source = kernel::emit_all(&kernels, in_f32(most), &[]);
+        let source = emit_kernels(&kernels, in_f32(most));
         let module = Module::parse(&compiled(&nvrtc, &source, "sm_80").ptx).expect("PTX of NVRTC");
         for (i, case) in some.iter().enumerate() {
             check(&module, &source, i, case);
@@ -138,7 +138,7 @@ fn families_as_text() {
         of("sum_of_products_on_tensor_cores", suite::products(), TENSOR_CORES),
         of("product_and_bias", suite::epilogues(), WITH_BIAS),
     ];
-    insta::assert_snapshot!(kernel::emit_all(&kernels, in_f32(64), &[]).text);
+    insta::assert_snapshot!(emit_kernels(&kernels, in_f32(64)).text);
 }
 
 /// Cases of the suite.
@@ -177,7 +177,7 @@ fn products_of_all_layouts() {
 fn products_with_epilogues() {
     let cases = suite::epilogues();
     let kernels: Vec<Kernel> = cases.iter().map(|case| case.kernel.clone()).collect();
-    let source = kernel::emit_all(&kernels, in_f32(1), &[]);
+    let source = emit_kernels(&kernels, in_f32(1));
     for (entry, case) in source.kernels.iter().zip(&cases) {
         let text = text_of(&source, entry);
         let stores = text.matches("a2[").count();
@@ -198,7 +198,7 @@ fn products_in_tf32() {
     let is_f32 = |case: &Case| case.kernel.arguments[0].dtype == DType::F32;
     let cases: Vec<Case> = suite::products().into_iter().filter(is_f32).collect();
     let kernels: Vec<Kernel> = cases.iter().map(|case| case.kernel.clone()).collect();
-    let source = kernel::emit_all(&kernels, kernel::Terms { max_batch: 1, allows_tf32: true }, &[]);
+    let source = emit_kernels(&kernels, kernel::Terms { max_batch: 1, allows_tf32: true });
     for architecture in ["sm_80", "sm_90"] {
         let compiled = compiled(&nvrtc, &source, architecture);
         let spills = compiled.usage.iter().find(|usage| usage.spill_store_bytes.max(usage.stack_bytes) > 0);

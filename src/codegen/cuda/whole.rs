@@ -16,8 +16,7 @@
 
 use super::body::storage_type;
 use super::heading::{headings, name};
-use super::kernel::{Emitter, Form, Terms};
-use super::steps::Functions;
+use super::kernel::{Emitter, Form, SoFar, Terms};
 use super::writer::Writer;
 use super::{Entry, preamble};
 use crate::base::Dim;
@@ -82,7 +81,7 @@ pub fn emit_whole(plan: &Plan) -> Option<Whole> {
     if !is_one_launch(plan) || plan.kernels.iter().any(|kernel| has_sort(&kernel.ops)) {
         return None;
     }
-    let nothing = || (Functions::new(), BTreeSet::new());
+    let nothing = SoFar::default;
     let emitter = |i: usize, so_far, form| Emitter::new(&plan.kernels[i], Terms::of(plan), so_far, form);
     let threads = |i: usize| emitter(i, nothing(), Form::Kernel).choose_threads();
     let launched: BTreeSet<usize> = plan.phases.iter().flatten().map(|launch| launch.kernel).collect();
@@ -92,7 +91,7 @@ pub fn emit_whole(plan: &Plan) -> Option<Whole> {
     let (mut all, mut texts) = (BTreeMap::new(), Vec::new());
     for i in launched {
         let mut e = emitter(i, so_far, Form::Part { of: threads });
-        let (entry, text) = e.kernel(&name(&plan.kernels[i], i), &headings[i]);
+        let (entry, text) = e.kernel(&name(&plan.kernels[i].name, &i.to_string()), &headings[i]);
         let has_own = entry.scratch_bytes > 0 || e.names.integer != "int";
         if has_own || (e.of_squares + e.of_products > 0 && entry.threads < threads) {
             return None;
@@ -124,7 +123,7 @@ pub fn emit_whole(plan: &Plan) -> Option<Whole> {
 }
 
 /// How many blocks a kernel has, over `batch`.
-fn n_blocks(entry: &Entry) -> String {
+pub fn n_blocks(entry: &Entry) -> String {
     let (tile, parts) = (i64::from(entry.tile), i64::from(entry.parts));
     let times = if parts == 1 { String::new() } else { format!(" * {parts}") };
     match entry.rows.as_const() {

@@ -26,8 +26,13 @@ impl Writer {
     }
 
     pub fn close(&mut self) {
+        self.close_with("");
+    }
+
+    /// A closing brace, and what stands behind it.
+    pub fn close_with(&mut self, behind: &str) {
         self.depth -= 1;
-        self.line("}");
+        self.line(format!("}}{behind}"));
     }
 
     pub fn finish(self) -> String {

@@ -8,7 +8,7 @@
 //! is done.
 
 use crate::codegen::cuda::library::Call;
-use crate::codegen::cuda::{Entry, Source, Whole};
+use crate::codegen::cuda::{Entry, Source, Together, Whole};
 use crate::nest::Kernel;
 use crate::plan::bytes;
 
@@ -56,6 +56,12 @@ pub struct Region {
     pub bytes: u64,
 }
 
+impl Region {
+    pub fn meets(&self, other: &Region) -> bool {
+        self.address < other.address.plus(other.bytes) && other.address < self.address.plus(self.bytes)
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Stream {
     Compute,
@@ -90,6 +96,19 @@ impl Launch {
     pub fn product(&self) -> &Launch {
         self.apart.as_ref().map_or(self, |apart| &apart[0])
     }
+}
+
+/// Launches of one phase as one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct JointLaunch {
+    /// The function's number among those that were loaded.
+    pub function: usize,
+    pub blocks: u32,
+    /// What it does, in the order of its arguments.
+    pub launches: Vec<Launch>,
+    pub batch: i64,
+    /// A `StepEnv`.
+    pub env: Region,
 }
 
 /// A step as one kernel, with its arguments.
@@ -187,6 +206,15 @@ pub trait Device {
         module: &Self::Module,
         entry: &Entry,
         launch: &Launch,
+    ) -> Result<(), DeviceError>;
+    /// # Errors
+    /// Work has failed.
+    fn launch_together(
+        &self,
+        stream: Stream,
+        module: &Self::Module,
+        together: &Together,
+        launch: &JointLaunch,
     ) -> Result<(), DeviceError>;
     /// Hands a step that is one kernel to the computing stream.
     ///

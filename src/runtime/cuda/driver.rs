@@ -6,12 +6,14 @@
 //! here is destroyed here. Not here: an order of work (`session.rs`).
 
 use super::blas::{Blas, Place, WORKSPACE_BYTES};
-use super::device::{Address, Device, DeviceError, Launch, N_SIDES, Region, Stream, WholeLaunch};
+use super::device::{
+    Address, Device, DeviceError, JointLaunch, Launch, N_SIDES, Region, Stream, WholeLaunch,
+};
 use super::handles::{Context, Event, Graph, Host, Module};
 use crate::codegen::cuda::cache::Cache;
 use crate::codegen::cuda::choices::{Machine, Store, Unusable};
 use crate::codegen::cuda::nvrtc::{Nvrtc, NvrtcError};
-use crate::codegen::cuda::{Entry, Source, Whole};
+use crate::codegen::cuda::{Entry, Source, Together, Whole};
 use crate::nest::Kernel;
 use cudarc::cublaslt::result::CublasError;
 use cudarc::driver::result::{self, DriverError};
@@ -366,13 +368,13 @@ impl Device for Driver {
         let cubins = cubins.map_err(|error| self.refused(&error))?;
         self.call("loading kernels", || {
             let mut loaded = self.empty_module();
-            for (kernels, cubin) in cubins {
+            let mut functions = source.functions();
+            for (numbers, cubin) in cubins {
                 // SAFETY: the image is a whole cubin, which says its own length.
                 let module = unsafe { result::module::load_data(cubin.as_ptr().cast()) }?;
                 loaded.modules.push(module);
-                for entry in &source.kernels[kernels] {
-                    let needs = (entry.threads, entry.shared_bytes);
-                    loaded.functions.push(function(module, &entry.name, needs)?);
+                for (name, threads, shared_bytes) in functions.by_ref().take(numbers.len()) {
+                    loaded.functions.push(function(module, name, (threads, shared_bytes))?);
                 }
             }
             Ok(loaded)
@@ -476,6 +478,36 @@ impl Device for Driver {
                     threads,
                     entry.shared_bytes,
                     self.stream(stream),
+                    &mut parameters,
+                )
+            }
+        })
+    }
+
+    fn launch_together(
+        &self,
+        stream: Stream,
+        module: &Module,
+        together: &Together,
+        launch: &JointLaunch,
+    ) -> Result<(), DeviceError> {
+        let arguments = launch.launches.iter().flat_map(|launch| &launch.arguments);
+        let mut addresses: Vec<u64> = arguments.map(|region| region.address.0).collect();
+        let (mut batch, mut env) = (launch.batch, launch.env.address.0);
+        let mut parameters: [*mut c_void; 3] =
+            [addresses.as_mut_ptr().cast(), (&raw mut batch).cast(), (&raw mut env).cast()];
+        self.call(&together.name, || {
+            let (blocks, threads) = ((launch.blocks, 1, 1), (together.threads, 1, 1));
+            let (function, stream) = (module.functions[launch.function], self.stream(stream));
+            // SAFETY: the function is of a loaded module, and its first parameter is as many addresses as its launches have arguments, as
+            // `codegen::cuda::together` says; else as in `launch`.
+            unsafe {
+                result::launch_kernel(
+                    function,
+                    blocks,
+                    threads,
+                    together.shared_bytes,
+                    stream,
                     &mut parameters,
                 )
             }

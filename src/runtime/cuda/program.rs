@@ -5,11 +5,13 @@
 //! touches; launches of a phase come behind all of the phase before, unless the step is one launch. Not here: variables, who may
 //! begin a step.
 
-use super::device::{ALIGNMENT, Address, Device, DeviceError, Launch, N_SIDES, Region, Stream, WholeLaunch};
+use super::device::{
+    ALIGNMENT, Address, Device, DeviceError, JointLaunch, Launch, N_SIDES, Region, Stream, WholeLaunch,
+};
 use crate::codegen::cpu::StepEnv;
 use crate::codegen::cuda::cache::hash;
 use crate::codegen::cuda::library::{Call, call};
-use crate::codegen::cuda::{Entry, Whole, emit};
+use crate::codegen::cuda::{Entry, Joint, Source, Together, Whole, emit};
 use crate::plan::{BufferId, Place, Plan};
 use smol_str::SmolStr;
 
@@ -48,6 +50,9 @@ pub struct Program<D: Device> {
     /// Its kernels as launches, if somebody has asked for them where a step is one.
     apart: Option<D::Module>,
     pub entries: Vec<Entry>,
+    /// Functions that do what several launches do, and of each phase, which of them.
+    together: Vec<Together>,
+    joints: Vec<Vec<Joint>>,
     pub inputs: Vec<BufferId>,
     pub input_names: Vec<SmolStr>,
     pub arena: Region,
@@ -65,6 +70,22 @@ pub struct Program<D: Device> {
     pub n_over: usize,
     /// Outputs of the last step that is over, one after another.
     pub outputs: Vec<Vec<u8>>,
+}
+
+/// What is handed over at once: a launch, or several of a phase as one.
+enum Unit<'a> {
+    One(usize),
+    Joint(&'a Joint),
+}
+
+impl Unit<'_> {
+    /// Numbers of its launches in the phase.
+    fn launches(&self) -> &[usize] {
+        match self {
+            Unit::One(i) => std::slice::from_ref(i),
+            Unit::Joint(joint) => &joint.launches,
+        }
+    }
 }
 
 /// A step at one batch size.
@@ -87,7 +108,7 @@ impl<D: Device> Program<D> {
     pub fn new(
         device: &D,
         plan: Plan,
-        (code, entries): (Code<D>, Vec<Entry>),
+        (code, source): (Code<D>, Source),
         regions: &[Region],
         sizes: &Sizes,
     ) -> Result<Program<D>, DeviceError> {
@@ -110,7 +131,9 @@ impl<D: Device> Program<D> {
         Ok(Program {
             code,
             apart: None,
-            entries,
+            entries: source.kernels,
+            together: source.together,
+            joints: source.joints,
             inputs,
             input_names,
             arena: *arena,
@@ -178,13 +201,24 @@ impl<D: Device> Program<D> {
         self.recorded.len() - 1
     }
 
-    /// What a step of a batch size launches, in order, its batch in a slot; of each launch its lane.
+    /// What a phase is handed over as.
+    fn units(&self, phase: usize) -> Vec<Unit<'_>> {
+        let joints = &self.joints[phase];
+        let of = |i: usize| match joints.iter().find(|joint| joint.launches.contains(&i)) {
+            None => Some(Unit::One(i)),
+            Some(joint) if joint.launches.iter().all(|other| i <= *other) => Some(Unit::Joint(joint)),
+            Some(_) => None,
+        };
+        (0..self.plan.phases[phase].len()).filter_map(of).collect()
+    }
+
+    /// What a step of a batch size launches, phase by phase, its batch in a slot.
     pub fn launches(
         &self,
         variable: &dyn Fn(&SmolStr) -> Region,
         recorded: &Recorded<D>,
         slot: &Slot<D>,
-    ) -> Vec<Vec<(usize, Launch)>> {
+    ) -> Vec<Vec<Launch>> {
         let batch = recorded.batch;
         let env = env_of(slot);
         let region = |id: &BufferId| self.region(*id, variable, recorded, slot);
@@ -203,8 +237,7 @@ impl<D: Device> Program<D> {
             let call = call.map(|call| Call { allows_tf32: self.plan.allows_tf32, ..call });
             Launch { kernel: launch.kernel, blocks, arguments, scratch, batch, env, call, apart: None }
         };
-        let launch = |(i, launch): (usize, &crate::plan::Launch)| {
-            let lane = i % N_LANES;
+        let launch = |lane: usize, launch: &crate::plan::Launch| {
             let apart = launch.apart.as_ref().map(|apart| {
                 let mut apart = apart.each_ref().map(|launch| one(lane, launch));
                 if let Some(call) = &mut apart[0].call {
@@ -213,9 +246,16 @@ impl<D: Device> Program<D> {
                 }
                 Box::new(apart)
             });
-            (lane, Launch { apart, ..one(lane, launch) })
+            Launch { apart, ..one(lane, launch) }
         };
-        self.plan.phases.iter().map(|phase| phase.iter().enumerate().map(launch).collect()).collect()
+        let of_phase = |(number, phase): (usize, &Vec<crate::plan::Launch>)| {
+            let mut lanes = vec![0; phase.len()];
+            for (at, unit) in self.units(number).into_iter().enumerate() {
+                unit.launches().iter().for_each(|i| lanes[*i] = at % N_LANES);
+            }
+            lanes.into_iter().zip(phase).map(|(lane, of_plan)| launch(lane, of_plan)).collect()
+        };
+        self.plan.phases.iter().enumerate().map(of_phase).collect()
     }
 
     /// Where a buffer lies in a step.
@@ -276,16 +316,25 @@ impl<D: Device> Program<D> {
     }
 
     /// Hands over a phase: each lane in its order, all of them after what was before, and before what comes behind.
-    fn phase(&self, device: &D, module: &D::Module, launches: &[(usize, Launch)]) -> Result<(), DeviceError> {
-        let n_sides = launches.len().min(N_LANES).saturating_sub(1);
+    fn phase(
+        &self,
+        device: &D,
+        module: &D::Module,
+        (number, launches): (usize, &[Launch]),
+    ) -> Result<(), DeviceError> {
+        let units = self.units(number);
+        let n_sides = units.len().min(N_LANES).saturating_sub(1);
         let side = |i: usize| Stream::Side(i as u8);
         if n_sides > 0 {
             device.record(&self.fork, Stream::Compute)?;
             (0..n_sides).try_for_each(|i| device.wait(side(i), &self.fork))?;
         }
-        for (lane, launch) in launches {
-            let stream = if *lane == 0 { Stream::Compute } else { side(lane - 1) };
-            self.launch(device, module, stream, launch)?;
+        for (at, unit) in units.into_iter().enumerate() {
+            let stream = if at % N_LANES == 0 { Stream::Compute } else { side(at % N_LANES - 1) };
+            match unit {
+                Unit::One(i) => self.launch(device, module, stream, &launches[i])?,
+                Unit::Joint(joint) => self.launch_joint(device, module, stream, (joint, launches))?,
+            }
         }
         for (i, join) in self.joins[..n_sides].iter().enumerate() {
             device.record(join, side(i))?;
@@ -294,9 +343,29 @@ impl<D: Device> Program<D> {
         Ok(())
     }
 
+    /// Hands over some launches of a phase as one.
+    fn launch_joint(
+        &self,
+        device: &D,
+        module: &D::Module,
+        stream: Stream,
+        (joint, launches): (&Joint, &[Launch]),
+    ) -> Result<(), DeviceError> {
+        let together = &self.together[joint.function];
+        let launches: Vec<Launch> = joint.launches.iter().map(|i| launches[*i].clone()).collect();
+        let (batch, env) = (launches[0].batch, launches[0].env);
+        let (function, blocks) = (self.entries.len() + joint.function, together.blocks(batch));
+        device.launch_together(
+            stream,
+            module,
+            together,
+            &JointLaunch { function, blocks, launches, batch, env },
+        )
+    }
+
     /// Lets the device find out what it makes of calls.
-    pub fn rehearse(&self, device: &D, launches: &[Vec<(usize, Launch)>]) {
-        launches.iter().flatten().for_each(|(_, launch)| device.rehearse(launch.product()));
+    pub fn rehearse(&self, device: &D, launches: &[Vec<Launch>]) {
+        launches.iter().flatten().for_each(|launch| device.rehearse(launch.product()));
     }
 
     /// Takes down a step of a batch size in a slot.
@@ -316,10 +385,10 @@ impl<D: Device> Program<D> {
             device.forget(self.arena);
             match &self.code {
                 Code::Launches(module) => {
-                    launches.iter().try_for_each(|phase| self.phase(device, module, phase))?;
+                    let mut phases = launches.iter().enumerate();
+                    phases.try_for_each(|(i, phase)| self.phase(device, module, (i, phase)))?;
                 }
                 Code::Whole(module, whole) => {
-                    let launches = launches.iter().flatten().map(|(_, launch)| launch.clone());
                     let region = |id: &BufferId| self.region(*id, variable, recorded, slot);
                     let launch = WholeLaunch {
                         blocks: whole.blocks(recorded.batch),
@@ -327,7 +396,7 @@ impl<D: Device> Program<D> {
                         arrived: self.arrived,
                         batch: recorded.batch,
                         env: env_of(slot),
-                        launches: launches.collect(),
+                        launches: launches.iter().flatten().cloned().collect(),
                     };
                     device.launch_whole(module, whole, &launch)?;
                 }

@@ -114,7 +114,7 @@ impl<D: Device> Session<D> {
             self.variables.insert(name, Variable { dtype, bytes, value });
         }
         self.device.zero(own[2])?;
-        let loaded = (code, source.kernels);
+        let loaded = (code, source);
         self.programs.push(Program::new(&self.device, plan, loaded, own, &sizes)?);
         Ok(ProgramId(self.programs.len() - 1))
     }
@@ -245,7 +245,7 @@ impl<D: Device> Session<D> {
         program.stage(device, recorded, 0, env, inputs)?;
         let launches = program.launches(&variable, &program.recorded[recorded], &program.slots[0]);
         program.rehearse(device, &launches);
-        let launches: Vec<Launch> = launches.into_iter().flatten().map(|(_, launch)| launch).collect();
+        let launches: Vec<Launch> = launches.into_iter().flatten().collect();
         let mut least = vec![f64::INFINITY; launches.len()];
         for _ in 0..n_steps.max(1) {
             let times = device.time(launches.len(), &mut |i| {

@@ -114,7 +114,7 @@ impl Session<Driver> {
             let product = product(of_call.call.as_ref()?, &of_call.arguments);
             Some((launch, product))
         };
-        launches.into_iter().flatten().filter_map(|(_, launch)| of(launch)).collect()
+        launches.into_iter().flatten().filter_map(of).collect()
     }
 
     /// Times one of a program's products.

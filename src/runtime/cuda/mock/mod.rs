@@ -9,8 +9,10 @@
 
 mod state;
 
-use super::device::{ALIGNMENT, Address, Device, DeviceError, Launch, N_SIDES, Region, Stream, WholeLaunch};
-use crate::codegen::cuda::{Entry, Source, Whole};
+use super::device::{
+    ALIGNMENT, Address, Device, DeviceError, JointLaunch, Launch, N_SIDES, Region, Stream, WholeLaunch,
+};
+use crate::codegen::cuda::{Entry, Source, Together, Whole};
 use crate::nest::Kernel;
 use state::{Allocation, Host, Owner, State};
 use std::cell::{Cell, RefCell};
@@ -89,6 +91,7 @@ pub enum Work {
     CopyIn { from: Host, to: Region },
     CopyOut { from: Region, to: Host, at: u64 },
     Launch { kernel: Rc<Kernel>, entry: Box<Entry>, launch: Box<Launch> },
+    Together { pieces: Vec<(Rc<Kernel>, Entry)>, launch: Box<JointLaunch> },
     Whole { pieces: Vec<(Rc<Kernel>, Entry)>, launch: Box<WholeLaunch> },
     Forget(Region),
     Record(Rc<Times>, u64),
@@ -270,6 +273,19 @@ impl Device for Mock {
         let (kernel, entry) = (module[launch.kernel].0.clone(), Box::new(entry.clone()));
         let launch = Box::new(launch.clone());
         self.enqueue(stream, Work::Launch { kernel, entry, launch })
+    }
+
+    fn launch_together(
+        &self,
+        stream: Stream,
+        module: &Self::Module,
+        together: &Together,
+        launch: &JointLaunch,
+    ) -> Result<(), DeviceError> {
+        self.log("launch together");
+        assert_eq!(launch.blocks, together.blocks(launch.batch), "blocks of all launches");
+        let pieces = launch.launches.iter().map(|piece| module[piece.kernel].clone()).collect();
+        self.enqueue(stream, Work::Together { pieces, launch: Box::new(launch.clone()) })
     }
 
     fn launch_whole(

@@ -94,6 +94,27 @@ impl State {
             Work::Launch { kernel, entry, launch } => {
                 self.launch(&kernel, &entry, &launch).map_err(|e| format!("{}: {e}", entry.name))
             }
+            Work::Together { pieces, launch } => {
+                let uses = pieces.iter().zip(&launch.launches).map(|((kernel, _), piece)| {
+                    piece.arguments.iter().zip(&kernel.arguments).collect::<Vec<_>>()
+                });
+                let uses: Vec<_> = uses.collect();
+                for (i, of_one) in uses.iter().enumerate() {
+                    for (region, argument) in of_one {
+                        let writes = argument.access != ArgumentAccess::Read;
+                        let others = uses.iter().enumerate().filter(|(j, _)| *j != i).flat_map(|(_, of)| of);
+                        if writes && others.into_iter().any(|(other, _)| other.meets(region)) {
+                            return Err(format!(
+                                "{region:?} is written by one of several launches, and used by another"
+                            ));
+                        }
+                    }
+                }
+                for ((kernel, entry), piece) in pieces.iter().zip(&launch.launches) {
+                    self.launch(kernel, entry, piece).map_err(|e| format!("{}: {e}", entry.name))?;
+                }
+                Ok(())
+            }
             Work::Whole { pieces, launch } => {
                 // What the blocks meet by was made 0 once, and nobody else's since.
                 self.read(launch.arrived).map_err(|e| format!("where blocks meet: {e}"))?;

@@ -146,8 +146,24 @@ fn a_build_is_whole_and_the_same_each_time() {
             assert!(source.contains(&format!("{name}(")), "{name} is not in\n{source}");
             assert!(kernel["threads"].as_u64().unwrap() > 0);
         }
-        for launch in program["phases"].as_array().unwrap().iter().flat_map(|phase| phase.as_array().unwrap())
+        let phases = program["phases"].as_array().unwrap();
+        let joints = program["joints"].as_array().unwrap();
+        assert_eq!(joints.len(), phases.len());
+        for (joint, phase) in joints
+            .iter()
+            .zip(phases)
+            .flat_map(|(of, phase)| of.as_array().unwrap().iter().map(move |joint| (joint, phase)))
         {
+            let (name, launches) =
+                (joint["function"].as_str().unwrap(), joint["launches"].as_array().unwrap());
+            assert!(source.contains(&format!("\n{name}(")), "{name} is not in\n{source}");
+            let n_launches = phase.as_array().unwrap().len() as u64;
+            assert!(
+                launches.len() > 1 && launches.iter().all(|i| i.as_u64().unwrap() < n_launches),
+                "{joint}"
+            );
+        }
+        for launch in phases.iter().flat_map(|phase| phase.as_array().unwrap()) {
             let is_known = |kernel: &serde_json::Value| kernel["name"] == launch["kernel"];
             assert!(kernels.as_array().unwrap().iter().any(is_known), "{launch}");
             let arguments = launch["arguments"].as_array().unwrap();

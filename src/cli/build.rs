@@ -10,7 +10,7 @@ use super::output::{Failure, say};
 use super::project::{ModelArguments, Project};
 use crate::base::files::write_atomically;
 use crate::codegen::cuda::nvrtc::Nvrtc;
-use crate::codegen::cuda::{Source, emit};
+use crate::codegen::cuda::{Joint, Source, emit};
 use crate::model::Model;
 use crate::plan::{Launch, Place, Plan, Target};
 use crate::train::engine::{Program, graph};
@@ -115,7 +115,9 @@ fn manifest(model: &Model, programs: Vec<Value>) -> Value {
             follow one another. Arena buffers lie at their offset in one allocation of arena_bytes, inputs are given before \
             each run, variables (zero or initial values at first) stay from run to run and are shared by name between programs. \
             Where a launch has an `or`, those two launches do the same one after the other: the first is a product, which a library \
-            may make.",
+            may make. Functions of `together` do what several launches of a phase do, of which `joints` says the numbers: void \
+            NAME(Of_NAME all, long long batch, const StepEnv* env), where `all` is the arguments of these launches in order, and \
+            blocks are those of all of them.",
         "programs": programs,
     })
 }
@@ -154,10 +156,20 @@ fn described(name: &str, plan: &Plan, source: &Source) -> Value {
         });
         Value::Array(launches.collect())
     });
+    let together = source
+        .together
+        .iter()
+        .map(|of| json!({ "name": of.name, "threads": of.threads, "shared_bytes": of.shared_bytes }));
+    let joints = source.joints.iter().map(|joints| {
+        let joint = |joint: &Joint| {
+            json!({ "function": source.together[joint.function].name, "launches": joint.launches })
+        };
+        Value::Array(joints.iter().map(joint).collect())
+    });
     let outputs = plan.outputs.iter().map(|(name, id)| json!({ "name": name, "buffer": id.0 }));
     json!({
         "name": name, "source": format!("{name}.cu"), "max_batch": plan.max_batch, "arena_bytes": plan.arena_bytes,
         "buffers": buffers.collect::<Vec<_>>(), "kernels": kernels.collect::<Vec<_>>(),
-        "phases": phases.collect::<Vec<_>>(), "outputs": outputs.collect::<Vec<_>>(),
+        "phases": phases.collect::<Vec<_>>(), "together": together.collect::<Vec<_>>(), "joints": joints.collect::<Vec<_>>(), "outputs": outputs.collect::<Vec<_>>(),
     })
 }

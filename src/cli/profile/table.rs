@@ -116,8 +116,9 @@ impl Table<'_> {
         ];
         if let Some(whole) = self.measured.whole {
             let whole = format::seconds(whole);
-            lines
-                .push(format!("a step as one launch takes {whole}; rows are of kernels launched one by one"));
+            lines.push(format!(
+                "a step as one launch takes {whole}; rows are of kernels launched one by one, also those that a step launches together"
+            ));
         }
         let unit = if self.in_ms() { "ms" } else { "µs" };
         let head = |of: &str| format!("\n{unit:>10}  share  GFLOP/s    GB/s  ×floor  width  tiles  {of}");

@@ -26,6 +26,8 @@ use std::rc::Rc;
 
 /// Drivers before CUDA 12.8's lack a function that is called here, cuEventElapsedTime_v2.
 const LEAST_VERSION: i32 = 12080;
+/// NVRTC before it takes no more than 4 KB of arguments, which launches that are one may exceed.
+const LEAST_NVRTC: (i32, i32) = (12, 1);
 
 pub struct Driver {
     ordinal: i32,
@@ -90,6 +92,13 @@ impl Driver {
             return Err(missing(format!(
                 "NVRTC {made_for} makes code that a driver for CUDA {newest} does not load: a newer driver is needed, or NVRTC \
                  {newest} (`pip install nvidia-cuda-nvrtc-cu{newest}` and --cuda-path)"
+            )));
+        }
+        if nvrtc.version() < LEAST_NVRTC {
+            let ((major, minor), (least, of)) = (nvrtc.version(), LEAST_NVRTC);
+            return Err(missing(format!(
+                "NVRTC {major}.{minor} is too old: gradc needs {least}.{of} or newer (`pip install nvidia-cuda-nvrtc-cu{newest}` and \
+                 --cuda-path)"
             )));
         }
         let device = result::device::get(ordinal).map_err(words)?;

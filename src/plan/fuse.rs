@@ -7,7 +7,7 @@
 //!
 //! A node goes into the last loop that it fits, so that chains stay together and independent nodes over the same axes share
 //! loads; but a reduction goes into the first that makes or reads what it reduces, for who reads it waits for that loop's end. Reductions of one
-//! loop run over the same axes; gathers have loops without any.
+//! loop run over the same axes; gathers have loops without any. All of a loop lies in memory along the same axis.
 
 use super::blocks::Blocks;
 use super::group::Grouping;
@@ -36,6 +36,8 @@ pub struct Loop {
     pub extents: Vec<Dim>,
     /// How many axes are parallel, once a reduction has joined.
     pub n_parallel: Option<usize>,
+    /// The axis along which neighbours lie in memory.
+    pub along: Option<usize>,
     /// Nodes that are made here again (`recompute.rs`): who else reads them finds them where they were made first.
     pub again: FastSet<NodeId>,
 }
@@ -121,15 +123,22 @@ pub fn fuse(
             Some(read) if is_reduction(op) => (read.extents.clone(), Some(read.n_parallel)),
             _ => (graph.ty(id).shape.clone(), None),
         });
+        // Axes of equal length need not be the same: a sum over columns has them in another order than its terms.
+        let along = match (reads.first(), &extents_and_parallel) {
+            (Some(read), _) if is_reduction(op) => read.strides.iter().rposition(|stride| stride.is_const(1)),
+            (_, Some((extents, _))) => extents.len().checked_sub(1),
+            (_, None) => None,
+        };
         let fits = |at: &usize| match (&clusters[*at], &extents_and_parallel) {
             (Cluster::Loop(l), Some((_, n_parallel))) => {
+                let same_order = along.is_none() || l.along.is_none() || l.along == along;
                 let same_axes = n_parallel.is_none() || l.n_parallel.is_none() || l.n_parallel == *n_parallel;
                 // Of loops with loads at an index there are no wide vectors: a sum in one would be made of other parts than elsewhere, and
                 // have other last bits than where its terms are made again.
                 let gathers = |op: &Op| matches!(op, Op::Gather { .. });
                 let mixes = gathers(op) && l.n_parallel.is_some()
                     || is_reduction(op) && l.nodes.iter().any(|other| gathers(&graph.node(*other).op));
-                same_axes && !mixes
+                same_axes && same_order && !mixes
             }
             _ => false,
         };
@@ -153,6 +162,7 @@ pub fn fuse(
                 let Cluster::Loop(l) = &mut clusters[at] else { unreachable!("only loops were looked for") };
                 l.nodes.push(id);
                 l.n_parallel = l.n_parallel.or(n_parallel);
+                l.along = l.along.or(along);
                 place.insert(id, at);
             }
             (_, Some((extents, n_parallel))) => {
@@ -161,6 +171,7 @@ pub fn fuse(
                     nodes: vec![id],
                     extents,
                     n_parallel,
+                    along,
                     ..Loop::default()
                 }));
                 place.insert(id, clusters.len() - 1);

@@ -212,6 +212,30 @@ fn reductions_inside_of_rows_take_maps_along_on_a_gpu() {
     }
 }
 
+/// As many places as columns: a loop along rows has nothing to do with one along columns, whatever their lengths.
+#[test]
+fn axes_of_equal_length_are_not_the_same() {
+    let parts = |places: i64| {
+        let text = format!(
+            "graph {{
+            %x = input @x : f32[batch, {places}, 6]
+            %e = map exp %x : f32[batch, {places}, 6]
+            %s = reduce sum [1] %e : f32[batch, 6]
+            %z = map mul %e, %x : f32[batch, {places}, 6]
+            output s = %s
+            output z = %z
+            }}"
+        );
+        let (graph, mut env) = given(&text, 3);
+        let values: Vec<f64> = (0..3 * places * 6).map(|i| (i * i % 7) as f64 * 0.25).collect();
+        env.leaves.insert("x".into(), Tensor::new(vec![3, places as usize, 6], values));
+        check(&graph, &env);
+        let plan = plan(&graph, &Options::new(3, Target::Cpu));
+        plan.phases.concat().into_iter().map(|launch| launch.parts).collect::<Vec<_>>()
+    };
+    assert_eq!(parts(6), parts(5));
+}
+
 /// Many parts and few, the last one short, and those that a small batch leaves over; sums of products, and the greatest.
 #[test]
 fn long_reductions_are_taken_in_parts() {

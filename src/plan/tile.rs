@@ -17,9 +17,9 @@
 //! should stay in that cache, and so should rows of arrays that several loops go over one after
 //! another, unless that makes tiles shorter than `LEAST_ROWS`; where all loops go along rows, a tile may be one. But a tile whose scratch
 //! is past the cache, and is written to memory and read again, may cost less a row than shorter ones, each of which reads what all
-//! multiply with: the gradient of a weight with a column for each word of a vocabulary. Where a row by itself
-//! is past all caches (an example's whole way through a transformer and back), shorter tiles gain no speed, but each thread has such a
-//! scratch: past `MOST_SCRATCH_BYTES` tiles have as few rows as vectors and products allow.
+//! multiply with: the gradient of a weight with a column for each word of a vocabulary. Where even the shortest is past the cache
+//! (an example's whole way through a transformer and back), shorter tiles gain no speed, but each thread has such a scratch: it is the shortest that costs
+//! hardly more than the best, and past `MOST_SCRATCH_BYTES` tiles have as few rows as vectors and products allow.
 
 use super::divide::can_divide;
 use super::lower::ScratchUse;
@@ -50,6 +50,8 @@ const MOST_ROWS: u64 = 1 << 30;
 const SCRATCH_BYTES: u64 = 512 * 1024;
 /// Scratch of a thread past which memory counts more than the length of a product.
 const MOST_SCRATCH_BYTES: u64 = 16 * 1024 * 1024;
+/// What costs no more than so much of the best is as good.
+const ALMOST: f64 = 1.05;
 /// Rows below which a tile is not split for the sake of scratch.
 const LEAST_ROWS: u64 = 8;
 /// Tiles have a multiple of so many rows, for the sake of products and vectors, but where a row by itself is so much work.
@@ -284,9 +286,15 @@ pub fn choose(ops: &[TileOp], scratch: &[ScratchUse], rows: u64, batch: i64) -> 
             if fits(tile) { 0.0 } else { (2.0 * bytes(tile) as f64 + visited(tile) as f64) / FAR_BYTES };
         (cost.beside + past_cache) / tile as f64
     };
+    let least_of_a_row = lengths.iter().map(|tile| of_a_row(*tile)).fold(f64::INFINITY, f64::min);
     tile = match lengths.last() {
-        Some(last) if !fits(*last) => *last,
-        _ => lengths.into_iter().min_by(|a, b| of_a_row(*a).total_cmp(&of_a_row(*b))).expect("it has one"),
+        // Each row is past the cache in any case: the shortest that costs hardly more than the best.
+        Some(last) if !fits(*last) => {
+            let of_row = cost.together / rows as f64;
+            let is_near = |tile: &u64| of_row + of_a_row(*tile) <= ALMOST * (of_row + least_of_a_row);
+            lengths.into_iter().rev().find(is_near).expect("the best is near itself")
+        }
+        _ => lengths.into_iter().find(|tile| of_a_row(*tile) == least_of_a_row).expect("it has one"),
     };
     while tile > cost.step && bytes(tile) > MOST_SCRATCH_BYTES {
         tile = (tile / 2).next_multiple_of(cost.step);
@@ -379,7 +387,15 @@ mod tests {
 
     #[test]
     fn scratch_past_the_cache_is_weighed_against_what_all_tiles_read() {
-        for (n, k, rows) in [(256, 512, 128), (1024, 16, 128), (8192, 1024, 64), (8192, 4, 16)] {
+        for (n, k, rows) in [
+            (256, 512, 128),
+            (1024, 16, 128),
+            (8192, 1024, 64),
+            (8192, 4, 16),
+            // Not even eight rows stay in the cache.
+            (32768, 512, 64),
+            (32768, 1, 8),
+        ] {
             assert_eq!(rows_of_a_tile(n, k), rows, "{n} columns, {k} terms");
         }
     }

@@ -5,7 +5,8 @@
 //! each channel, of a matrix with a column. Invariant: the choice follows from sizes and strides alone.
 //!
 //! A short sum (the taps of a kernel) is written out in the nest's body, so that an element is made in registers and stored once. So is
-//! a short result with a long sum (the kernel's gradient): the body keeps all of its elements at once, and reads the factors once.
+//! a short result with a long sum (the kernel's gradient): the body keeps all of its elements at once, and reads the factors once. Of a kernel
+//! with more taps than a body holds it is a row of them.
 
 use super::lower::Body;
 use crate::base::{DType, Dim, ReduceOp};
@@ -15,6 +16,8 @@ use crate::scalar::Func;
 
 /// Elements that a body makes or adds up.
 const MOST_IN_BODY: i64 = 32;
+/// Taps of a kernel that is written out a row at a time.
+const MOST_TAPS: i64 = 128;
 /// Channels that are worth a vector.
 const LEAST_CHANNELS: i64 = 4;
 
@@ -37,9 +40,11 @@ pub fn channelwise(contraction: &Contraction, extents: &[Dim], access: &[Access;
         return None;
     }
     let alone = [rows, columns].concat();
-    let in_body = if count(extents, &summed).is_some() { &summed } else { &alone };
-    let n_in_body = count(extents, in_body);
-    let written_out: &[usize] = if n_in_body.is_some() { in_body } else { &[] };
+    let is_known = |i: &usize| extents[*i].as_const().is_some();
+    let of_kernel = if summed.iter().all(is_known) { in_body(extents, &summed) } else { None };
+    // Its first label may be a tile's rows.
+    let first = alone.iter().rposition(|i| !is_known(i)).map_or(0, |at| at + 1);
+    let written_out = of_kernel.or_else(|| in_body(extents, &alone[first..])).unwrap_or(&[]);
     let in_loops: Vec<usize> = (0..all.len()).filter(|i| !written_out.contains(i)).collect();
 
     let at = |a: &Access, index: &[i64]| {
@@ -74,10 +79,14 @@ pub fn channelwise(contraction: &Contraction, extents: &[Dim], access: &[Access;
     Some(Nest { axes, body: body.insts, stores })
 }
 
-/// How many there are, if a body may hold as many.
-fn count(extents: &[Dim], labels: &[usize]) -> Option<i64> {
-    let n = labels.iter().try_fold(1i64, |n, i| Some(n.saturating_mul(extents[*i].as_const()?)))?;
-    (1..=MOST_IN_BODY).contains(&n).then_some(n)
+/// Those of a few labels that a body may hold: all, or the last ones.
+fn in_body<'l>(extents: &[Dim], labels: &'l [usize]) -> Option<&'l [usize]> {
+    let count = |labels: &[usize]| {
+        labels.iter().fold(1i64, |n, i| n.saturating_mul(extents[*i].as_const().expect("a known size")))
+    };
+    let fits = |last: &&[usize]| (1..=MOST_IN_BODY).contains(&count(last));
+    let mut parts = (0..labels.len().max(1)).map(|i| &labels[i..]);
+    parts.find(fits).filter(|_| count(labels) <= MOST_TAPS)
 }
 
 /// All indices along these labels, the last fastest; one empty index for none.

@@ -27,9 +27,11 @@ const LARGE: i64 = 1 << 20;
 /// Elements of a result below which there are not blocks enough for a large GPU, and terms of an example's sum, at least.
 const FEW_ELEMENTS: i64 = 1 << 13;
 const LEAST_TERMS: i64 = 64;
-/// Parts of a kernel's gradient, and channels in each: what comes of the result's cotangent is made once for each part.
+/// Parts of a kernel's gradient, and channels in each: what comes of the result's cotangent is made once for each part, so that there are as
+/// few as may be, but where each has many channels.
 const MOST_PARTS: i64 = 4;
 const LEAST_CHANNELS: i64 = 16;
+const MANY_CHANNELS: i64 = 64;
 
 /// How a contraction is made in parts, each of which has rows of its own.
 enum Split {
@@ -65,7 +67,7 @@ fn split(graph: &Graph, id: NodeId, options: &Options) -> Option<Split> {
     let Op::Contract(contraction) = &node.op else { return None };
     let cx = Sum { graph, node, contraction };
     let on_target = match options.target {
-        Target::Cpu => cx.of_kernel(),
+        Target::Cpu => cx.of_kernel().or_else(|| cx.of_channels()),
         Target::Cuda => cx.few_elements(options.max_batch),
     };
     on_target.or_else(|| cx.few_rows()).or_else(|| cx.of_parameter(options.max_batch))
@@ -118,12 +120,36 @@ impl Sum<'_> {
         let ([rows, columns], [of_result]) = (&places[..], &of_result[..]) else { return None };
         let (n, n_result) =
             (size(*channel)?, self.graph.ty(self.node.operands[1]).shape[*of_result].as_const()?);
-        let parts = (2..=MOST_PARTS).rev().find(|parts| n % parts == 0 && n / parts >= LEAST_CHANNELS)?;
+        let makes_it = |parts: &i64| {
+            n % parts == 0
+                && n / parts >= LEAST_CHANNELS
+                && makes_kernel([*rows, *columns], [n / parts, n_result])
+        };
         let is_worth_it = out.first() == Some(first)
             && self.steps_as_its_taps()
-            && self.node.operands.iter().all(|x| self.graph.dtype(*x) == DType::F32)
-            && makes_kernel([*rows, *columns], [n / parts, n_result]);
-        is_worth_it.then_some(Split::Channels(*channel, parts))
+            && self.node.operands.iter().all(|x| self.graph.dtype(*x) == DType::F32);
+        let mut parts = (2..=MOST_PARTS).filter(|parts| is_worth_it && makes_it(parts));
+        let fewest = parts.next()?;
+        let most = parts.filter(|parts| n / parts >= MANY_CHANNELS).last();
+        Some(Split::Channels(*channel, most.unwrap_or(fewest)))
+    }
+
+    /// The gradient of a kernel that each channel has for itself: the channels of one example stay in a cache, those of all do not.
+    fn of_channels(&self) -> Option<Split> {
+        let Contraction { lhs, rhs, out } = self.contraction;
+        let channel = lhs.last()?;
+        let has_own_kernels = [rhs, out].iter().all(|labels| labels.last() == Some(channel));
+        if !has_own_kernels || rhs.iter().chain(out).any(|label| !lhs.contains(label)) {
+            return None;
+        }
+        let is_known = |label: &u8| self.size(*label).as_const().is_some();
+        let count = |labels: &[u8]| Sum::known(labels.iter().map(|label| self.size(*label)));
+        let (places, others): (Vec<u8>, Vec<u8>) = self.contraction.summed().into_iter().partition(is_known);
+        let ([examples], [taps @ .., _]) = (&others[..], &out[..]) else { return None };
+        let is_worth_it = *self.size(*examples) == Dim::symbol("batch")
+            && taps.iter().all(is_known)
+            && count(&places) >= LEAST_TERMS.max(count(taps));
+        is_worth_it.then_some(Split::Examples(*examples))
     }
 
     /// Whether the windows on the left are as far apart as their taps.

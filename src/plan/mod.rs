@@ -24,6 +24,7 @@ mod late;
 mod layout;
 mod lower;
 mod memory;
+mod narrow;
 mod order;
 mod outer;
 mod pack;

@@ -8,13 +8,14 @@
 //! products are sums of products (`split.rs`); (7) sorts go along the last axis; (8) a scan's operands lie in memory
 //! without gaps, and its body is prepared, too; (9) some reductions over rows, and on a GPU inside of them, take their maps along (`along.rs`); (10) cheap functions of
 //! places are worked out where they are read (`places.rs`); (11) products that sum over nothing are maps (`outer.rs`); (12) some
-//! gathers are made in the order in which products want their rows (`order.rs`).
+//! gathers are made in the order in which products want their rows (`order.rs`); (13) what a few neighbours have in common is written out for each (`narrow.rs`).
 //! A copy is a `Cast` to the type that its operand has already.
 
 use super::Options;
 use super::along::take_along;
 use super::columns::{laid_out, order_results};
 use super::layout::{is_copy, is_widening, layouts};
+use super::narrow::write_out;
 use super::order::order_rows;
 use super::outer::as_maps;
 use super::pack::pack;
@@ -25,7 +26,7 @@ use crate::graph::rewrite::{Rewriter, copy_node, reachable, rewrite};
 use crate::graph::{Graph, Node, NodeId, Op, View};
 
 pub fn prepare(graph: &Graph, options: &Options) -> Graph {
-    let graph = live(&make_where_read(&as_maps(graph, options)));
+    let graph = write_out(&live(&make_where_read(&as_maps(graph, options))), options);
     let graph = live(&take_along(&split_reductions(&order_rows(&graph)), options));
     let graph = split_sums(&order_results(&sort_last(&graph)), options);
     copy_where_needed(&prepare_bodies(graph, options))
@@ -102,7 +103,7 @@ fn is_virtual(graph: &Graph, id: NodeId) -> bool {
         || matches!(op, Op::Input(_) | Op::Param(_) | Op::State(_))
 }
 
-fn copy(graph: &mut Graph, x: NodeId) -> NodeId {
+pub fn copy(graph: &mut Graph, x: NodeId) -> NodeId {
     let ty = graph.ty(x).clone();
     let origin = graph.node(x).origin.clone();
     graph.push(Node::new(Op::Cast, ty, vec![x], origin))

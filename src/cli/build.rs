@@ -110,7 +110,7 @@ fn manifest(model: &Model, programs: Vec<Value>) -> Value {
         },
         "abi": "extern \"C\" __global__ void NAME(T0* a0, ..., Tn* an, unsigned char* scratch, long long batch, const StepEnv* env): \
             the launch's arguments in order, which begin at multiples of 64 bytes; scratch of blocks * scratch_bytes bytes, where \
-            blocks = clamp(min(ceil(rows / tile), most_blocks) * parts, 1, most_blocks); the number of examples; and in device \
+            blocks = min(max(ceil(rows / tile), 1), most_blocks / parts) * parts; the number of examples; and in device \
             memory struct StepEnv { unsigned long long seed, step; }. Launches of one phase may run at the same time; phases \
             follow one another. Arena buffers lie at their offset in one allocation of arena_bytes, inputs are given before \
             each run, variables (zero or initial values at first) stay from run to run and are shared by name between programs. \
@@ -170,6 +170,7 @@ fn described(name: &str, plan: &Plan, source: &Source) -> Value {
     json!({
         "name": name, "source": format!("{name}.cu"), "max_batch": plan.max_batch, "arena_bytes": plan.arena_bytes,
         "buffers": buffers.collect::<Vec<_>>(), "kernels": kernels.collect::<Vec<_>>(),
-        "phases": phases.collect::<Vec<_>>(), "together": together.collect::<Vec<_>>(), "joints": joints.collect::<Vec<_>>(), "outputs": outputs.collect::<Vec<_>>(),
+        "phases": phases.collect::<Vec<_>>(), "together": together.collect::<Vec<_>>(),
+        "joints": joints.collect::<Vec<_>>(), "outputs": outputs.collect::<Vec<_>>(),
     })
 }

@@ -67,10 +67,10 @@ pub fn plan(graph: &Graph, options: &Options) -> Plan {
         }
     });
     cx.launch_deferred(end);
-    if options.target == Target::Cuda {
-        timed("late", || updates_last(&mut cx.plan));
-    }
     timed("place", || cx.place_buffers());
+    if options.target == Target::Cuda {
+        timed("late", || cx.move_updates());
+    }
     count("nodes", graph.len());
     count("launches", cx.plan.phases.iter().map(Vec::len).sum());
     count("kernels", cx.plan.kernels.len());
@@ -430,19 +430,27 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Outputs live to the end.
+    /// Updates go to the last phase, unless places are found for less without it.
+    fn move_updates(&mut self) {
+        let before = (self.plan.phases.clone(), self.plan.arena_bytes);
+        updates_last(&mut self.plan);
+        self.place_buffers();
+        if self.plan.arena_bytes > before.1 {
+            self.plan.phases = before.0;
+            self.place_buffers();
+        }
+    }
+
     fn place_buffers(&mut self) {
         let live = lives(&self.plan);
         let end = self.plan.phases.len();
-        let outputs: Vec<BufferId> = self.plan.outputs.iter().map(|(_, id)| *id).collect();
         let in_arena: Vec<usize> = (0..self.plan.buffers.len())
             .filter(|i| matches!(self.plan.buffers[*i].place, Place::Arena { .. }))
             .collect();
         let need = |i: &usize| {
             let id = BufferId(*i as u32);
-            let (first, last) = live[*i].unwrap_or((0, end));
             let bytes = self.plan.greatest_bytes(id).unwrap_or(u64::MAX / 4);
-            Need { bytes, live: (first, if outputs.contains(&id) { end } else { last }) }
+            Need { bytes, live: live[*i].unwrap_or((0, end)) }
         };
         let needs: Vec<Need> = in_arena.iter().map(need).collect();
         let (offsets, bytes) = place(&needs);

@@ -41,10 +41,10 @@ pub fn channelwise(contraction: &Contraction, extents: &[Dim], access: &[Access;
     }
     let alone = [rows, columns].concat();
     let is_known = |i: &usize| extents[*i].as_const().is_some();
-    let of_kernel = if summed.iter().all(is_known) { in_body(extents, &summed) } else { None };
-    // Its first label may be a tile's rows.
+    // The first label of a result may be a tile's rows.
     let first = alone.iter().rposition(|i| !is_known(i)).map_or(0, |at| at + 1);
-    let written_out = of_kernel.or_else(|| in_body(extents, &alone[first..])).unwrap_or(&[]);
+    let kernels = [(summed.iter().all(is_known)).then_some(&summed[..]), Some(&alone[first..])];
+    let written_out = in_body(extents, kernels.into_iter().flatten());
     let in_loops: Vec<usize> = (0..all.len()).filter(|i| !written_out.contains(i)).collect();
 
     let at = |a: &Access, index: &[i64]| {
@@ -79,14 +79,15 @@ pub fn channelwise(contraction: &Contraction, extents: &[Dim], access: &[Access;
     Some(Nest { axes, body: body.insts, stores })
 }
 
-/// Those of a few labels that a body may hold: all, or the last ones.
-fn in_body<'l>(extents: &[Dim], labels: &'l [usize]) -> Option<&'l [usize]> {
+/// Those of a few labels that a body may hold: all of them, of the first that are so few, or else the last ones.
+fn in_body<'l>(extents: &[Dim], kernels: impl Iterator<Item = &'l [usize]> + Clone) -> &'l [usize] {
     let count = |labels: &[usize]| {
         labels.iter().fold(1i64, |n, i| n.saturating_mul(extents[*i].as_const().expect("a known size")))
     };
-    let fits = |last: &&[usize]| (1..=MOST_IN_BODY).contains(&count(last));
-    let mut parts = (0..labels.len().max(1)).map(|i| &labels[i..]);
-    parts.find(fits).filter(|_| count(labels) <= MOST_TAPS)
+    let fits = |labels: &&[usize]| (1..=MOST_IN_BODY).contains(&count(labels));
+    let rows = |labels: &'l [usize]| (1..labels.len()).map(|i| &labels[i..]).find(fits);
+    let few = kernels.clone().filter(|labels| count(labels) <= MOST_TAPS);
+    kernels.clone().find(fits).or_else(|| few.filter_map(rows).next()).unwrap_or(&[])
 }
 
 /// All indices along these labels, the last fastest; one empty index for none.

@@ -36,8 +36,8 @@ pub struct Loop {
     pub extents: Vec<Dim>,
     /// How many axes are parallel, once a reduction has joined.
     pub n_parallel: Option<usize>,
-    /// The axis along which neighbours lie in memory.
-    pub along: Option<usize>,
+    /// The axis along which its elements are neighbours in memory.
+    pub neighbours: Option<usize>,
     /// Nodes that are made here again (`recompute.rs`): who else reads them finds them where they were made first.
     pub again: FastSet<NodeId>,
 }
@@ -124,14 +124,14 @@ pub fn fuse(
             _ => (graph.ty(id).shape.clone(), None),
         });
         // Axes of equal length need not be the same: a sum over columns has them in another order than its terms.
-        let along = match (reads.first(), &extents_and_parallel) {
+        let neighbours = match (reads.first(), &extents_and_parallel) {
             (Some(read), _) if is_reduction(op) => read.strides.iter().rposition(|stride| stride.is_const(1)),
             (_, Some((extents, _))) => extents.len().checked_sub(1),
             (_, None) => None,
         };
         let fits = |at: &usize| match (&clusters[*at], &extents_and_parallel) {
             (Cluster::Loop(l), Some((_, n_parallel))) => {
-                let same_order = along.is_none() || l.along.is_none() || l.along == along;
+                let same_order = neighbours.is_none() || l.neighbours.is_none() || l.neighbours == neighbours;
                 let same_axes = n_parallel.is_none() || l.n_parallel.is_none() || l.n_parallel == *n_parallel;
                 // Of loops with loads at an index there are no wide vectors: a sum in one would be made of other parts than elsewhere, and
                 // have other last bits than where its terms are made again.
@@ -162,7 +162,7 @@ pub fn fuse(
                 let Cluster::Loop(l) = &mut clusters[at] else { unreachable!("only loops were looked for") };
                 l.nodes.push(id);
                 l.n_parallel = l.n_parallel.or(n_parallel);
-                l.along = l.along.or(along);
+                l.neighbours = l.neighbours.or(neighbours);
                 place.insert(id, at);
             }
             (_, Some((extents, n_parallel))) => {
@@ -171,7 +171,7 @@ pub fn fuse(
                     nodes: vec![id],
                     extents,
                     n_parallel,
-                    along,
+                    neighbours,
                     ..Loop::default()
                 }));
                 place.insert(id, clusters.len() - 1);

@@ -13,8 +13,8 @@
 //!   a large one may join it (`epilogue.rs`).
 //! - A tile is one row until there are more rows than `BLOCKS`, which fill every processor some times over; then it grows until
 //!   each thread of a block has `INDICES` indices, for what a block reads for all of its rows it reads once. From there on there are
-//!   more blocks. Rows of few elements that lie next to each other are at least so many that a warp's lanes have one each: alone each would
-//!   take a block, and 32 bytes of memory for its 4.
+//!   more blocks. Rows of few elements are at least so many that a warp's lanes have one each: alone each would take a block, and where they are
+//!   neighbours 32 bytes of memory for its 4.
 //! - Tiles of a scatter's result look at all its indices, each a few steps for a warp; there are no more of them than `OWNERS`.
 //! - Scratch of a tile stays in shared memory where that is possible at all.
 //! - A step whose launches have less work than it takes to launch them is one launch (`is_one_launch`): a launch begins some
@@ -119,8 +119,8 @@ fn width(ops: &[TileOp], sizes: &Sizes) -> u64 {
     ops.iter().filter(|op| !adds_to_tile(op)).map(of_op).max().unwrap_or(1).max(1)
 }
 
-/// Whether threads have indices of the op one by one: lanes of a warp are not needed for the sum of one row.
-fn is_by_lanes(op: &TileOp) -> bool {
+/// Whether each index of the op is a thread's: no sum goes along neighbours, which a warp would share.
+fn has_a_thread_each(op: &TileOp) -> bool {
     let TileOp::Nest(nest) = op else { return matches!(op, TileOp::Fill(_)) };
     let Some(last) = nest.axes.iter().rposition(|axis| axis.reduce) else { return true };
     let loads = nest.body.iter().filter_map(|inst| match inst {
@@ -134,7 +134,7 @@ fn is_by_lanes(op: &TileOp) -> bool {
 pub fn choose(ops: &[TileOp], scratch: &[ScratchUse], rows: u64, batch: i64) -> u32 {
     let width = width(ops, &Sizes::new(batch, 1));
     let full = (THREADS * INDICES).div_ceil(width);
-    let least = if ops.iter().all(is_by_lanes) { WARP.div_ceil(width).min(rows.max(1)) } else { 1 };
+    let least = if ops.iter().all(has_a_thread_each) { WARP.div_ceil(width).min(rows.max(1)) } else { 1 };
     let mut tile = (rows / BLOCKS).clamp(least, full);
     if ops.iter().any(adds_to_tile) {
         tile = tile.max(rows.div_ceil(OWNERS));

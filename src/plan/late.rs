@@ -2,18 +2,23 @@
 //!
 //! What enters: a plan for a GPU, before its buffers have places. What leaves: the same launches, some of them in the last phase. An optimizer has a
 //! launch for each parameter, behind its gradient; in one phase they can be handed over as one (`codegen::cuda`). Invariants: what a launch reads
-//! and writes is what it was; no phase has more bytes of the arena in use than the fullest had, so that nobody's step stops fitting. Not here:
-//! products with an update behind them, which keep it.
+//! and writes is what it was; in no phase are more bytes of the arena in use than there were in the fullest. Not here: products
+//! with an update behind them, which keep it; and whether places could be found that take no more (`build.rs` goes back if not).
 //!
 //! What is lost is that an update runs beside the products of the layer below, and finds its gradient in the second cache. What is won is a launch
-//! of a microsecond or two for each parameter but one, of which most are a bias or a scale: a few thousand elements.
+//! of a microsecond or two for each parameter but one, of which most are a bias or a scale: a few thousand elements. Before and after (`W` and `V` are
+//! variables, `g` and `h` their gradients):
+//!
+//! ```text
+//! g = ..  |  W = W, g   h = ..  |  V = V, h          g = ..  |  h = ..  |  W = W, g   V = V, h
+//! ```
 
 use super::{BufferId, Launch, Place, Plan};
 use crate::base::hash::FastSet;
 use crate::nest::{ArgumentAccess, TileOp};
 use std::collections::BTreeMap;
 
-/// The phases in which each buffer is used, first and last.
+/// The phases in which each buffer is used, first and last; outputs are to the end.
 pub fn lives(plan: &Plan) -> Vec<Option<(usize, usize)>> {
     let mut live = vec![None; plan.buffers.len()];
     for (phase, launches) in plan.phases.iter().enumerate() {
@@ -21,6 +26,10 @@ pub fn lives(plan: &Plan) -> Vec<Option<(usize, usize)>> {
             let (first, _) = *live[id.0 as usize].get_or_insert((phase, phase));
             live[id.0 as usize] = Some((first, phase));
         }
+    }
+    for (_, id) in &plan.outputs {
+        let (first, _) = live[id.0 as usize].unwrap_or((0, 0));
+        live[id.0 as usize] = Some((first, plan.phases.len()));
     }
     live
 }
@@ -34,11 +43,19 @@ fn uses<'a>(plan: &'a Plan, launch: &'a Launch) -> impl Iterator<Item = (BufferI
     launch.variants().flat_map(of_one)
 }
 
+fn has_product(ops: &[TileOp]) -> bool {
+    ops.iter().any(|op| match op {
+        TileOp::Gemm(_) => true,
+        TileOp::Loop(l) => has_product(&l.ops),
+        _ => false,
+    })
+}
+
 /// Whether a launch makes nothing but variables' new values, and no product.
 fn is_update(plan: &Plan, launch: &Launch) -> bool {
     let mut written = uses(plan, launch).filter(|(_, writes)| *writes);
-    let has_product = plan.kernels[launch.kernel].ops.iter().any(|op| matches!(op, TileOp::Gemm(_)));
-    !has_product && written.all(|(id, _)| plan.buffers[id.0 as usize].place == Place::Variable)
+    !has_product(&plan.kernels[launch.kernel].ops)
+        && written.all(|(id, _)| plan.buffers[id.0 as usize].place == Place::Variable)
 }
 
 /// Moves updates to the last phase, where they may and the memory does not grow.
@@ -53,7 +70,7 @@ pub fn updates_last(plan: &mut Plan) {
     for (i, life) in live.iter().enumerate() {
         let Some((first, last)) = *life else { continue };
         let bytes = bytes_of(BufferId(i as u32));
-        in_use[first..=last].iter_mut().for_each(|sum| *sum += bytes);
+        in_use[first..=last.min(end)].iter_mut().for_each(|sum| *sum += bytes);
     }
     let most = in_use.iter().copied().max().unwrap_or(0);
     // What is used behind the phase that is looked at, and what is written there.

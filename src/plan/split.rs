@@ -67,7 +67,7 @@ fn split(graph: &Graph, id: NodeId, options: &Options) -> Option<Split> {
     let Op::Contract(contraction) = &node.op else { return None };
     let cx = Sum { graph, node, contraction };
     let on_target = match options.target {
-        Target::Cpu => cx.of_kernel().or_else(|| cx.of_channels()),
+        Target::Cpu => cx.of_kernel().or_else(|| cx.of_channels(options.max_batch)),
         Target::Cuda => cx.few_elements(options.max_batch),
     };
     on_target.or_else(|| cx.few_rows()).or_else(|| cx.of_parameter(options.max_batch))
@@ -135,7 +135,7 @@ impl Sum<'_> {
     }
 
     /// The gradient of a kernel that each channel has for itself: the channels of one example stay in a cache, those of all do not.
-    fn of_channels(&self) -> Option<Split> {
+    fn of_channels(&self, max_batch: i64) -> Option<Split> {
         let Contraction { lhs, rhs, out } = self.contraction;
         let channel = lhs.last()?;
         let has_own_kernels = [rhs, out].iter().all(|labels| labels.last() == Some(channel));
@@ -146,7 +146,8 @@ impl Sum<'_> {
         let count = |labels: &[u8]| Sum::known(labels.iter().map(|label| self.size(*label)));
         let (places, others): (Vec<u8>, Vec<u8>) = self.contraction.summed().into_iter().partition(is_known);
         let ([examples], [taps @ .., _]) = (&others[..], &out[..]) else { return None };
-        let is_worth_it = *self.size(*examples) == Dim::symbol("batch")
+        let is_worth_it = max_batch >= PARTS
+            && *self.size(*examples) == Dim::symbol("batch")
             && taps.iter().all(is_known)
             && count(&places) >= LEAST_TERMS.max(count(taps));
         is_worth_it.then_some(Split::Examples(*examples))

@@ -108,7 +108,7 @@ pub struct Entry {
     pub threads: u32,
     /// Dynamic shared memory of a block; beyond 48 KB a device must be asked for it.
     pub shared_bytes: u32,
-    /// Shared memory that the text asks for by itself.
+    /// Shared memory that the text asks for by itself, squares that are transposed.
     pub static_bytes: u32,
     /// Global memory that each block needs for itself: scratch that does not fit into shared memory.
     pub scratch_bytes: u64,
@@ -124,12 +124,42 @@ pub struct Entry {
 impl Entry {
     /// Blocks of a launch for a batch, at least 1.
     pub fn blocks(&self, batch: i64) -> u32 {
-        let rows = self.rows.eval(&|symbol| (symbol == "batch").then_some(batch)).unwrap_or(0).max(0);
-        let (tile, parts) = (i64::from(self.tile), i64::from(self.parts));
         // All parts of a tile or none: a block finds its tile by their number.
-        let tiles = ((rows + tile - 1) / tile).min(i64::from(self.most_blocks) / parts);
-        (tiles * parts).max(1) as u32
+        let most = i64::from(self.most_blocks) / i64::from(self.parts);
+        (self.tiles(batch).min(most) * i64::from(self.parts)) as u32
     }
+
+    /// Tiles for a batch, at least 1.
+    fn tiles(&self, batch: i64) -> i64 {
+        let rows = self.rows.eval(&|symbol| (symbol == "batch").then_some(batch)).unwrap_or(0);
+        rows.saturating_add(i64::from(self.tile) - 1).div_euclid(self.tile.into()).max(1)
+    }
+
+    /// The most blocks for any batch up to the greatest.
+    pub fn greatest_blocks(&self, max_batch: i64) -> u32 {
+        let least = if self.rows.shrinks_with("batch") { 0 } else { max_batch };
+        (least..=max_batch).map(|batch| self.blocks(batch)).max().unwrap_or(1)
+    }
+
+    /// The number of blocks as an expression over `batch`, where there is one for each part of each tile.
+    fn blocks_as_text(&self) -> String {
+        let (tile, parts) = (i64::from(self.tile), i64::from(self.parts));
+        let times = if parts == 1 { String::new() } else { format!(" * {parts}") };
+        match self.rows.as_const() {
+            Some(_) => (self.tiles(0) * parts).to_string(),
+            None if tile == 1 => format!("max({}, 1){times}", as_text(&self.rows)),
+            None => format!("max(({} + {}) / {tile}, 1){times}", as_text(&self.rows), tile - 1),
+        }
+    }
+}
+
+/// A size over `batch`.
+fn as_text(dim: &Dim) -> String {
+    let term = |(symbols, coefficient): &(Vec<smol_str::SmolStr>, i64)| {
+        let coefficient = (*coefficient != 1 || symbols.is_empty()).then(|| coefficient.to_string());
+        symbols.iter().map(|symbol| symbol.to_string()).chain(coefficient).collect::<Vec<_>>().join(" * ")
+    };
+    dim.terms().iter().map(term).collect::<Vec<_>>().join(" + ")
 }
 
 /// The CUDA C of all kernels of a plan.

@@ -5,7 +5,7 @@
 
 use super::nvrtc::{Compiled, Nvrtc};
 use super::{Entry, Source, emit, emit_kernels, kernel};
-use crate::base::{DType, Distribution};
+use crate::base::{DType, Dim, Distribution};
 use crate::codegen::oracle;
 use crate::codegen::suite::{self, Case, Planned};
 use crate::nest::interpret::{self, Run};
@@ -258,4 +258,32 @@ fn kernels_of_attention() {
 fn attention_as_text() {
     let (plan, _) = suite::attention_plans(Target::Cuda).swap_remove(2);
     insta::assert_snapshot!(emit(&plan).text);
+}
+
+/// The host and the text count the same, also where there are no rows.
+#[test]
+fn blocks_are_counted_alike() {
+    let batch = || Dim::symbol("batch");
+    for (rows, tile, parts, text, blocks) in [
+        (batch(), 1, 1, "max(batch, 1)", [1, 1, 5]),
+        (batch(), 4, 1, "max((batch + 3) / 4, 1)", [1, 1, 2]),
+        (batch() - Dim::from(1), 1, 8, "max(-1 + batch, 1) * 8", [8, 8, 32]),
+        (batch() - Dim::from(3), 2, 3, "max((-3 + batch + 1) / 2, 1) * 3", [3, 3, 3]),
+        (Dim::from(7), 2, 3, "12", [12; 3]),
+    ] {
+        let entry = Entry {
+            name: String::new(),
+            threads: 32,
+            shared_bytes: 0,
+            static_bytes: 0,
+            scratch_bytes: 0,
+            rows,
+            tile,
+            parts,
+            most_blocks: i32::MAX as u32,
+        };
+        assert_eq!(entry.blocks_as_text(), text);
+        assert_eq!([0, 1, 5].map(|batch| entry.blocks(batch)), blocks, "{text}");
+        assert_eq!(entry.greatest_blocks(5), blocks[2], "{text}");
+    }
 }

@@ -18,14 +18,15 @@ use super::Entry;
 use super::body::storage_type;
 use super::heading::{Heading, name};
 use super::kernel::{Emitter, Form, SoFar, Terms};
-use super::whole::n_blocks;
 use super::writer::Writer;
 use crate::nest::{ArgumentAccess, Kernel, TileOp};
 use crate::plan::{Launch, Plan};
 use std::collections::BTreeMap;
 
-/// Bytes of a kernel's arguments, at most (CUDA C++ Programming Guide, since 12.1 and sm_70), and what others than addresses take.
-const MOST_BYTES: usize = 32_764 - 16;
+/// Bytes of a kernel's arguments, at most (CUDA C++ Programming Guide, since 12.1 and sm_70), but for what others than addresses take.
+const MOST_BYTES: usize = if cfg!(test) { 100 } else { 32_764 - 16 };
+/// Rows of a launch that may be joined: they are counted in 32 bits.
+const MOST_ROWS: u64 = 1 << 30;
 /// Shared memory up to which a block leaves room for as many others as a processor has threads for.
 const LITTLE_SHARED_BYTES: u32 = 8 << 10;
 
@@ -65,9 +66,12 @@ pub struct Joined {
 }
 
 /// Whether a kernel's blocks are as many as its elements want, and take little else.
-fn is_light(kernel: &Kernel, entry: &Entry) -> bool {
+fn is_light(kernel: &Kernel, entry: &Entry, max_batch: i64) -> bool {
     let goes_once = |op: &TileOp| matches!(op, TileOp::Nest(_) | TileOp::Fill(_));
-    entry.scratch_bytes + u64::from(entry.static_bytes) == 0
+    // More rows than tiles of all blocks have there are not.
+    let rows = u64::from(entry.greatest_blocks(max_batch)) * u64::from(entry.tile);
+    rows < MOST_ROWS
+        && entry.scratch_bytes + u64::from(entry.static_bytes) == 0
         && entry.shared_bytes <= LITTLE_SHARED_BYTES
         && kernel.ops.iter().all(goes_once)
 }
@@ -98,7 +102,8 @@ pub fn emit_joined(plan: &Plan, entries: &[Entry], headings: &[Heading], so_far:
 /// Sets of a phase's launches that are worth one, each sorted by kernels.
 fn sets(plan: &Plan, entries: &[Entry], phase: &[Launch]) -> Vec<Vec<usize>> {
     let is_light = |launch: &Launch| {
-        launch.apart.is_none() && is_light(&plan.kernels[launch.kernel], &entries[launch.kernel])
+        launch.apart.is_none()
+            && is_light(&plan.kernels[launch.kernel], &entries[launch.kernel], plan.max_batch)
     };
     let mut by_threads: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
     for (i, launch) in phase.iter().enumerate().filter(|(_, launch)| is_light(launch)) {
@@ -206,7 +211,7 @@ fn function(
     w.line("int block = (int)blockIdx.x;");
     for (at, (i, entry, n)) in kernels.iter().enumerate() {
         let is_last = at + 1 == kernels.len();
-        w.line(format!("const int n{i} = {};", n_blocks(entry)));
+        w.line(format!("const int n{i} = {};", entry.blocks_as_text()));
         let all = if *n == 1 { format!("n{i}") } else { format!("n{i} * {n}") };
         if !is_last {
             w.open(format!("if (block < {all})"));
@@ -225,4 +230,52 @@ fn function(
     }
     w.close();
     w.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::emit;
+    use super::*;
+    use crate::graph::text::parse;
+    use crate::plan::{Options, Target, plan};
+
+    /// Parameters of some lengths, each of which is halved.
+    fn halved(lengths: &[i64]) -> Plan {
+        let each = |(i, n): (usize, &i64)| {
+            format!(
+                "%p{i} = param @p{i} : f32[{n}]
+                %c{i} = const 0.5 : f32[]
+                %h{i} = broadcast [] %c{i} : f32[{n}]
+                %y{i} = map mul %p{i}, %h{i} : f32[{n}]
+                update %p{i} <- %y{i}\n"
+            )
+        };
+        let text: String = lengths.iter().enumerate().map(each).collect();
+        plan(&parse(&format!("graph {{\n{text}}}")).unwrap(), &Options::new(1, Target::Cuda))
+    }
+
+    #[test]
+    fn launches_are_joined_where_their_arguments_fit() {
+        // An address each, of which there is room for twelve. Short ones have blocks of fewer threads.
+        for (lengths, expected) in [
+            (vec![512], vec![]),
+            (vec![512, 1024, 512], vec![3]),
+            (vec![1 << 20, 32, 1 << 20, 32, 32], vec![3, 2]),
+            (vec![512; 14], vec![12, 2]),
+            (vec![512; 13], vec![12]),
+        ] {
+            let plan = halved(&lengths);
+            let source = emit(&plan);
+            let joints: Vec<&Joint> = source.joints.iter().flatten().collect();
+            let mut found: Vec<usize> = joints.iter().map(|joint| joint.launches.len()).collect();
+            found.sort_by_key(|n| std::cmp::Reverse(*n));
+            assert_eq!(found, expected, "{lengths:?}");
+            // Each has the blocks of all of its launches.
+            for joint in joints {
+                let launches = joint.launches.iter().map(|i| &plan.phases[0][*i]);
+                let blocks: u32 = launches.map(|launch| source.kernels[launch.kernel].blocks(1)).sum();
+                assert_eq!(source.together[joint.function].blocks(1), blocks);
+            }
+        }
+    }
 }

@@ -122,26 +122,6 @@ pub fn emit_whole(plan: &Plan) -> Option<Whole> {
     Some(Whole { text, name: NAME, threads, shared_bytes, buffers, phases })
 }
 
-/// How many blocks a kernel has, over `batch`.
-pub fn n_blocks(entry: &Entry) -> String {
-    let (tile, parts) = (i64::from(entry.tile), i64::from(entry.parts));
-    let times = if parts == 1 { String::new() } else { format!(" * {parts}") };
-    match entry.rows.as_const() {
-        Some(rows) => (((rows + tile - 1) / tile).max(1) * parts).to_string(),
-        None if tile == 1 => format!("max({}, 1){times}", sum(&entry.rows)),
-        None => format!("max(({} + {}) / {tile}, 1){times}", sum(&entry.rows), tile - 1),
-    }
-}
-
-/// A size over `batch`.
-fn sum(dim: &Dim) -> String {
-    let term = |(symbols, coefficient): &(Vec<smol_str::SmolStr>, i64)| {
-        let coefficient = (*coefficient != 1 || symbols.is_empty()).then(|| coefficient.to_string());
-        symbols.iter().map(|symbol| symbol.to_string()).chain(coefficient).collect::<Vec<_>>().join(" * ")
-    };
-    dim.terms().iter().map(term).collect::<Vec<_>>().join(" + ")
-}
-
 fn step(
     plan: &Plan,
     all: &BTreeMap<usize, Dealt>,
@@ -185,7 +165,7 @@ fn step(
                 n => format!("(n{l} + {}) / {n}", n - 1),
             };
             let before = if l == 0 { String::new() } else { format!("{end} + ") };
-            w.line(format!("const int n{l} = {}, end{l} = {before}{units};", n_blocks(entry)));
+            w.line(format!("const int n{l} = {}, end{l} = {before}{units};", entry.blocks_as_text()));
             end = format!("end{l}");
         }
         w.open(format!("for (int at = blockIdx.x; at < {end}; at += gridDim.x)"));

@@ -5,9 +5,8 @@
 //! touches; launches of a phase come behind all of the phase before, unless the step is one launch. Not here: variables, who may
 //! begin a step.
 
-use super::device::{
-    ALIGNMENT, Address, Device, DeviceError, JointLaunch, Launch, N_SIDES, Region, Stream, WholeLaunch,
-};
+use super::device::{ALIGNMENT, Address, Device, DeviceError, Launch, N_SIDES, Region, Stream, WholeLaunch};
+use super::phase::N_LANES;
 use crate::codegen::cpu::StepEnv;
 use crate::codegen::cuda::cache::hash;
 use crate::codegen::cuda::library::{Call, call};
@@ -17,9 +16,6 @@ use smol_str::SmolStr;
 
 /// Steps of a program that may be under way.
 pub const N_SLOTS: usize = 2;
-
-/// Launches of a phase that run side by side.
-const N_LANES: usize = 1 + N_SIDES as usize;
 
 /// Bytes of a `StepEnv`, and of its place at a slot's begin.
 const ENV_BYTES: u64 = size_of::<StepEnv>() as u64;
@@ -51,8 +47,8 @@ pub struct Program<D: Device> {
     apart: Option<D::Module>,
     pub entries: Vec<Entry>,
     /// Functions that do what several launches do, and of each phase, which of them.
-    together: Vec<Together>,
-    joints: Vec<Vec<Joint>>,
+    pub together: Vec<Together>,
+    pub joints: Vec<Vec<Joint>>,
     pub inputs: Vec<BufferId>,
     pub input_names: Vec<SmolStr>,
     pub arena: Region,
@@ -70,22 +66,6 @@ pub struct Program<D: Device> {
     pub n_over: usize,
     /// Outputs of the last step that is over, one after another.
     pub outputs: Vec<Vec<u8>>,
-}
-
-/// What is handed over at once: a launch, or several of a phase as one.
-enum Unit<'a> {
-    One(usize),
-    Joint(&'a Joint),
-}
-
-impl Unit<'_> {
-    /// Numbers of its launches in the phase.
-    fn launches(&self) -> &[usize] {
-        match self {
-            Unit::One(i) => std::slice::from_ref(i),
-            Unit::Joint(joint) => &joint.launches,
-        }
-    }
 }
 
 /// A step at one batch size.
@@ -201,17 +181,6 @@ impl<D: Device> Program<D> {
         self.recorded.len() - 1
     }
 
-    /// What a phase is handed over as.
-    fn units(&self, phase: usize) -> Vec<Unit<'_>> {
-        let joints = &self.joints[phase];
-        let of = |i: usize| match joints.iter().find(|joint| joint.launches.contains(&i)) {
-            None => Some(Unit::One(i)),
-            Some(joint) if joint.launches.iter().all(|other| i <= *other) => Some(Unit::Joint(joint)),
-            Some(_) => None,
-        };
-        (0..self.plan.phases[phase].len()).filter_map(of).collect()
-    }
-
     /// What a step of a batch size launches, phase by phase, its batch in a slot.
     pub fn launches(
         &self,
@@ -249,11 +218,7 @@ impl<D: Device> Program<D> {
             Launch { apart, ..one(lane, launch) }
         };
         let of_phase = |(number, phase): (usize, &Vec<crate::plan::Launch>)| {
-            let mut lanes = vec![0; phase.len()];
-            for (at, unit) in self.units(number).into_iter().enumerate() {
-                unit.launches().iter().for_each(|i| lanes[*i] = at % N_LANES);
-            }
-            lanes.into_iter().zip(phase).map(|(lane, of_plan)| launch(lane, of_plan)).collect()
+            self.lanes(number).into_iter().zip(phase).map(|(lane, of_plan)| launch(lane, of_plan)).collect()
         };
         self.plan.phases.iter().enumerate().map(of_phase).collect()
     }
@@ -299,68 +264,6 @@ impl<D: Device> Program<D> {
             Code::Launches(module) => module,
             Code::Whole(..) => self.apart.as_ref().expect("`load_launches` was called"),
         }
-    }
-
-    pub fn launch(
-        &self,
-        device: &D,
-        module: &D::Module,
-        stream: Stream,
-        launch: &Launch,
-    ) -> Result<(), DeviceError> {
-        let one = |launch: &Launch| device.launch(stream, module, &self.entries[launch.kernel], launch);
-        match &launch.apart {
-            Some(apart) if device.makes_call(&apart[0]) => apart.iter().try_for_each(one),
-            _ => one(launch),
-        }
-    }
-
-    /// Hands over a phase: each lane in its order, all of them after what was before, and before what comes behind.
-    fn phase(
-        &self,
-        device: &D,
-        module: &D::Module,
-        (number, launches): (usize, &[Launch]),
-    ) -> Result<(), DeviceError> {
-        let units = self.units(number);
-        let n_sides = units.len().min(N_LANES).saturating_sub(1);
-        let side = |i: usize| Stream::Side(i as u8);
-        if n_sides > 0 {
-            device.record(&self.fork, Stream::Compute)?;
-            (0..n_sides).try_for_each(|i| device.wait(side(i), &self.fork))?;
-        }
-        for (at, unit) in units.into_iter().enumerate() {
-            let stream = if at % N_LANES == 0 { Stream::Compute } else { side(at % N_LANES - 1) };
-            match unit {
-                Unit::One(i) => self.launch(device, module, stream, &launches[i])?,
-                Unit::Joint(joint) => self.launch_joint(device, module, stream, (joint, launches))?,
-            }
-        }
-        for (i, join) in self.joins[..n_sides].iter().enumerate() {
-            device.record(join, side(i))?;
-            device.wait(Stream::Compute, join)?;
-        }
-        Ok(())
-    }
-
-    /// Hands over some launches of a phase as one.
-    fn launch_joint(
-        &self,
-        device: &D,
-        module: &D::Module,
-        stream: Stream,
-        (joint, launches): (&Joint, &[Launch]),
-    ) -> Result<(), DeviceError> {
-        let together = &self.together[joint.function];
-        let launches: Vec<Launch> = joint.launches.iter().map(|i| launches[*i].clone()).collect();
-        let (batch, env) = (launches[0].batch, launches[0].env);
-        let (function, blocks) = (self.entries.len() + joint.function, together.blocks(batch));
-        device.launch_together(
-            stream,
-            module,
-            together,
-            &JointLaunch { function, blocks, launches, batch, env },
-        )
     }
 
     /// Lets the device find out what it makes of calls.
@@ -455,10 +358,8 @@ impl Sizes {
         let is_input = |id: &BufferId| plan.buffers[id.0 as usize].place == Place::Input;
         let input = all((0..plan.buffers.len() as u32).map(BufferId).filter(is_input).collect(), ENV_BYTES)?;
         let results = all(plan.outputs.iter().map(|(_, id)| *id).collect(), 0)?;
-        // Blocks need not grow with the batch where rows shrink.
         let scratch = |entry: &Entry| {
-            let blocks = (0..=plan.max_batch).map(|batch| entry.blocks(batch)).max().unwrap_or(1);
-            entry.scratch_bytes.saturating_mul(u64::from(blocks))
+            entry.scratch_bytes.saturating_mul(u64::from(entry.greatest_blocks(plan.max_batch)))
         };
         let needy = entries.iter().filter(|entry| entry.scratch_bytes > 0);
         let lane_scratch = aligned(needy.map(scratch).max().unwrap_or(0));

@@ -210,9 +210,7 @@ impl State {
                 launch.arguments[..i].iter().zip(&kernel.arguments).enumerate()
             {
                 let reads = |argument: &crate::nest::Argument| argument.access == ArgumentAccess::Read;
-                let apart = region.address.plus(region.bytes) <= other.address
-                    || other.address.plus(other.bytes) <= region.address;
-                if !(apart || reads(argument) && reads(other_argument)) {
+                if region.meets(other) && !(reads(argument) && reads(other_argument)) {
                     return Err(format!("arguments {j} and {i} overlap, and one is written"));
                 }
             }

@@ -79,7 +79,7 @@ pub fn updates_last(plan: &mut Plan) {
     for phase in (0..=end).rev() {
         let (mut late, mut stay) = (Vec::new(), Vec::new());
         for (i, launch) in plan.phases[phase].iter().enumerate() {
-            let may_wait = |(id, writes)| !written.contains(&id) && !(writes && used.contains(&id));
+            let must_not_wait = |(id, writes)| written.contains(&id) || writes && used.contains(&id);
             let last_use = |id: BufferId| live[id.0 as usize].map_or(end, |(_, last)| last);
             let longer: BTreeMap<BufferId, usize> = uses(plan, launch)
                 .map(|(id, _)| (id, last_use(id)))
@@ -89,7 +89,7 @@ pub fn updates_last(plan: &mut Plan) {
                 longer.iter().filter(|(_, last)| **last < at).map(|(id, _)| bytes_of(*id)).sum()
             };
             let fits = || (phase + 1..=end).all(|at| in_use[at] + added(at) <= most);
-            if phase == end || !is_update(plan, launch) || !uses(plan, launch).all(may_wait) || !fits() {
+            if phase == end || !is_update(plan, launch) || uses(plan, launch).any(must_not_wait) || !fits() {
                 stay.push(i);
                 continue;
             }

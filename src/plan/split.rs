@@ -130,7 +130,7 @@ impl Sum<'_> {
             && self.node.operands.iter().all(|x| self.graph.dtype(*x) == DType::F32);
         let mut parts = (2..=MOST_PARTS).filter(|parts| is_worth_it && makes_it(parts));
         let fewest = parts.next()?;
-        let most = parts.filter(|parts| n / parts >= MANY_CHANNELS).last();
+        let most = parts.rfind(|parts| n / parts >= MANY_CHANNELS);
         Some(Split::Channels(*channel, most.unwrap_or(fewest)))
     }
 

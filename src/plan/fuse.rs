@@ -123,12 +123,21 @@ pub fn fuse(
             Some(read) if is_reduction(op) => (read.extents.clone(), Some(read.n_parallel)),
             _ => (graph.ty(id).shape.clone(), None),
         });
-        // Axes of equal length need not be the same: a sum over columns has them in another order than its terms.
-        let neighbours = match (reads.first(), &extents_and_parallel) {
-            (Some(read), _) if is_reduction(op) => read.strides.iter().rposition(|stride| stride.is_const(1)),
-            (_, Some((extents, _))) => extents.len().checked_sub(1),
-            (_, None) => None,
+        // Axes of equal length need not be the same: a sum over columns has them in another order than its terms. Here it is the axis along which
+        // what a node reads are neighbours; what a loop of the group makes at the same index has that of the loop, be it in memory or made again.
+        let is_whole = |read: &&Read| {
+            let moves = |(n, stride): (&Dim, &Dim)| n.is_const(1) || !stride.is_const(0);
+            read.extents.iter().zip(&read.strides).all(moves)
         };
+        let along = |read: &Read| match place.get(&read.base).map(|at| &clusters[*at]) {
+            Some(Cluster::Loop(l))
+                if is_same_index(graph, read) && !is_reduction(&graph.node(read.base).op) =>
+            {
+                l.neighbours
+            }
+            _ => read.strides.iter().rposition(|step| step.is_const(1)),
+        };
+        let neighbours = reads.iter().filter(is_whole).find_map(along);
         let fits = |at: &usize| match (&clusters[*at], &extents_and_parallel) {
             (Cluster::Loop(l), Some((_, n_parallel))) => {
                 let same_order = neighbours.is_none() || l.neighbours.is_none() || l.neighbours == neighbours;

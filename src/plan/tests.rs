@@ -236,6 +236,28 @@ fn axes_of_equal_length_are_not_the_same() {
     assert_eq!(parts(6), parts(5));
 }
 
+/// What is summed over rows is made in the loop that sums it, the other way round.
+#[test]
+fn maps_that_are_taken_along_stay_with_their_sum() {
+    let text = "graph {
+        %x = input @x : f32[batch, 1024]
+        %d = input @d : f32[batch, 1024]
+        %t = reduce max [1] %x : f32[batch]
+        %m = broadcast [0] %t : f32[batch, 1024]
+        %c = map sub %x, %m : f32[batch, 1024]
+        %p = map mul %c, %d : f32[batch, 1024]
+        %s = reduce sum [0] %p : f32[1024]
+        %r = reduce sum [0] %d : f32[1024]
+        output s = %s
+        output r = %r
+        }";
+    let plan = plan(&parse(text).unwrap(), &Options::new(16384, Target::Cpu));
+    // The maxima, then parts of both sums, then these.
+    let what: Vec<String> =
+        plan.phases.concat().iter().map(|launch| launch.parts[0].what.to_string()).collect();
+    assert_eq!(what, ["[+max]", "[sub mul +sum +sum]", "[sub mul +sum +sum]"], "{}", report(&plan));
+}
+
 /// Many parts and few, the last one short, and those that a small batch leaves over; sums of products, and the greatest.
 #[test]
 fn long_reductions_are_taken_in_parts() {

@@ -18,6 +18,7 @@ use super::Entry;
 use super::body::storage_type;
 use super::heading::{Heading, name};
 use super::kernel::{Emitter, Form, SoFar, Terms};
+use super::whole::begin;
 use super::writer::Writer;
 use crate::nest::{ArgumentAccess, Kernel, TileOp};
 use crate::plan::{Launch, Plan};
@@ -200,14 +201,7 @@ fn function(
     w.line(format!("    const __grid_constant__ Of_{name} all,"));
     w.line("    long long n_examples,");
     w.open("    const StepEnv* __restrict__ env)");
-    if shared_bytes > 0 {
-        w.line("extern __shared__ __align__(64) unsigned char shared[];");
-    } else {
-        w.line("unsigned char* const shared = nullptr;");
-    }
-    if kernels.iter().any(|(_, entry, _)| entry.rows.as_const().is_none()) {
-        w.line("const int batch = (int)n_examples;");
-    }
+    begin(&mut w, shared_bytes, kernels.iter().map(|(_, entry, _)| entry));
     w.line("int block = (int)blockIdx.x;");
     for (at, (i, entry, n)) in kernels.iter().enumerate() {
         let is_last = at + 1 == kernels.len();

@@ -122,6 +122,18 @@ pub fn emit_whole(plan: &Plan) -> Option<Whole> {
     Some(Whole { text, name: NAME, threads, shared_bytes, buffers, phases })
 }
 
+/// What functions of several kernels have in common: shared memory, and the batch where blocks are counted by it.
+pub fn begin<'e>(w: &mut Writer, shared_bytes: u32, mut kernels: impl Iterator<Item = &'e Entry>) {
+    if shared_bytes > 0 {
+        w.line("extern __shared__ __align__(64) unsigned char shared[];");
+    } else {
+        w.line("unsigned char* const shared = nullptr;");
+    }
+    if kernels.any(|entry| entry.rows.as_const().is_none()) {
+        w.line("const int batch = (int)n_examples;");
+    }
+}
+
 fn step(
     plan: &Plan,
     all: &BTreeMap<usize, Dealt>,
@@ -142,16 +154,7 @@ fn step(
     w.line("    unsigned* arrived,");
     w.line("    long long n_examples,");
     w.open("    const StepEnv* env)");
-    if shared_bytes > 0 {
-        w.line("extern __shared__ __align__(64) unsigned char shared[];");
-    } else {
-        w.line("unsigned char* const shared = nullptr;");
-    }
-    let varies =
-        plan.phases.iter().flatten().any(|launch| all[&launch.kernel].entry.rows.as_const().is_none());
-    if varies {
-        w.line("const int batch = (int)n_examples;");
-    }
+    begin(&mut w, shared_bytes, plan.phases.iter().flatten().map(|launch| &all[&launch.kernel].entry));
     for (i, phase) in plan.phases.iter().enumerate() {
         if i > 0 {
             w.line("meet(arrived);");

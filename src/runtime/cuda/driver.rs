@@ -211,53 +211,6 @@ impl Driver {
         Ok(Event { event, context: self.context.clone() })
     }
 
-    /// Floating-point operations a second at most, by the number of the GPU's units and their clock (a
-    /// multiply-add counts 2), and bytes a second that copying a large memory reads and writes.
-    ///
-    /// # Errors
-    /// The GPU has failed, or has not the memory for the copy.
-    pub fn peaks(&self) -> Result<(f64, f64), DeviceError> {
-        use sys::CUdevice_attribute as Attribute;
-        const MOST_BYTES: u64 = 256 << 20;
-        const N_COPIES: usize = 8;
-        let attribute = |which| {
-            // SAFETY: the device was given by the driver.
-            self.call("its properties", || unsafe {
-                result::device::get_attribute(self.context.device, which)
-            })
-        };
-        let n_units = attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
-        let clock = attribute(Attribute::CU_DEVICE_ATTRIBUTE_CLOCK_RATE)?;
-        // CUDA C++ Programming Guide, arithmetic instructions: units of 7.x and 8.0 begin 64 multiply-adds a
-        // cycle, all others 128.
-        let lanes = match self.architecture.as_str() {
-            "sm_70" | "sm_72" | "sm_75" | "sm_80" => 64.0,
-            _ => 128.0,
-        };
-        // A driver that does not say the clock leaves the floor to the bytes.
-        let clock = if clock > 0 { f64::from(clock) } else { f64::INFINITY };
-        let flops = f64::from(n_units) * clock * 1e3 * 2.0 * lanes;
-        let bytes = (self.free_bytes() / 4).min(MOST_BYTES);
-        let (from, to) = (self.allocate(bytes), self.allocate(bytes));
-        let times = match (from, to) {
-            (Some(from), Some(to)) => self.time(N_COPIES, &mut |_| {
-                // SAFETY: both are as long, and nobody else has them.
-                self.call("a copy", || unsafe {
-                    result::memcpy_dtod_async(to.0, from.0, bytes as usize, self.compute)
-                })
-            }),
-            _ => Err(DeviceError::OutOfMemory {
-                device: self.name.clone(),
-                needed: 2 * bytes,
-                available: self.free_bytes(),
-                of: vec![("copies", 2 * bytes)],
-            }),
-        };
-        from.into_iter().chain(to).for_each(|address| self.free(address));
-        let least = times?.into_iter().fold(f64::INFINITY, f64::min);
-        Ok((flops, 2.0 * bytes as f64 / least))
-    }
-
     fn stream(&self, stream: Stream) -> sys::CUstream {
         match stream {
             Stream::Compute => self.compute,

@@ -11,6 +11,7 @@ mod driver;
 mod handles;
 #[cfg(test)]
 pub mod mock;
+mod peaks;
 mod phase;
 mod program;
 mod session;

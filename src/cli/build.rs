@@ -150,7 +150,7 @@ fn described(name: &str, plan: &Plan, source: &Source) -> Value {
                     let arguments: Vec<u32> = launch.arguments.iter().map(|id| id.0).collect();
                     json!({ "kernel": &source.kernels[launch.kernel].name, "arguments": arguments })
                 };
-                described["or"] = Value::Array(apart.iter().map(one).collect());
+                described["or"] = Value::Array(apart.launches.iter().map(one).collect());
             }
             described
         });

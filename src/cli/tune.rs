@@ -132,9 +132,9 @@ fn shape(product: &Product) -> String {
     let many = if *count > 1 { format!("{count} of ") } else { String::new() };
     let letter = |transposed: bool| if transposed { 'T' } else { 'N' };
     let added = if product.accumulate { ", added" } else { "" };
-    let followed = if product.epilogue.is_some() { ", followed by what is made of it" } else { "" };
+    let fused = if product.fused.is_some() { ", with maps around it" } else { "" };
     format!(
-        "{many}{m} x {n} x {k} {}{} {}{added}{followed}",
+        "{many}{m} x {n} x {k} {}{} {}{added}{fused}",
         letter(a.transposed),
         letter(b.transposed),
         types(product, d.dtype.name())

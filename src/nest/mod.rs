@@ -16,7 +16,7 @@
 
 pub mod analysis;
 mod bounds;
-pub mod epilogue;
+pub mod fused_product;
 pub mod interpret;
 #[cfg(test)]
 pub mod samples;

@@ -12,12 +12,13 @@ use super::lower::{Arguments, Homes, Lowered, lower};
 use super::memory::{Need, place};
 use super::parts::{MOST_ROWS, Parts, Segment, is_long_reduction, n_phases, segments};
 use super::prepare::prepare;
+use super::prologue::{Prologues, own_factors};
 use super::recompute::{recompute, recompute_afar};
 use super::scatter::by_tiles;
 use super::space::Reads;
 use super::strips::strips;
 use super::tile::{Sizes, flops, scratch_offsets};
-use super::{Buffer, BufferId, Launch, Options, Part, Place, Plan, Target};
+use super::{Apart, Buffer, BufferId, Launch, Options, Part, Place, Plan, Target};
 use crate::base::hash::{FastMap, FastSet, Mixer};
 use crate::base::stopwatch::{count, timed};
 use crate::base::{DType, Dim};
@@ -30,7 +31,13 @@ use std::hash::{BuildHasher, BuildHasherDefault};
 
 /// See the module's documentation. The graph must satisfy `verify_compilable`.
 pub fn plan(graph: &Graph, options: &Options) -> Plan {
-    let graph = timed("prepare", || prepare(graph, options));
+    let mut graph = timed("prepare", || prepare(graph, options));
+    let mut prologues = Prologues::default();
+    if options.target == Target::Cuda
+        && let Some(found) = timed("prologues", || own_factors(&graph, options))
+    {
+        (graph, prologues) = found;
+    }
     let layouts = timed("layouts", || layouts(&graph));
     let scattered = |id: NodeId| match options.target {
         Target::Cpu => by_tiles(&graph, id, options.max_batch),
@@ -47,11 +54,11 @@ pub fn plan(graph: &Graph, options: &Options) -> Plan {
     };
     let through = sections.seen(&graph, &reads);
     let seen = through.as_ref().unwrap_or(&reads);
-    let mut grouping = timed("group", || group(&graph, &layouts, seen, &sections, &alone, &long));
+    let mut grouping = timed("group", || group(&graph, &layouts, seen, &sections, &prologues, &alone, &long));
     if options.target == Target::Cuda {
         timed("epilogues", || join(&graph, seen, &mut grouping, options.max_batch));
     }
-    let mut cx = Planner::new(&graph, &layouts, [&reads, seen], &sections, &grouping, options);
+    let mut cx = Planner::new(&graph, &layouts, [&reads, seen], &sections, &prologues, &grouping, options);
     let mut segments: Vec<Vec<Segment>> =
         timed("fuse", || (0..grouping.groups.len()).map(|g| cx.segments(g)).collect());
     if options.target == Target::Cuda {
@@ -84,6 +91,7 @@ struct Planner<'a> {
     /// As they are from launch to launch.
     seen: &'a Reads,
     sections: &'a Sections,
+    prologues: &'a Prologues,
     grouping: &'a Grouping,
     target: Target,
     cache_bytes: i64,
@@ -102,6 +110,7 @@ impl<'a> Planner<'a> {
         layouts: &'a [Layout],
         [reads, seen]: [&'a Reads; 2],
         sections: &'a Sections,
+        prologues: &'a Prologues,
         grouping: &'a Grouping,
         options: &Options,
     ) -> Self {
@@ -113,6 +122,7 @@ impl<'a> Planner<'a> {
             reads,
             seen,
             sections,
+            prologues,
             grouping,
             target: options.target,
             cache_bytes: options.cache_bytes,
@@ -130,16 +140,36 @@ impl<'a> Planner<'a> {
         self.plan.buffers.push(buffer);
     }
 
+    /// The inline scalars that nodes need.
+    fn scalars(&self, nodes: &[NodeId]) -> Option<Cluster> {
+        scalars(self.graph, self.layouts, self.grouping, nodes)
+    }
+
+    /// A product among what its factors are made of, each for itself, and what is made of it.
+    fn around(&self, product: NodeId, nodes: &[NodeId]) -> Vec<Cluster> {
+        let sides = self.prologues.get(&product).into_iter().flatten();
+        let before: Vec<&Vec<NodeId>> = sides.filter(|side| !side.is_empty()).collect();
+        let is_behind = |id: &&NodeId| **id != product && !before.iter().any(|side| side.contains(id));
+        let behind: Vec<NodeId> = nodes.iter().filter(is_behind).copied().collect();
+        let product = [product];
+        let parts = before.into_iter().map(|side| &side[..]).chain([&product[..], &behind]);
+        let clusters = parts.flat_map(|nodes| fuse(self.graph, self.reads, None, nodes));
+        self.scalars(nodes).into_iter().chain(clusters).collect()
+    }
+
     /// What a group's nodes are launched in.
     fn segments(&self, g: usize) -> Vec<Segment> {
         let group = &self.grouping.groups[g];
         if let Some(number) = self.sections.section_of(group.nodes[0]) {
             let blocks = self.sections.blocks(self.graph, self.reads, number, self.cache_bytes);
             let nodes: Vec<NodeId> = blocks.leaves().iter().flat_map(Cluster::nodes).copied().collect();
-            let scalars = scalars(self.graph, self.layouts, self.grouping, &nodes);
+            let scalars = self.scalars(&nodes);
             return vec![Segment::new(scalars.into_iter().chain([blocks]).collect())];
         }
-        let clusters = fuse(self.graph, self.layouts, self.reads, self.grouping, &group.nodes);
+        if let Some(product) = group.product {
+            return vec![Segment::new(self.around(product, &group.nodes))];
+        }
+        let clusters = fuse(self.graph, self.reads, self.scalars(&group.nodes), &group.nodes);
         if group.rows.is_none() {
             return vec![Segment::new(clusters)];
         }
@@ -259,29 +289,47 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// A product and what is made of each of its elements.
+    /// A product, what its factors are made of, and what is made of each of its elements.
     fn launch_product(&mut self, product: NodeId, clusters: &[Cluster], reason: &str, phase: usize) {
+        let sides = self.prologues.get(&product).cloned().unwrap_or_default();
+        let factors: Vec<NodeId> = sides.iter().filter_map(|side| side.last()).copied().collect();
         let is_wanted = self.global.contains_key(&product);
-        if !is_wanted {
-            self.add_buffer(product, &product.to_string(), Place::Arena { offset: 0 });
+        let temporary: Vec<NodeId> = factors.iter().copied().chain((!is_wanted).then_some(product)).collect();
+        for id in &temporary {
+            self.add_buffer(*id, &id.to_string(), Place::Arena { offset: 0 });
         }
-        let (first, behind): (Vec<Cluster>, Vec<Cluster>) =
-            clusters.iter().cloned().partition(|cluster| cluster.nodes().contains(&product));
-        let rows = self.graph.ty(product).shape[0].clone();
         let mut together = self.lowered(false, &mut clusters.to_vec());
-        if !is_wanted {
-            together.arguments[&self.global[&product]].access = ArgumentAccess::Temporary;
+        for id in temporary {
+            together.arguments[&self.global[&id]].access = ArgumentAccess::Temporary;
         }
         let about = self.about(clusters, &together, reason);
         self.launch(Dim::from(1), 1, together, about, phase);
-        let parts = [(first, Dim::from(1)), (behind, rows)].map(|(mut clusters, rows)| {
+        // What makes a factor, the product, what follows, each with the scalars that it needs.
+        let part_of = |cluster: &Cluster| {
+            let makes = |id: &NodeId| cluster.nodes().contains(id);
+            let side = sides.iter().position(|side| side.iter().any(makes));
+            if makes(&product) { 2 } else { side.unwrap_or(3) }
+        };
+        let is_scalar = |id: &NodeId| self.grouping.inline[id.index()];
+        let (mut launches, mut of_product) = (Vec::new(), 0);
+        for part in 0..4 {
+            let own = clusters.iter().filter(|cluster| part_of(cluster) == part);
+            let own: Vec<&Cluster> = own.filter(|cluster| !cluster.nodes().iter().all(is_scalar)).collect();
+            let nodes: Vec<NodeId> = own.iter().flat_map(|cluster| cluster.nodes()).copied().collect();
+            let Some(last) = nodes.last() else { continue };
+            let rows = if part == 2 { Dim::from(1) } else { self.graph.ty(*last).shape[0].clone() };
+            let mut clusters: Vec<Cluster> =
+                self.scalars(&nodes).into_iter().chain(own.into_iter().cloned()).collect();
             let lowered = self.lowered(!rows.is_const(1), &mut clusters);
             let about = self.about(&clusters, &lowered, reason);
             let tile = self.choose(&rows, &lowered);
-            self.launch_of(rows, tile, lowered, about)
-        });
+            if part == 2 {
+                of_product = launches.len();
+            }
+            launches.push(self.launch_of(rows, tile, lowered, about));
+        }
         let launch = self.plan.phases[phase].last_mut().expect("it was launched above");
-        launch.apart = Some(Box::new(parts));
+        launch.apart = Some(Box::new(Apart { launches, product: of_product }));
     }
 
     /// A section's blocks get smaller until there is room for them.

@@ -21,7 +21,7 @@ use super::space::{Read, Reads};
 use super::tile::Sizes;
 use crate::base::hash::{FastMap, FastSet};
 use crate::graph::{Graph, NodeId, Op};
-use crate::nest::TileOp;
+use crate::nest::{Gemm, TileOp};
 
 /// Terms of a product's sums beyond which an epilogue is not worth its registers.
 const MOST_TERMS: u64 = 1024;
@@ -29,7 +29,11 @@ const MOST_TERMS: u64 = 1024;
 /// Lets maps join the contractions that have a kernel of their own.
 pub fn join(graph: &Graph, reads: &Reads, grouping: &mut Grouping, max_batch: i64) {
     for g in 0..grouping.groups.len() {
-        let [product] = grouping.groups[g].nodes[..] else { continue };
+        let product = match (grouping.groups[g].product, &grouping.groups[g].nodes[..]) {
+            (Some(product), _) => product,
+            (None, [product]) => *product,
+            (None, _) => continue,
+        };
         let is_alone = grouping.groups[g].closed && grouping.groups[g].rows.is_none();
         // A variable's new value goes where that is.
         let is_update = reads.is_update(product);
@@ -45,8 +49,6 @@ pub fn join(graph: &Graph, reads: &Reads, grouping: &mut Grouping, max_batch: i6
         if let Some((reader, maps)) = found {
             grouping.give(graph, reads, reader, &maps, g);
             let group = &mut grouping.groups[g];
-            group.nodes.retain(|id| *id != product);
-            group.nodes.insert(0, product);
             group.product = Some(product);
             group.reason.push_str(", with what is made of each of its elements");
         }
@@ -54,16 +56,24 @@ pub fn join(graph: &Graph, reads: &Reads, grouping: &mut Grouping, max_batch: i6
     grouping.drop_empty();
 }
 
-/// Whether a contraction becomes one product in tiles, of few terms.
-fn is_worth_it(graph: &Graph, reads: &Reads, id: NodeId, max_batch: i64) -> bool {
+/// The product that a contraction becomes, if it is one.
+pub fn product(graph: &Graph, reads: &Reads, id: NodeId) -> Option<Gemm> {
     if !matches!(graph.node(id).op, Op::Contract(_)) {
-        return false;
+        return None;
     }
     // Where its operands lie does not matter.
     let nowhere = (FastMap::default(), FastMap::default());
     let homes = Homes { global: &nowhere.0, variable_of: &nowhere.1, placed: FastMap::default() };
     let lowered = lower(graph, reads, homes, (Target::Cuda, false), &[Cluster::Single(id)]);
-    let [TileOp::Gemm(gemm)] = &lowered.ops[..] else { return false };
+    match &lowered.ops[..] {
+        [TileOp::Gemm(gemm)] => Some((**gemm).clone()),
+        _ => None,
+    }
+}
+
+/// Whether a contraction becomes one product in tiles, of few terms.
+pub fn is_worth_it(graph: &Graph, reads: &Reads, id: NodeId, max_batch: i64) -> bool {
+    let Some(gemm) = product(graph, reads, id) else { return false };
     let sizes = Sizes::new(max_batch, 1);
     let summed = gemm.batch.iter().filter(|axis| axis.reduce).map(|axis| sizes.of(&axis.extent));
     let size = |dim| sizes.of(dim) as f64;

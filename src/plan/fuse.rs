@@ -85,18 +85,13 @@ pub fn is_same_index(graph: &Graph, read: &Read) -> bool {
         && base.is_row_major(&read.strides)
 }
 
-pub fn fuse(
-    graph: &Graph,
-    layouts: &[Layout],
-    all_reads: &Reads,
-    grouping: &Grouping,
-    nodes: &[NodeId],
-) -> Vec<Cluster> {
+/// `first`: what the nodes need of the group's scalars.
+pub fn fuse(graph: &Graph, all_reads: &Reads, first: Option<Cluster>, nodes: &[NodeId]) -> Vec<Cluster> {
     let mut clusters: Vec<Cluster> = Vec::new();
     let mut place: FastMap<NodeId, usize> = FastMap::default();
     // Loops by their extents, in order.
     let mut loops: FastMap<Vec<Dim>, Vec<usize>> = FastMap::default();
-    if let Some(scalars) = scalars(graph, layouts, grouping, nodes) {
+    if let Some(scalars) = first {
         scalars.nodes().iter().for_each(|scalar| {
             place.insert(*scalar, 0);
         });

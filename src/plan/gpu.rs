@@ -10,7 +10,7 @@
 //!   its rows are, each reads a tile of both factors once for many products, and a library or a kernel for tensor cores can take its
 //!   place. What a group would have saved is a write and a read of the result, `2 * m * n` elements against `m * n * k / 32` that a
 //!   block of rows would read more of its factors. Smaller ones stay in their group, where they save a launch. What is made of each element of
-//!   a large one may join it (`epilogue.rs`).
+//!   a large one may join it (`epilogue.rs`), and what its factors are made of (`prologue.rs`).
 //! - A tile is one row until there are more rows than `BLOCKS`, which fill every processor some times over; then it grows until
 //!   each thread of a block has `INDICES` indices, for what a block reads for all of its rows it reads once. From there on there are
 //!   more blocks. Rows of few elements are at least so many that a warp's lanes have one each: alone each would take a block, and where they are

@@ -14,8 +14,10 @@
 
 use super::blocks::Sections;
 use super::layout::Layout;
+use super::prologue::Prologues;
 use super::space::{Read, Reads, has_storage, is_row_aligned};
 use crate::base::Dim;
+use crate::base::hash::FastSet;
 use crate::graph::{Graph, NodeId, Op};
 use std::collections::BTreeMap;
 
@@ -29,7 +31,8 @@ pub struct Group {
     /// Nothing joins it: it holds one scan, whose loop over turns is the whole of its kernel, one contraction that has a
     /// kernel of its own on this target, or a section of `blocks`.
     pub closed: bool,
-    /// The contraction that has a kernel of its own, its group's first node, where maps of its result have joined it (`epilogue.rs`).
+    /// The contraction that has a kernel of its own, where maps that make its factors or are made of its result are with it
+    /// (`prologue.rs`, `epilogue.rs`).
     pub product: Option<NodeId>,
 }
 
@@ -45,12 +48,13 @@ pub struct Grouping {
     pub deferred: Vec<usize>,
 }
 
-/// `reads`: as sections leave them. `alone`: contractions that are worth a kernel of their own. `long`: reductions that are worth a visit of all that they read.
+/// `reads`: as sections leave them. `prologues`: of products that are worth a kernel of their own. `alone`: all of these. `long`: reductions that are worth a visit of all that they read.
 pub fn group(
     graph: &Graph,
     layouts: &[Layout],
     reads: &Reads,
     sections: &Sections,
+    prologues: &Prologues,
     alone: &dyn Fn(NodeId) -> bool,
     long: &dyn Fn(NodeId) -> bool,
 ) -> Grouping {
@@ -63,12 +67,23 @@ pub fn group(
         deferred: Vec::new(),
     };
     let mut group_of_section: BTreeMap<usize, usize> = BTreeMap::new();
+    let of_products: FastSet<NodeId> = prologues.values().flatten().flatten().copied().collect();
     for id in sections.order(graph) {
-        if !has_storage(graph, id) || cx.inline[id.index()] || sections.is_wide(id) {
+        if !has_storage(graph, id)
+            || cx.inline[id.index()]
+            || sections.is_wide(id)
+            || of_products.contains(&id)
+        {
             continue;
         }
         match sections.section_of(id) {
-            None => cx.place(graph, reads, id, alone(id)),
+            None => {
+                cx.place(graph, reads, id, alone(id));
+                if let (Some(sides), Some(g)) = (prologues.get(&id), cx.group_of[id.index()]) {
+                    sides.iter().flatten().for_each(|map| cx.put(reads, *map, g));
+                    cx.groups[g].product = Some(id);
+                }
+            }
             Some(section) => {
                 let g = *group_of_section.entry(section).or_insert_with(|| {
                     let reason = "what it sums is larger than all that it is made of".to_string();

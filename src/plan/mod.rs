@@ -31,6 +31,7 @@ mod pack;
 mod parts;
 mod places;
 mod prepare;
+mod prologue;
 mod recompute;
 mod rematerialise;
 mod report;
@@ -119,14 +120,29 @@ pub struct Launch {
     pub origin: Origin,
     /// What each op of the kernel is, in this launch.
     pub parts: Vec<Part>,
-    /// Two launches that do the same, one after the other: of a product, which a library may make, and of what is made of its result.
-    pub apart: Option<Box<[Launch; 2]>>,
+    /// What does the same in several launches.
+    pub apart: Option<Box<Apart<Launch>>>,
+}
+
+/// Launches that do what one does, one after another: what makes the factors of a product, the product, which a library may make, and
+/// what is made of its result.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Apart<L> {
+    pub launches: Vec<L>,
+    /// Which of them is the product.
+    pub product: usize,
+}
+
+impl<L> Apart<L> {
+    pub fn product(&self) -> &L {
+        &self.launches[self.product]
+    }
 }
 
 impl Launch {
     /// Itself, and what may be launched instead.
     pub fn variants(&self) -> impl Iterator<Item = &Launch> {
-        std::iter::once(self).chain(self.apart.iter().flat_map(|apart| apart.iter()))
+        std::iter::once(self).chain(self.apart.iter().flat_map(|apart| &apart.launches))
     }
 }
 

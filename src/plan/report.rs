@@ -4,7 +4,7 @@
 //! tiles, then the buffers. Not here: kernels' insides, which `nest::text` prints.
 
 use super::tile::Sizes;
-use super::{Place, Plan};
+use super::{Launch, Place, Plan};
 use std::fmt::Write;
 
 /// Bytes as people say them.
@@ -57,11 +57,12 @@ pub fn report(plan: &Plan) -> String {
             });
             line(&mut out, format!("    {}", names.collect::<Vec<_>>().join(", ")));
             if let Some(apart) = &launch.apart {
-                let [product, behind] = apart.each_ref().map(|launch| launch.kernel);
-                line(
-                    &mut out,
-                    format!("    or a library's product for kernel {product}, and kernel {behind}"),
-                );
+                let one = |(i, launch): (usize, &Launch)| match i == apart.product {
+                    true => format!("a library's product for kernel {}", launch.kernel),
+                    false => format!("kernel {}", launch.kernel),
+                };
+                let all: Vec<String> = apart.launches.iter().enumerate().map(one).collect();
+                line(&mut out, format!("    or {}", all.join(", and ")));
             }
         }
     }

@@ -9,7 +9,7 @@
 //! tile goes through all turns by itself, without waiting for others: so a recurrent layer runs on all cores with
 //! no barrier between its turns. Else the scan is one tile. Invariant: which of both it is follows from the body alone.
 
-use super::fuse::fuse;
+use super::fuse::{fuse, scalars};
 use super::group::{Group, Grouping, inline_scalars};
 use super::layout::{Layout, layouts};
 use super::lower::{Homes, Lowerer, Placed, Storage};
@@ -79,7 +79,8 @@ impl Lowerer<'_> {
         let layouts = layouts(body);
         let reads = Reads::new(body, &layouts);
         let grouping = whole(body, &layouts);
-        let clusters = fuse(body, &layouts, &reads, &grouping, &grouping.groups[0].nodes);
+        let nodes = &grouping.groups[0].nodes;
+        let clusters = fuse(body, &reads, scalars(body, &layouts, &grouping, nodes), nodes);
         for ((_, value), part) in body.outputs.iter().zip(&parts[scan.n_carried()..]) {
             let of_turn = at.clone() * body.ty(*value).n_elements();
             placed.insert(*value, shifted(&results, part.offset.clone() + of_turn));

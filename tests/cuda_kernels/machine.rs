@@ -68,7 +68,7 @@ pub enum How {
     Launches,
     /// Those of a phase that may be one as one.
     Joined,
-    /// Products and what is made of their results apart, where a plan says how.
+    /// Products, what makes their factors and what is made of their results apart, where a plan says how.
     Apart,
     /// As one launch of so many blocks.
     Whole {
@@ -125,7 +125,7 @@ impl<'p> Machine<'p> {
     /// What is launched by itself.
     fn launches(&self, how: How) -> impl Iterator<Item = &Launch> {
         let of = move |launch: &'p Launch| match &launch.apart {
-            Some(apart) if how == How::Apart => apart.iter().collect(),
+            Some(apart) if how == How::Apart => apart.launches.iter().collect(),
             _ => vec![launch],
         };
         self.plan.phases.iter().flatten().flat_map(of)

@@ -36,8 +36,8 @@ pub struct Product {
     pub accumulate: bool,
     /// Whether factors are rounded to tf32.
     pub tf32: bool,
-    /// A hash of the kernel that makes the product with its epilogue, where it has one.
-    pub epilogue: Option<SmolStr>,
+    /// A hash of the kernel that makes the product together with what its factors are made of and what is made of it, if one does.
+    pub fused: Option<SmolStr>,
 }
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -72,7 +72,7 @@ impl Product {
             d: matrix(&call.d, d),
             accumulate: call.accumulate,
             tf32: call.allows_tf32 && call.a.dtype == DType::F32,
-            epilogue: call.epilogue.clone(),
+            fused: call.fused.clone(),
         }
     }
 }
@@ -81,9 +81,9 @@ impl Product {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Choice {
-    /// gradc's own, with its epilogue if there is one.
+    /// gradc's own, with what it is fused with.
     GeneratedKernel,
-    /// The library's; a kernel behind it does what the epilogue would.
+    /// The library's; kernels before and behind it do the rest.
     Algorithm(Algorithm),
 }
 
@@ -257,7 +257,19 @@ mod tests {
 
     fn call() -> Call {
         let (a, b, d) = (factor(0, 0), factor(1, 8), factor(2, 0));
-        Call { m: 64, n: 32, k: 16, count: 1, a, b, d, accumulate: false, allows_tf32: false, epilogue: None }
+        Call {
+            m: 64,
+            n: 32,
+            k: 16,
+            count: 1,
+            a,
+            b,
+            d,
+            accumulate: false,
+            allows_tf32: false,
+            fused: None,
+            is_for_choice: false,
+        }
     }
 
     fn product(n: u64) -> Product {
@@ -349,8 +361,8 @@ mod tests {
             Call { count: 2, ..call.clone() },
             Call { accumulate: true, ..call.clone() },
             Call { allows_tf32: true, ..call.clone() },
-            Call { epilogue: Some("a".into()), ..call.clone() },
-            Call { epilogue: Some("b".into()), ..call.clone() },
+            Call { fused: Some("a".into()), ..call.clone() },
+            Call { fused: Some("b".into()), ..call.clone() },
             Call { a: bf16(&call.a), b: bf16(&call.b), ..call.clone() },
             Call { b: Factor { transposed: true, ..call.b.clone() }, ..call.clone() },
             Call { d: Factor { leading: 65, ..call.d.clone() }, ..call.clone() },

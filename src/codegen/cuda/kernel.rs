@@ -17,7 +17,7 @@ use super::steps::{Functions, float};
 use super::turns::parallel_turns;
 use super::writer::Writer;
 use crate::base::{DType, Dim};
-use crate::nest::epilogue::{Epilogue, is_for_each_block};
+use crate::nest::fused_product::{FusedProduct, is_for_each_block};
 use crate::nest::{Access, ArgumentAccess, BufferRef, Inst, Kernel, Loop, Store, TileOp, TurnOrder};
 use crate::plan::{MOST_SHARED_BYTES, Plan};
 use std::collections::BTreeSet;
@@ -118,8 +118,8 @@ pub struct Emitter<'a> {
     pub of_products: u32,
     /// Bytes of shared memory that the text asks for where it needs them.
     pub of_squares: u32,
-    /// What the kernel's product is followed by, tile by tile.
-    pub epilogue: Option<Epilogue<'a>>,
+    /// The kernel's product, if its factors or what follows are made tile by tile with it.
+    pub fused: Option<FusedProduct<'a>>,
     /// What was touched since the last barrier, and whether it was written.
     touched: Vec<(Region, bool)>,
 }
@@ -141,10 +141,10 @@ impl<'a> Emitter<'a> {
             across: BTreeSet::new(),
             of_products: 0,
             of_squares: 0,
-            epilogue: None,
+            fused: None,
             touched: Vec::new(),
         };
-        e.epilogue = Epilogue::of(kernel).filter(|epilogue| product::has_tiles(&e, epilogue.gemm));
+        e.fused = FusedProduct::of(kernel).filter(|fused| product::has_tiles(&e, fused.gemm));
         e
     }
 
@@ -232,8 +232,8 @@ impl<'a> Emitter<'a> {
     }
 
     fn most_units(&mut self) -> f64 {
-        if let Some(epilogue) = self.epilogue {
-            return product::units(self, epilogue.gemm);
+        if let Some(fused) = self.fused {
+            return product::units(self, fused.gemm);
         }
         self.kernel.ops.iter().map(|op| self.units(op)).fold(1.0, f64::max)
     }
@@ -252,7 +252,7 @@ impl<'a> Emitter<'a> {
         let turns = parallel_turns(kernel);
         if turns.is_empty() {
             let parts = (self.most_units() / f64::from(self.threads)).ceil().clamp(1.0, MOST_PARTS);
-            if self.epilogue.is_some() || matches!(&kernel.ops[..], [op] if can_be_shared(op)) {
+            if self.fused.is_some() || matches!(&kernel.ops[..], [op] if can_be_shared(op)) {
                 self.parts = parts as u32;
             } else if has_scalars_before(kernel) {
                 let tiles = (self.names.most(&kernel.rows) / f64::from(kernel.tile)).ceil();
@@ -293,8 +293,8 @@ impl<'a> Emitter<'a> {
         // The body first: only then is it known what it needs above.
         self.w.open("");
         self.open_tiles();
-        match self.epilogue {
-            Some(epilogue) => self.product_and_epilogue(epilogue, &heading.ops),
+        match self.fused {
+            Some(fused) => self.fused_product(fused, &heading.ops),
             None if self.parts > 1 => {
                 let last = kernel.ops.len() - 1;
                 self.by_each_block(0..last, &heading.ops);
@@ -480,17 +480,21 @@ impl<'a> Emitter<'a> {
         self.parts = parts;
     }
 
-    fn product_and_epilogue(&mut self, epilogue: Epilogue, said: &[String]) {
-        let (ops, last) = (&self.kernel.ops, self.kernel.ops.len() - 1);
-        self.by_each_block((0..last).filter(|i| *i != epilogue.product), said);
-        let touches = self.regions(&ops[last]);
+    fn fused_product(&mut self, fused: FusedProduct, said: &[String]) {
+        let ops = &self.kernel.ops;
+        let prologues = || fused.prologues.iter().flatten().map(|prologue| prologue.op);
+        let epilogue = fused.epilogue.map(|_| ops.len() - 1);
+        let made_in_tiles: BTreeSet<usize> = prologues().chain([fused.product]).chain(epilogue).collect();
+        self.by_each_block((0..ops.len()).filter(|i| !made_in_tiles.contains(i)), said);
+        let touches: Vec<(Region, bool)> =
+            made_in_tiles.iter().flat_map(|i| self.regions(&ops[*i])).collect();
         if touches.iter().any(|(region, _)| self.touched.iter().any(|(other, _)| region.meets(*other))) {
             self.barrier();
         }
-        for i in [epilogue.product, last] {
+        for i in made_in_tiles {
             said.get(i).into_iter().for_each(|said| self.w.line(format!("// {said}")));
         }
-        emit_product(self, epilogue.gemm);
+        emit_product(self, fused.gemm);
     }
 
     fn region(&self, buffer: BufferRef) -> Region {

@@ -24,8 +24,11 @@ pub struct Call {
     pub accumulate: bool,
     /// Whether f32 factors may be rounded to tf32.
     pub allows_tf32: bool,
-    /// Which kernel would make the product with its epilogue (`plan/epilogue.rs`): who makes the call leaves another kernel to do.
-    pub epilogue: Option<SmolStr>,
+    /// Which kernel would make the product together with what its factors are made of and what is made of it (`plan/prologue.rs`,
+    /// `plan/epilogue.rs`): who makes the call leaves that to other kernels.
+    pub fused: Option<SmolStr>,
+    /// Whether a library makes it only where that was chosen: its factors are in no memory yet.
+    pub is_for_choice: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -196,7 +199,8 @@ impl Product {
             d,
             accumulate: self.accumulate,
             allows_tf32: false,
-            epilogue: None,
+            fused: None,
+            is_for_choice: false,
         })
     }
 }

@@ -3,7 +3,7 @@
 //! What enters: a plan. What leaves: a `Source`, one text in which each kernel of the plan is one `__global__` function, and what a
 //! launch of each takes. A block takes a tile of rows, as a thread does on a CPU: its threads share the indices of each op, a
 //! barrier stands between ops that depend on each other, scratch lies in shared memory, or in memory of the block's own where it is
-//! too large. Several blocks share the tile of a kernel that is a single op, a product with an epilogue, or one whose turns may run at the same time
+//! too large. Several blocks share the tile of a kernel that is a single op, a product with what is made before and behind it, or one whose turns may run at the same time
 //! (`turns.rs`). Invariants: the text is a function of the plan alone;
 //! a kernel does what `nest::interpret` does, within the scalar table's bounds; each sum has one order, whatever the number of blocks.
 //! Not here: compiling (`nvrtc.rs`), running.
@@ -23,6 +23,7 @@ pub mod folders;
 mod heading;
 mod kernel;
 pub mod library;
+mod made_factor;
 mod nest;
 pub mod nvrtc;
 mod preamble;

@@ -5,15 +5,16 @@
 //! rounded to tf32) add the terms of a step in the order of the device. A
 //! small product, or one inside of a kernel of many ops, gives a thread one element at a time. A kernel that is one large product
 //! gives a block a tile of the result: the greatest of `TILES` of which there are enough for a large GPU. Inside of turns that blocks
-//! share a block makes all tiles of its product, one after another. An epilogue (`nest/epilogue.rs`) finds each sum in the register in
-//! which it was made.
+//! share a block makes all tiles of its product, one after another. An epilogue (`nest/fused_product.rs`) finds each sum in the register in
+//! which it was made; a prologue makes each element of a factor that a thread brings to shared memory (`made_factor.rs`).
 
 use super::body::{Body, loaded};
 use super::kernel::Emitter;
+use super::made_factor::{Side, made_factor};
 use super::nest::indices;
 use crate::base::{DType, Dim};
 use crate::nest::analysis::merge_axes;
-use crate::nest::epilogue::Epilogue;
+use crate::nest::fused_product::FusedProduct;
 use crate::nest::{BufferRef, Gemm, GemmAxis, Matrix};
 use crate::plan::is_tiled;
 
@@ -33,7 +34,7 @@ fn n_tiles(e: &Emitter, gemm: &Gemm, tile: i64) -> f64 {
 
 /// The size of a block's tile, if the product is made in tiles.
 fn tile(e: &Emitter, gemm: &Gemm) -> Option<i64> {
-    let is_alone = e.kernel.ops.len() == 1 && e.kernel.scratch.is_empty() || e.epilogue.is_some();
+    let is_alone = e.kernel.ops.len() == 1 && e.kernel.scratch.is_empty() || e.fused.is_some();
     if !(is_alone || e.in_turns) || !has_tiles(e, gemm) {
         return None;
     }
@@ -53,7 +54,7 @@ pub fn units(e: &Emitter, gemm: &Gemm) -> f64 {
 }
 
 /// `offset + loops + row * row_stride + column * column_stride`
-fn address(
+pub fn address(
     e: &Emitter,
     gemm: &Gemm,
     matrix: &Matrix,
@@ -91,6 +92,11 @@ impl Unit {
             Unit::Bf16 => ("add_product_bf16", 8),
             Unit::Tf32 => ("add_product_tf32", 4),
         }
+    }
+
+    /// Terms of a tile.
+    fn terms(self) -> i64 {
+        if self == Unit::Bf16 { 32 } else { 16 }
     }
 
     /// Shared memory for tiles, at most: two stages of both factors.
@@ -229,30 +235,51 @@ fn by_tile(e: &mut Emitter, gemm: &Gemm, tile: i64) {
         rhs.0,
         together(rhs)
     );
+    let prologues = e.fused.map_or([None; 2], |fused| fused.prologues);
+    let terms = unit.terms();
+    let sides = [
+        Side { name: "left", matrix: left, across: &gemm.m, at: |axis| &axis.lhs, by_k: lhs.0 },
+        Side { name: "right", matrix: right, across: &gemm.n, at: |axis| &axis.rhs, by_k: rhs.0 },
+    ];
+    let mut makers = Vec::new();
+    for (side, prologue) in sides.iter().zip(prologues) {
+        makers.push(match prologue {
+            Some(prologue) => made_factor(e, gemm, side, prologue.nest, &loops, [tile, terms]),
+            None => "Copied()".into(),
+        });
+    }
     e.w.line(format!("{instance}("));
     e.of_products = e.of_products.max(unit.bytes(tile));
     let size = |dim: &Dim| e.names.dim(dim);
     let (lhs_row, lhs_k) = (size(&left.row_stride), size(&left.column_stride));
     let (rhs_k, rhs_column) = (size(&right.row_stride), size(&right.column_stride));
-    e.w.line(format!("    sums, stages, {a} + {lhs_at}, {lhs_row}, {lhs_k}, {m} - row,"));
-    e.w.line(format!("    {b} + {rhs_at}, {rhs_k}, {rhs_column}, {n} - column, {k});"));
+    let makers = match &prologues {
+        [None, None] => String::new(),
+        _ => format!(", {}", makers.join(", ")),
+    };
+    let [lies_left, lies_right] = prologues.map(|prologue| prologue.is_none());
+    let nowhere = || "nullptr, 0, 0".to_string();
+    let lhs = if lies_left { format!("{a} + {lhs_at}, {lhs_row}, {lhs_k}") } else { nowhere() };
+    let rhs = if lies_right { format!("{b} + {rhs_at}, {rhs_k}, {rhs_column}") } else { nowhere() };
+    e.w.line(format!("    sums, stages, {lhs}, {m} - row,"));
+    e.w.line(format!("    {rhs}, {n} - column, {k}{makers});"));
     reducing.iter().for_each(|_| e.w.close());
-    let epilogue = e.epilogue;
+    let fused = e.fused;
     each(e, &|e| {
-        if epilogue.is_none_or(|epilogue| epilogue.is_stored(e.kernel)) {
+        if fused.is_none_or(|fused| fused.is_stored(e.kernel)) {
             e.w.line(format!("{out}[{out_at}] = sums{place};"));
         }
-        if let Some(epilogue) = epilogue {
-            follow(e, &epilogue, &format!("sums{place}"), &out_at);
+        if let Some(fused) = &fused {
+            follow(e, fused, &format!("sums{place}"), &out_at);
         }
     });
     e.w.close();
 }
 
 /// What is made of the element `sum` of a product, which is element `at` of its result, in order.
-fn follow(e: &mut Emitter, epilogue: &Epilogue, sum: &str, at: &str) {
-    let nest = merge_axes(epilogue.nest);
-    let gemm = epilogue.gemm;
+fn follow(e: &mut Emitter, fused: &FusedProduct, sum: &str, at: &str) {
+    let Some(nest) = fused.epilogue.map(merge_axes) else { return };
+    let gemm = fused.gemm;
     let mut index = vec![String::new(); nest.axes.len()];
     let extents: Vec<&Dim> = nest.axes.iter().map(|axis| &axis.extent).collect();
     let is_row_by_row = gemm.batch.iter().all(|axis| axis.reduce || axis.extent.is_const(1))
@@ -269,7 +296,7 @@ fn follow(e: &mut Emitter, epilogue: &Epilogue, sum: &str, at: &str) {
         }
     }
     let mut body = Body::new(&nest, None);
-    for (i, _) in nest.body.iter().enumerate().filter(|(_, inst)| epilogue.is_of_product(inst)) {
+    for (i, _) in nest.body.iter().enumerate().filter(|(_, inst)| fused.is_of_product(inst)) {
         body.stage(i, sum.to_string());
     }
     body.instructions(e, &index, |_| true);

@@ -137,6 +137,7 @@ fn families_as_text() {
         Kernel { name: "product_in_tiles".into(), ..product(64, 128, 64) },
         of("sum_of_products_on_tensor_cores", suite::products(), TENSOR_CORES),
         of("product_and_bias", suite::epilogues(), WITH_BIAS),
+        of("product_of_what_is_normed", suite::prologues(), NORMED),
     ];
     insta::assert_snapshot!(emit_kernels(&kernels, in_f32(64)).text);
 }
@@ -144,6 +145,7 @@ fn families_as_text() {
 /// Cases of the suite.
 const WITH_BIAS: &str =
     "bias of 64 x 48 x 40 of f32, turned (false, false), loops (1, 2), accumulate false, wanted false";
+const NORMED: &str = "normed, factors [Some([1, 64, 40]), None] made, of 64 x 48 x 40 of f32, turned (false, true), loops (1, 1), accumulate false";
 const TENSOR_CORES: &str = "64 x 48 x 40 of bf16, turned (false, false), loops (1, 3), accumulate true";
 
 #[test]
@@ -191,12 +193,33 @@ fn products_with_epilogues() {
     check_all(cases);
 }
 
+/// Where factors come into shared memory: none that is made is loaded or stored.
+#[test]
+fn products_with_prologues() {
+    let cases = suite::prologues();
+    let kernels: Vec<Kernel> = cases.iter().map(|case| case.kernel.clone()).collect();
+    let source = emit_kernels(&kernels, in_f32(1));
+    for (entry, case) in source.kernels.iter().zip(&cases) {
+        let text = text_of(&source, entry);
+        for i in 0..2 {
+            let is_made = case.kernel.arguments[i].access == ArgumentAccess::Temporary;
+            assert!(!is_made || !text.contains(&format!("a{i}[")), "{}: {text}", case.what);
+        }
+        assert!(text.contains("add_product_") && text.contains("made<"), "{text}");
+    }
+    check_all(cases);
+}
+
 /// Where factors may be rounded to tf32: products are within the bound that `Precision::Tf32` states, and some are beyond f32's.
 #[test]
 fn products_in_tf32() {
     let Some(nvrtc) = nvrtc() else { return };
-    let is_f32 = |case: &Case| case.kernel.arguments[0].dtype == DType::F32;
-    let cases: Vec<Case> = suite::products().into_iter().filter(is_f32).collect();
+    // The bound is of products alone, and of factors whose terms have one sign with theirs.
+    let is_alone = |case: &Case| {
+        let is_f32 = case.kernel.arguments[..2].iter().all(|argument| argument.dtype == DType::F32);
+        is_f32 && matches!(case.kernel.ops.last(), Some(TileOp::Gemm(_))) && !case.what.starts_with("normed")
+    };
+    let cases: Vec<Case> = suite::products().into_iter().chain(suite::prologues()).filter(is_alone).collect();
     let kernels: Vec<Kernel> = cases.iter().map(|case| case.kernel.clone()).collect();
     let source = emit_kernels(&kernels, kernel::Terms { max_batch: 1, allows_tf32: true });
     for architecture in ["sm_80", "sm_90"] {
@@ -207,7 +230,7 @@ fn products_in_tf32() {
     let module = Module::parse(&compiled(&nvrtc, &source, "sm_80").ptx).expect("PTX of NVRTC");
     let (mut n_rounded, mut n_exact) = (0, 0);
     for (entry, Case { what, kernel, arguments, at }) in source.kernels.iter().zip(&cases) {
-        let [TileOp::Gemm(gemm)] = &kernel.ops[..] else { unreachable!("products") };
+        let Some(TileOp::Gemm(gemm)) = kernel.ops.last() else { unreachable!("products") };
         let sums = |arguments: &[Vec<f64>]| {
             let mut arguments = arguments.to_vec();
             interpret::run(kernel, &mut arguments, *at).unwrap();
@@ -219,7 +242,8 @@ fn products_in_tf32() {
         let found = run_ptx(&module, entry, kernel, arguments, *at).swap_remove(2);
         let is_tiled = text_of(&source, entry).contains("add_product_tf32<");
         let terms = gemm.k.as_const().unwrap() as f64 * gemm.batch[1].extent.as_const().unwrap() as f64;
-        let of_sums = 2f64.powi(-24) * (terms + 2.0);
+        let n_made = kernel.ops.len() - 1;
+        let of_sums = 2f64.powi(-24) * (terms + 2.0 + n_made as f64);
         let mut beyond = false;
         for ((found, exact), most) in found.iter().zip(&exact).zip(&most) {
             let of_factors = if is_tiled { 2f64.powi(-10) * (1.0 + 2f64.powi(-12)) } else { 0.0 };

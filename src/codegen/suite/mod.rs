@@ -5,7 +5,7 @@
 
 mod products;
 
-pub use products::{epilogues, products};
+pub use products::{epilogues, products, prologues};
 
 use crate::autodiff::differentiate;
 use crate::base::philox::block;
@@ -370,13 +370,13 @@ pub fn launches(plan: &Plan, what: &str, leaf: impl Fn(&str) -> Vec<f64>, at: Ru
                 }
                 memory
             };
-            let (found, expected) = (after(&apart[..]), after(std::slice::from_ref(launch)));
+            let (found, expected) = (after(&apart.launches), after(std::slice::from_ref(launch)));
             let bits = |values: &[f64]| values.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
             for id in &launch.arguments {
                 let i = id.0 as usize;
                 assert_eq!(bits(&found[i]), bits(&expected[i]), "{what}: {}", launch.note);
             }
-            apart.iter().for_each(|launch| run_one(&mut before, launch));
+            apart.launches.iter().for_each(|launch| run_one(&mut before, launch));
         }
     }
     cases

@@ -1,9 +1,9 @@
-//! Products that are a kernel of their own, and what is made of each of their elements.
+//! Products that are a kernel of their own, what their factors are made of, and what is made of each of their elements.
 
 use super::{Case, case, numbers, once};
 use crate::base::DType;
 use crate::nest::samples::*;
-use crate::nest::{Gemm, GemmAxis, Inst, Matrix, TileOp};
+use crate::nest::{Argument, ArgumentAccess, Gemm, GemmAxis, Inst, Matrix, TileOp};
 use crate::scalar::Func;
 
 /// Products that are a kernel of their own: layouts of both factors, sizes around those of tiles, loops and sums around.
@@ -130,4 +130,89 @@ fn epilogue_case(product: Case, kind: &str, is_wanted: bool, shape: [i64; 3]) ->
     let mut arguments = product.arguments;
     arguments.extend([numbers(other.0, other.1, 23), numbers(out, loops * m * n, 24)]);
     case(format!("{kind} of {}, wanted {is_wanted}", product.what), &whole, &arguments, once(1))
+}
+
+/// Products whose factors are made in their kernels: which of them, of what, and whether an epilogue follows.
+pub fn prologues() -> Vec<Case> {
+    let sizes = [(16, 16, 16), (17, 31, 33), (64, 48, 40), (65, 130, 16), (129, 33, 18)];
+    let mut cases = Vec::new();
+    for (i, (m, n, k)) in sizes.into_iter().enumerate() {
+        for (j, made) in [[true, false], [false, true], [true, true]].into_iter().enumerate() {
+            for kind in ["normed", "pixels", "both"] {
+                let dtype = if (i + j) % 2 == 0 { DType::F32 } else { DType::BF16 };
+                let loops = [(1, 1), (2, 1), (1, 2), (1, 1)][(i + 2 * j + kind.len()) % 4];
+                let turned = ((i + j) % 2 == 1, (i / 2 + j) % 2 == 1);
+                let product = product_case(dtype, [m, n, k], turned, loops, false);
+                let around = [loops.0 * loops.1, loops.1];
+                let shape = |side: usize| match (side, turned) {
+                    (0, (false, _)) => [around[0], m, k],
+                    (0, (true, _)) => [around[0], k, m],
+                    (_, (_, false)) => [around[1], k, n],
+                    (_, (_, true)) => [around[1], n, k],
+                };
+                let factors = [0, 1].map(|side| made[side].then(|| shape(side)));
+                let follows = (i + j) % 3 == 0;
+                let case = match follows {
+                    true => epilogue_case(product, "bias", kind == "both", [loops.0, m, n]),
+                    false => product,
+                };
+                cases.push(prologue_case(case, kind, factors));
+            }
+        }
+    }
+    cases
+}
+
+/// `factors`: shapes of those that are made.
+fn prologue_case(product: Case, kind: &str, factors: [Option<[i64; 3]>; 2]) -> Case {
+    let Case { what, kernel: mut whole, mut arguments, .. } = product;
+    let mut makers = Vec::new();
+    let mut types: Vec<DType> = Vec::new();
+    let n_arguments = whole.arguments.len();
+    let mut leaf = |arguments: &mut Vec<Vec<f64>>, dtype: DType, n: i64| {
+        types.push(dtype);
+        arguments.push(numbers(dtype, n, 30 + types.len() as u32));
+        argument((n_arguments + types.len() - 1) as u32)
+    };
+    for (side, shape) in factors.into_iter().enumerate().filter_map(|(side, shape)| Some((side, shape?))) {
+        let [around, rows, columns] = shape;
+        let (all, strides) = (around * rows * columns, [rows * columns, columns, 1]);
+        // Of an element of its own, numbers of its row and of its column, and its place; or of one or two elements.
+        let mut body = match kind {
+            "normed" => vec![
+                load(at(leaf(&mut arguments, F32, all), F32, c(0), &strides)),
+                load(at(leaf(&mut arguments, F32, around * rows), F32, c(0), &[rows, 1, 0])),
+                call(Func::Mul, &[0, 1]),
+                load(at(leaf(&mut arguments, F32, columns), F32, c(0), &[0, 0, 1])),
+                call(Func::Add, &[2, 3]),
+                Inst::Index { axis: 2, offset: c(-3) },
+                cast(F32, 5),
+                call(Func::Sub, &[4, 6]),
+            ],
+            "pixels" => vec![
+                load(at(leaf(&mut arguments, DType::U8, all), DType::U8, c(0), &strides)),
+                cast(F32, 0),
+                number(1.0 / 255.0, F32),
+                call(Func::Mul, &[1, 2]),
+            ],
+            _ => vec![
+                load(at(leaf(&mut arguments, F32, all), F32, c(0), &strides)),
+                load(at(leaf(&mut arguments, DType::BF16, all), DType::BF16, c(0), &strides)),
+                cast(F32, 1),
+                call(Func::Mul, &[0, 2]),
+            ],
+        };
+        let dtype = whole.arguments[side].dtype;
+        if dtype != F32 {
+            body.push(cast(dtype, body.len() as u32 - 1));
+        }
+        let last = body.len() as u32 - 1;
+        let store = set(at(argument(side as u32), dtype, c(0), &strides), last);
+        makers.push(nest(&shape.map(c), &[], body, vec![store]));
+        whole.arguments[side].access = ArgumentAccess::Temporary;
+    }
+    whole.ops.splice(0..0, makers);
+    let access = ArgumentAccess::Read;
+    whole.arguments.extend(types.into_iter().map(|dtype| Argument { dtype, access }));
+    case(format!("{kind}, factors {factors:?} made, of {what}"), &whole, &arguments, once(1))
 }

@@ -116,6 +116,9 @@ impl Blas {
             works.then_some(Made { description, algorithm })
         };
         let first = || {
+            if call.is_for_choice {
+                return None;
+            }
             let (description, offered) = self.offered(call, arguments, 1).ok()?;
             tried(description, *offered.first()?)
         };

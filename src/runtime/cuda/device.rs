@@ -10,7 +10,7 @@
 use crate::codegen::cuda::library::Call;
 use crate::codegen::cuda::{Entry, Source, Together, Whole};
 use crate::nest::Kernel;
-use crate::plan::bytes;
+use crate::plan::{Apart, bytes};
 
 /// Why a device cannot do what it was asked.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -87,14 +87,14 @@ pub struct Launch {
     pub env: Region,
     /// The same as a call of a library, if it is one; a device may make it instead.
     pub call: Option<Call>,
-    /// Two launches that do the same one after the other: of a product, which has a call, and of its epilogue.
-    pub apart: Option<Box<[Launch; 2]>>,
+    /// What does the same in several launches, of which the product has a call.
+    pub apart: Option<Box<Apart<Launch>>>,
 }
 
 impl Launch {
     /// What may be a call: the launch, or the product of what does the same.
     pub fn product(&self) -> &Launch {
-        self.apart.as_ref().map_or(self, |apart| &apart[0])
+        self.apart.as_ref().map_or(self, |apart| apart.product())
     }
 }
 

@@ -57,7 +57,7 @@ impl<D: Device> Program<D> {
     ) -> Result<(), DeviceError> {
         let one = |launch: &Launch| device.launch(stream, module, &self.entries[launch.kernel], launch);
         match &launch.apart {
-            Some(apart) if device.makes_call(&apart[0]) => apart.iter().try_for_each(one),
+            Some(apart) if device.makes_call(apart.product()) => apart.launches.iter().try_for_each(one),
             _ => one(launch),
         }
     }

@@ -11,7 +11,7 @@ use crate::codegen::cpu::StepEnv;
 use crate::codegen::cuda::cache::hash;
 use crate::codegen::cuda::library::{Call, call};
 use crate::codegen::cuda::{Entry, Joint, Source, Together, Whole, emit};
-use crate::plan::{BufferId, Place, Plan};
+use crate::plan::{Apart, BufferId, Place, Plan};
 use smol_str::SmolStr;
 
 /// Steps of a program that may be under way.
@@ -208,12 +208,15 @@ impl<D: Device> Program<D> {
         };
         let launch = |lane: usize, launch: &crate::plan::Launch| {
             let apart = launch.apart.as_ref().map(|apart| {
-                let mut apart = apart.each_ref().map(|launch| one(lane, launch));
-                if let Some(call) = &mut apart[0].call {
+                let product = apart.product;
+                let mut launches: Vec<Launch> =
+                    apart.launches.iter().map(|launch| one(lane, launch)).collect();
+                if let Some(call) = &mut launches[product].call {
                     let kernel = &self.plan.kernels[launch.kernel];
-                    call.epilogue = Some(hash([&kernel.to_string()[..]]).into());
+                    call.fused = Some(hash([&kernel.to_string()[..]]).into());
+                    call.is_for_choice = product > 0;
                 }
-                Box::new(apart)
+                Box::new(Apart { launches, product })
             });
             Launch { apart, ..one(lane, launch) }
         };

@@ -3,8 +3,8 @@
 //! What enters: a program of a session on a GPU, of which a step was taken, so that there are numbers to multiply. What leaves: its
 //! products, and of each the seconds that cuBLASLt's algorithms take for it, and the generated kernel. Each is taken down as many
 //! launches in a row, for handed over one by one a small product takes as long as the host needs for that; and all are timed in
-//! turns, so that a clock that is raised or lowered meanwhile favours none. A product with an epilogue is timed with it: as one kernel,
-//! or as the library's and the kernel behind it. What is written lies in the arena, where nothing counts between steps, or is a variable
+//! turns, so that a clock that is raised or lowered meanwhile favours none. A product with what its factors are made of or what is made of it is timed
+//! with that: as one kernel, or as the library's among other kernels. What is written lies in the arena, where nothing counts between steps, or is a variable
 //! that an epilogue gives a new value, as a step would. Not here: keeping a choice (`codegen/cuda/choices.rs`), making calls by it (`blas.rs`).
 
 use super::blas::product;
@@ -31,12 +31,15 @@ pub struct Timed {
     /// By each of cuBLASLt's algorithms, the one first that it takes for the fastest; nothing where it refuses.
     pub algorithms: Vec<(Algorithm, Option<f64>)>,
     pub generated: f64,
+    /// Whether the library makes it only where that was chosen.
+    pub is_for_choice: bool,
 }
 
 impl Timed {
     /// Seconds of what makes the product where nothing is chosen.
     pub fn first(&self) -> f64 {
-        self.algorithms.first().and_then(|(_, seconds)| *seconds).unwrap_or(self.generated)
+        let first = self.algorithms.first().filter(|_| !self.is_for_choice);
+        first.and_then(|(_, seconds)| *seconds).unwrap_or(self.generated)
     }
 
     /// The fastest, and its seconds; of two that are as fast the library's, and the one that it takes for faster.
@@ -138,7 +141,13 @@ impl Session<Driver> {
         let call = launch.product().call.clone().expect("it is a call");
         // Nothing is left to the device's own choice.
         let as_kernel = |launch: &Launch| Launch { call: None, apart: None, ..launch.clone() };
-        let behind = launch.apart.as_ref().map(|apart| as_kernel(&apart[1]));
+        let kernels = |launches: &[Launch]| launches.iter().map(as_kernel).collect::<Vec<_>>();
+        let (before, behind) = match &launch.apart {
+            Some(apart) => {
+                (kernels(&apart.launches[..apart.product]), kernels(&apart.launches[apart.product + 1..]))
+            }
+            None => Default::default(),
+        };
         let launch = as_kernel(&launch);
         let (device, program) = (&self.device, &self.programs[program.0]);
         device.store()?;
@@ -154,6 +163,7 @@ impl Session<Driver> {
         let hand_over = |algorithm: &Option<Algorithm>| match (&description, algorithm) {
             (None, _) | (_, None) => start(&launch),
             (Some(description), Some(algorithm)) => {
+                before.iter().try_for_each(start)?;
                 let run = || Ok(blas.run_as(&call, arguments, description, algorithm, place));
                 let run = device.call("a product", run)?;
                 run.map_err(|error| device.refused_product(&entry.name, error))?;
@@ -193,6 +203,7 @@ impl Session<Driver> {
                 .map(|algorithm| (algorithm, seconds(Some(algorithm))))
                 .collect(),
             generated: seconds(None).expect("it was timed"),
+            is_for_choice: call.is_for_choice,
         })
     }
 }
@@ -207,6 +218,7 @@ mod tests {
         let timed = |algorithms: &[(Algorithm, Option<f64>)], generated: f64| Timed {
             algorithms: algorithms.to_vec(),
             generated,
+            is_for_choice: false,
         };
         let (kernel, library) = (Choice::GeneratedKernel, Choice::Algorithm);
         // What was timed; what is best, and what would be taken without choosing.
@@ -217,6 +229,7 @@ mod tests {
             (timed(&[(refused, None)], 2.0), (kernel, 2.0), 2.0),
             (timed(&[], 2.0), (kernel, 2.0), 2.0),
             (timed(&[(slow, Some(2.0)), (fast, Some(2.0))], 2.0), (library(slow), 2.0), 2.0),
+            (Timed { is_for_choice: true, ..timed(&[(fast, Some(1.0))], 2.0) }, (library(fast), 1.0), 2.0),
         ];
         for (timed, best, first) in cases {
             assert_eq!((timed.best(), timed.first()), (best, first), "{timed:?}");

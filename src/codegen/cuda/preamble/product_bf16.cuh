@@ -1,7 +1,7 @@
 // sums += lhs * rhs for M x N elements of a product of bf16 factors, on tensor cores, by eight warps in two rows of four. Tiles of 32
 // terms come through two stages in shared memory and lie there as in global memory: along k or across it.
 // LHS_BY_K, RHS_BY_K: neighbours lie along k. LHS_EIGHTS, RHS_EIGHTS: eight of them can be copied at once.
-// LHS_FAR, RHS_FAR: a factor lies in global memory for sure.
+// LHS_FAR, RHS_FAR: a factor lies in global memory for sure. `left`, `right`: what makes a factor that does not lie there.
 template <int ROWS, int COLUMNS, bool FAR, bool EIGHTS, class Index>
 __device__ __forceinline__ void fetch_bf16(
     unsigned short* tile, const unsigned short* from, Index row_stride, Index column_stride, Index rows, Index columns) {
@@ -22,10 +22,11 @@ __device__ __forceinline__ void fetch_bf16(
     }
 }
 
-template <int M, int N, bool LHS_FAR, bool LHS_BY_K, bool LHS_EIGHTS, bool RHS_FAR, bool RHS_BY_K, bool RHS_EIGHTS, class Index>
+template <int M, int N, bool LHS_FAR, bool LHS_BY_K, bool LHS_EIGHTS, bool RHS_FAR, bool RHS_BY_K, bool RHS_EIGHTS, class Index,
+          class Left = Copied, class Right = Copied>
 __device__ __forceinline__ void add_product_bf16(
     float (&sums)[M / 32][N / 32][4], unsigned char* stages, const unsigned short* lhs, Index lhs_row, Index lhs_k, Index m,
-    const unsigned short* rhs, Index rhs_k, Index rhs_column, Index n, Index k) {
+    const unsigned short* rhs, Index rhs_k, Index rhs_column, Index n, Index k, Left left = {}, Right right = {}) {
     constexpr int LHS_WIDTH = LHS_BY_K ? 40 : M + 8, RHS_WIDTH = RHS_BY_K ? 40 : N + 8;
     constexpr int LHS_SIZE = LHS_BY_K ? M * 40 : 32 * (M + 8), RHS_SIZE = RHS_BY_K ? N * 40 : 32 * (N + 8);
     unsigned short (*const lhs_tile)[LHS_SIZE] = reinterpret_cast<unsigned short (*)[LHS_SIZE]>(stages);
@@ -34,13 +35,19 @@ __device__ __forceinline__ void add_product_bf16(
     const int first_row = warp / 4 * (M / 2), first_column = warp % 4 * (N / 4);
     auto fetch = [&](int stage, Index start) {
         const unsigned short *a = lhs + start * lhs_k, *b = rhs + start * rhs_k;
-        if (LHS_BY_K) fetch_bf16<M, 32, LHS_FAR, LHS_EIGHTS, Index>(lhs_tile[stage], a, lhs_row, lhs_k, m, k - start);
+        if (Left::IS_MADE) left.begin(start);
+        else if (LHS_BY_K) fetch_bf16<M, 32, LHS_FAR, LHS_EIGHTS, Index>(lhs_tile[stage], a, lhs_row, lhs_k, m, k - start);
         else fetch_bf16<32, M, LHS_FAR, LHS_EIGHTS, Index>(lhs_tile[stage], a, lhs_k, lhs_row, k - start, m);
-        if (RHS_BY_K) fetch_bf16<N, 32, RHS_FAR, RHS_EIGHTS, Index>(rhs_tile[stage], b, rhs_column, rhs_k, n, k - start);
+        if (Right::IS_MADE) right.begin(start);
+        else if (RHS_BY_K) fetch_bf16<N, 32, RHS_FAR, RHS_EIGHTS, Index>(rhs_tile[stage], b, rhs_column, rhs_k, n, k - start);
         else fetch_bf16<32, N, RHS_FAR, RHS_EIGHTS, Index>(rhs_tile[stage], b, rhs_k, rhs_column, k - start, n);
         mark_copies();
     };
-    if (k > 0) fetch(0, 0);
+    auto make = [&](int stage, Index start) {
+        left.end(start, [&](int l, int i, unsigned short x) { lhs_tile[stage][LHS_BY_K ? i * LHS_WIDTH + l : l * LHS_WIDTH + i] = x; });
+        right.end(start, [&](int l, int j, unsigned short x) { rhs_tile[stage][RHS_BY_K ? j * RHS_WIDTH + l : l * RHS_WIDTH + j] = x; });
+    };
+    if (k > 0) fetch(0, 0), make(0, 0);
     int stage = 0;
     for (Index start = 0; start < k; start += 32, stage = 1 - stage) {
         if (start + 32 < k) {
@@ -90,6 +97,7 @@ __device__ __forceinline__ void add_product_bf16(
                         : "+f"(sums[i][j][0]), "+f"(sums[i][j][1]), "+f"(sums[i][j][2]), "+f"(sums[i][j][3])
                         : "r"(a[i][0]), "r"(a[i][1]), "r"(a[i][2]), "r"(a[i][3]), "r"(b[j][0]), "r"(b[j][1]));
         }
+        if (start + 32 < k) make(1 - stage, start + 32);
         __syncthreads();
     }
 }

@@ -1,16 +1,19 @@
 // sums += lhs * rhs for M x N elements of a product, over all of k in its order, by 256 threads. A thread has the elements of every
 // 16th row and every 16th column. Tiles of 16 terms come through two stages in shared memory: one is read while the other is filled.
 // LHS_BY_K, RHS_BY_K: neighbours in memory lie along k. LHS_FOURS, RHS_FOURS: across it they do, and four can be copied at once.
-// LHS_FAR, RHS_FAR: a factor lies in global memory for sure.
-template <int M, int N, bool LHS_FAR, bool LHS_BY_K, bool LHS_FOURS, bool RHS_FAR, bool RHS_BY_K, bool RHS_FOURS, class Index>
+// LHS_FAR, RHS_FAR: a factor lies in global memory for sure. `left`, `right`: what makes a factor that does not lie there.
+template <int M, int N, bool LHS_FAR, bool LHS_BY_K, bool LHS_FOURS, bool RHS_FAR, bool RHS_BY_K, bool RHS_FOURS, class Index,
+          class Left = Copied, class Right = Copied>
 __device__ __forceinline__ void add_product_f32(
     float (&sums)[M / 16][N / 16], unsigned char* stages, const float* lhs, Index lhs_row, Index lhs_k, Index m,
-    const float* rhs, Index rhs_k, Index rhs_column, Index n, Index k) {
+    const float* rhs, Index rhs_k, Index rhs_column, Index n, Index k, Left left = {}, Right right = {}) {
     float (*const lhs_tile)[16][M + 4] = reinterpret_cast<float (*)[16][M + 4]>(stages);
     float (*const rhs_tile)[16][N + 4] = reinterpret_cast<float (*)[16][N + 4]>(lhs_tile + 2);
     const int thread = threadIdx.x;
     auto fetch = [&](int stage, Index start) {
-        if (LHS_FOURS) {
+        if (Left::IS_MADE) {
+            left.begin(start);
+        } else if (LHS_FOURS) {
             for (int e = thread; e < M * 4; e += 256) {
                 const int l = e / (M / 4), i = e % (M / 4) * 4;
                 const Index left = start + l < k ? m - i : 0;
@@ -24,7 +27,9 @@ __device__ __forceinline__ void add_product_f32(
                 copy_4<LHS_FAR>(&lhs_tile[stage][l][i], inside ? lhs + i * lhs_row + (start + l) * lhs_k : lhs, inside ? 4 : 0);
             }
         }
-        if (RHS_FOURS) {
+        if (Right::IS_MADE) {
+            right.begin(start);
+        } else if (RHS_FOURS) {
             for (int e = thread; e < N * 4; e += 256) {
                 const int l = e / (N / 4), j = e % (N / 4) * 4;
                 const Index left = start + l < k ? n - j : 0;
@@ -40,7 +45,11 @@ __device__ __forceinline__ void add_product_f32(
         }
         mark_copies();
     };
-    if (k > 0) fetch(0, 0);
+    auto make = [&](int stage, Index start) {
+        left.end(start, [&](int l, int i, float x) { lhs_tile[stage][l][i] = x; });
+        right.end(start, [&](int l, int j, float x) { rhs_tile[stage][l][j] = x; });
+    };
+    if (k > 0) fetch(0, 0), make(0, 0);
     int stage = 0;
     for (Index start = 0; start < k; start += 16, stage = 1 - stage) {
         if (start + 16 < k) {
@@ -63,6 +72,7 @@ __device__ __forceinline__ void add_product_f32(
                 #pragma unroll
                 for (int j = 0; j < N / 16; ++j) sums[i][j] = __fmaf_rn(a[i], b[j], sums[i][j]);
         }
+        if (start + 16 < k) make(1 - stage, start + 16);
         __syncthreads();
     }
 }

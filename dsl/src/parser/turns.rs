@@ -9,8 +9,8 @@ use crate::ast::{Expr, ExprKind, Name, Turns};
 use crate::diagnostic::Diagnostic;
 use crate::token::Kind;
 
-/// What goes on with a loop after its slices.
-const WORDS: [&str; 4] = ["along", "reversed", "segments", "with"];
+/// What goes on with a loop after its slices, or with a test after its places (`f(x) at scan in over..1`).
+const WORDS: [&str; 5] = ["along", "reversed", "segments", "with", "in"];
 
 impl Parser<'_> {
     /// Whether `scan` or `each` begins a loop: `scan NAME over`. The words of a loop are no names of slices: where a

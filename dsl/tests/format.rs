@@ -28,11 +28,7 @@ const CASES: &[(&str, &str, &str)] = &[
         "let a = scan x over x along scan with over = x { }",
         "let a = scan x over x along scan with over = x {}\n",
     ),
-    (
-        "also where a test goes on",
-        "test x { x at scan in over .. x }",
-        "test x { x at scan in over..x }\n",
-    ),
+    ("also where a test goes on", "test x { x at scan in over .. x }", "test x { x at scan in over..x }\n"),
     (
         "a long call breaks, one argument a line",
         "let a = something(first_argument_that_is_long, second_argument_that_is_long, third = argument_that_is_long)",

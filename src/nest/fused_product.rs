@@ -86,7 +86,8 @@ impl<'k> FusedProduct<'k> {
         let fused = FusedProduct { product, gemm, prologues, epilogue };
         let is_prologue = |i: &usize| prologues.iter().flatten().any(|prologue| prologue.op == *i);
         let is_apart = |i: usize| match &kernel.ops[i] {
-            TileOp::Nest(nest) => {
+            // A scalar, which each block works out for itself.
+            TileOp::Nest(nest) if nest.axes.is_empty() => {
                 let buffers = [gemm.lhs.buffer, gemm.rhs.buffer, gemm.out.buffer];
                 let in_scratch = |buffer| matches!(buffer, BufferRef::Scratch(_));
                 let is_own = !touches(nest, gemm.out.buffer)

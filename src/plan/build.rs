@@ -23,6 +23,7 @@ use crate::base::hash::{FastMap, FastSet, Mixer};
 use crate::base::stopwatch::{count, timed};
 use crate::base::{DType, Dim};
 use crate::graph::{Graph, NodeId, Op, Origin};
+use crate::nest::fused_product::FusedProduct;
 use crate::nest::{
     Access, Argument, ArgumentAccess, Axis, BufferRef, Inst, Kernel, Nest, Store, StoreKind, TileOp,
 };
@@ -52,6 +53,9 @@ pub fn plan(graph: &Graph, options: &Options) -> Plan {
         Target::Cpu => Sections::default(),
         Target::Cuda => timed("blocks", || sections(&graph, &reads, options.cache_bytes)),
     };
+    // What was copied for products may be a section's now.
+    let is_in_section = |id: &NodeId| sections.is_wide(*id) || sections.section_of(*id).is_some();
+    prologues.retain(|product, sides| ![*product].iter().chain(sides.iter().flatten()).any(is_in_section));
     let through = sections.seen(&graph, &reads);
     let seen = through.as_ref().unwrap_or(&reads);
     let mut grouping = timed("group", || group(&graph, &layouts, seen, &sections, &prologues, &alone, &long));
@@ -63,7 +67,7 @@ pub fn plan(graph: &Graph, options: &Options) -> Plan {
         timed("fuse", || (0..grouping.groups.len()).map(|g| cx.segments(g)).collect());
     if options.target == Target::Cuda {
         let kept = |id: NodeId| grouping.inline[id.index()] || graph.roots().any(|root| root == id);
-        timed("recompute", || recompute_afar(&graph, &reads, &grouping, &kept, &mut segments));
+        timed("recompute", || recompute_afar(&graph, &reads, &grouping, &prologues, &kept, &mut segments));
     }
     let phases = grouping.phases(&segments.iter().map(|of| n_phases(of)).collect::<Vec<_>>());
     cx.give_buffers(&segments);
@@ -329,6 +333,8 @@ impl<'a> Planner<'a> {
             launches.push(self.launch_of(rows, tile, lowered, about));
         }
         let launch = self.plan.phases[phase].last_mut().expect("it was launched above");
+        let kernel = &self.plan.kernels[launch.kernel];
+        debug_assert!(FusedProduct::of(kernel).is_some(), "a block would make all of it: {kernel}");
         launch.apart = Some(Box::new(Apart { launches, product: of_product }));
     }
 

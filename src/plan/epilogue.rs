@@ -1,7 +1,7 @@
 //! What is made of a large product's result element by element, in the product's own kernel.
 //!
 //! What enters: groups, for a target that gives a large contraction a kernel of its own. What leaves: the same groups, but that some
-//! of the maps have joined the contraction whose result they read. Such a group's launch comes with two that do the same one after the other
+//! of the maps have joined the contraction whose result they read. Such a group's launch comes with several that do the same one after the other
 //! (`Launch::apart`), for who leaves the product to a library. Invariant: both do the same, to the bit, on a device that makes products in
 //! one way.
 //!
@@ -13,7 +13,7 @@
 //! can be it is taken.
 
 use super::Target;
-use super::fuse::{Cluster, is_same_index};
+use super::fuse::{Cluster, fuse, is_same_index};
 use super::gpu::is_tiled;
 use super::group::Grouping;
 use super::lower::{Homes, lower};
@@ -130,7 +130,8 @@ impl Follow<'_> {
             false => self.saves(&maps, &rest) && !self.reads_updated(&maps),
         };
         let maps: Vec<NodeId> = group.nodes.iter().copied().filter(|id| maps.contains(id)).collect();
-        (joins && !maps.is_empty() && maps.iter().all(is_whole)).then_some(maps)
+        let is_one_loop = || matches!(fuse(self.graph, self.reads, None, &maps)[..], [Cluster::Loop(_)]);
+        (joins && maps.iter().all(is_whole) && is_one_loop()).then_some(maps)
     }
 
     /// Whether a node of group `g` is a map of the product's elements, made of what there is before the product.
@@ -141,7 +142,9 @@ impl Follow<'_> {
             Some(from) => from != g && self.grouping.comes_after(self.of_product, from),
         };
         let overwrites = |(variable, value): &(NodeId, NodeId)| {
-            *value == id && self.reads.of(self.product).iter().any(|read| read.base == *variable)
+            let of_product = &self.grouping.groups[self.of_product].nodes;
+            let mut reads = of_product.iter().flat_map(|id| self.reads.of(*id));
+            *value == id && reads.any(|read| read.base == *variable)
         };
         matches!(self.graph.node(id).op, Op::Map(_) | Op::Cast)
             && self.graph.ty(id).shape == self.graph.ty(self.product).shape

@@ -96,6 +96,11 @@ pub fn group(
             }
         }
     }
+    let has_place = |id: NodeId| {
+        let is_own = has_storage(graph, id) && !cx.inline[id.index()] && !sections.is_wide(id);
+        !is_own || cx.group_of[id.index()].is_some()
+    };
+    debug_assert!(graph.ids().all(has_place), "every node with storage is in a group");
     cx.visit_once(graph, reads, long);
     cx.order_updates(graph, reads);
     cx.drop_empty();

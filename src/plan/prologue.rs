@@ -2,7 +2,7 @@
 //!
 //! What enters: a prepared graph, for a target that gives a large contraction a kernel of its own. What leaves: the same graph, but that
 //! some maps that only such contractions read stand before each of these once, for itself; and which they are. Such a factor
-//! is never in memory: its elements are made where a tile of them comes into shared memory (`codegen/cuda/made_factor.rs`). A launch with such
+//! is never written: its elements are made where a tile of them comes into shared memory (`codegen/cuda/made_factor.rs`). A launch with such
 //! factors comes with several that do the same one after the other (`Launch::apart`), for who leaves the product to a library. Invariant:
 //! both do the same, to the bit, on a device that makes products in one way.
 //!
@@ -10,14 +10,15 @@
 //! that is made is not written, but made as often as it would be read, and what it is made of is read in its place. So it must be cheap
 //! and the product narrow: of all products that read a map, tiles times steps (`Graph::n_steps`) may be `STEPS_PER_BYTE` for each byte of an
 //! element; what is read more of than the element's own bytes counts as steps, too, what is read less of is saved (a picture's `u8`).
-//! A width of 128 and what a norm makes of it are worth it, for a width of 768 they are not.
-//! From the map backwards goes what is made of one array of its size (and of any that are broadcast), for then nothing more is read; and that array must be
+//! A width of 128 and what a norm makes of it are worth it, for a width of 768 they are not. And a library makes wide products faster (`MOST_TILES`).
+//! From the map backwards goes what is made of one array of its size (and of any that are broadcast), for then nothing more is read; the arrays of its size
+//! must lie in memory as the factor would, and be
 //! there anyway: be given, or read by others; and if it is not given, it must not be wider, for it is kept in the factor's place. What can be the epilogue of the product that it is made of (`epilogue.rs`) is that: made once, in a register.
 
 use super::Options;
 use super::blocks::{Sections, sections};
 use super::epilogue;
-use super::fuse::is_same_index;
+use super::fuse::{Cluster, fuse, is_same_index};
 use super::gpu::{is_tiled, stands_alone};
 use super::layout::layouts;
 use super::space::{Read, Reads, has_storage};
@@ -25,7 +26,7 @@ use super::tile::Sizes;
 use crate::base::hash::{FastMap, FastSet};
 use crate::graph::rewrite::Rewriter;
 use crate::graph::{Graph, NodeId, Op, Operands};
-use crate::nest::Gemm;
+use crate::nest::{Gemm, GemmAxis};
 use std::collections::BTreeSet;
 
 /// By product: the maps that make its left and its right factor, in order; of a factor that is in memory none.
@@ -37,6 +38,8 @@ const STEPS_PER_BYTE: i64 = 10;
 const STEPS_PER_NEAR_BYTE: i64 = 3;
 /// Rows or columns of a tile: large products have more, small ones fewer.
 const TILE: u64 = 64;
+/// What a library saves of a product grows with its width; from so many tiles on it is more than a write and a read of the factor.
+const MOST_TILES: u64 = 8;
 
 /// The graph in which products have factors for themselves, if there are any.
 pub fn own_factors(graph: &Graph, options: &Options) -> Option<(Graph, Prologues)> {
@@ -75,23 +78,24 @@ impl Find<'_> {
             }
             for read in self.reads.of(id) {
                 let n_whole = || self.reads.of(read.base).iter().filter(|read| is_whole(read)).count();
-                if maps.contains(&read.base) {
-                    continue;
-                }
                 let goes_on = self.is_map(read.base)
                     && is_same_index(self.graph, read)
                     && !is_root(read.base)
                     && n_whole() <= 1;
-                if goes_on {
-                    maps.insert(read.base);
-                    todo.push(read.base);
-                } else {
-                    leaves.push(read);
+                match () {
+                    () if goes_on && maps.insert(read.base) => todo.push(read.base),
+                    () if goes_on => {}
+                    () => leaves.push(read),
                 }
             }
         }
         // What another map reads of the chain at another place is no register of it.
         let is_apart = |read: &&Read| !maps.contains(&read.base);
+        let is_one_loop = || {
+            let mut nodes: Vec<NodeId> = maps.iter().copied().collect();
+            nodes.sort_unstable();
+            matches!(fuse(self.graph, self.reads, None, &nodes)[..], [Cluster::Loop(_)])
+        };
         let is_there = |read: &Read| {
             let base = read.base;
             self.graph.node(base).op.leaf_name().is_some()
@@ -99,12 +103,23 @@ impl Find<'_> {
                 || self.reads.by_users(base).any(|(user, _)| !maps.contains(&user))
         };
         let whole = || leaves.iter().filter(|read| is_whole(read));
-        let pays = || cfg!(test) || self.pays(factor, &maps, whole().map(|read| read.base));
+        // Neighbours in the factor are neighbours there, too.
+        let lies_along = |read: &Read| {
+            let mut steps = read.extents.iter().zip(&read.strides).rev();
+            steps.find(|(extent, _)| !extent.is_const(1)).is_none_or(|(_, stride)| stride.is_const(1))
+        };
+        let pays = || self.is_forced() || self.pays(factor, &maps, whole().map(|read| read.base));
         (leaves.iter().all(is_apart)
-            && whole().all(|read| is_there(read) && !self.follows(read.base, &leaves))
+            && whole().all(|read| is_there(read) && lies_along(read) && !self.follows(read.base, &leaves))
+            && is_one_loop()
             && self.products(factor).all(|product| product.is_some())
             && pays())
         .then_some(maps)
+    }
+
+    /// Whether products have prologues whatever that costs: where tests have products of any size alone.
+    fn is_forced(&self) -> bool {
+        self.options.alone_from <= 1
     }
 
     fn is_map(&self, id: NodeId) -> bool {
@@ -152,11 +167,10 @@ impl Find<'_> {
         self.reads.by_users(factor).map(move |(user, read)| {
             let gemm = epilogue::product(self.graph, self.reads, user)?;
             let size = |dim| sizes.of(dim) as f64;
-            // In tests, whose graphs are small, whatever its size.
             let is_large = is_tiled(size(&gemm.m), size(&gemm.n), size(&gemm.k));
             let side = usize::from(!std::ptr::eq(&self.reads.of(user)[0], read));
             let same_type = [gemm.lhs.dtype, gemm.rhs.dtype][side] == self.graph.dtype(factor);
-            (same_type && (cfg!(test) || is_large)).then_some((gemm, side))
+            (same_type && (self.is_forced() || is_large)).then_some((gemm, side))
         })
     }
 
@@ -173,15 +187,25 @@ impl Find<'_> {
         if sum(&is_made) > bytes(factor) {
             return false;
         }
-        let of_tile = steps as i64 + more * STEPS_PER_NEAR_BYTE;
+        let of_tile = (steps as i64 + more * STEPS_PER_NEAR_BYTE).max(0);
+        let elements =
+            self.graph.ty(factor).shape.iter().map(|size| sizes.of(size)).fold(1, u64::saturating_mul);
+        // Of a product: tiles of its other side, and how often each makes all elements; windows overlap.
         let tiles = |(gemm, side): (Gemm, usize)| {
-            let across = [&gemm.n, &gemm.m][side];
-            let still = gemm.batch.iter().filter(|axis| [&axis.lhs, &axis.rhs][side].is_const(0));
-            let around = still.map(|axis| sizes.of(&axis.extent)).fold(1, u64::saturating_mul);
-            sizes.of(across).div_ceil(TILE).saturating_mul(around).min(1 << 32) as i64
+            let (across, along) = ([&gemm.n, &gemm.m][side], [&gemm.m, &gemm.n][side]);
+            let moves = |axis: &&GemmAxis| ![&axis.lhs, &axis.rhs][side].is_const(0);
+            let (moving, still): (Vec<_>, Vec<_>) = gemm.batch.iter().partition(moves);
+            let size = |axes: Vec<&GemmAxis>| {
+                axes.into_iter().map(|axis| sizes.of(&axis.extent)).fold(1, u64::saturating_mul)
+            };
+            let read = sizes.of(along).saturating_mul(sizes.of(&gemm.k)).saturating_mul(size(moving));
+            (sizes.of(across).div_ceil(TILE).saturating_mul(size(still)), read.div_ceil(elements.max(1)))
         };
-        let again: i64 = self.products(factor).flatten().map(tiles).sum();
-        again.saturating_mul(of_tile) <= STEPS_PER_BYTE * bytes(factor)
+        let all: Vec<(u64, u64)> = self.products(factor).flatten().map(tiles).collect();
+        let again =
+            all.iter().fold(0u64, |sum, (tiles, times)| sum.saturating_add(tiles.saturating_mul(*times)));
+        all.iter().all(|(tiles, _)| *tiles <= MOST_TILES)
+            && (again.min(1 << 32) as i64).saturating_mul(of_tile) <= STEPS_PER_BYTE * bytes(factor)
     }
 }
 
@@ -331,6 +355,24 @@ mod tests {
                 (1, 3),
             ),
             (
+                "of what is also read at other places",
+                "%h = map tanh %u : f32[4, 4]\n%t = permute [1, 0] %h : f32[4, 4]\n%f = map add %h, %t : f32[4, 4]\n\
+                 %y = contract ab,bc->ac %x, %f : f32[batch, 4]\noutput y = %y",
+                (0, 3),
+            ),
+            (
+                "of what lies across it",
+                "%t = permute [1, 0] %u : f32[4, 4]\n%f = map tanh %t : f32[4, 4]\n\
+                 %y = contract ab,bc->ac %x, %f : f32[batch, 4]\noutput y = %y",
+                (0, 2),
+            ),
+            (
+                "a variable that follows and is read before",
+                "%f = map tanh %u : f32[4, 4]\n%y = contract ab,bc->ac %f, %u : f32[4, 4]\n\
+                 %v = map add %u, %y : f32[4, 4]\nupdate %u <- %v",
+                (1, 2),
+            ),
+            (
                 "what is made of two of its size",
                 "%v = map tanh %x : f32[batch, 4]\n%f = map mul %v, %q : f32[batch, 4]\n\
                  %y = contract ab,bc->ac %f, %w : f32[batch, 8]\noutput y = %y",
@@ -349,6 +391,29 @@ mod tests {
                 |launch: &&crate::plan::Launch| launch.apart.as_ref().is_some_and(|apart| apart.product > 0);
             let found = (launches().filter(makes).count(), launches().count());
             assert_eq!(found, expected, "{what}:\n{}", report(&plan));
+        }
+    }
+
+    #[test]
+    fn narrow_products_of_cheap_maps_have_prologues() {
+        // Type of what is given, its width and that of the result, maps of it, and whether they are made in the product.
+        let cases = [
+            ("u8", 784, 64, "%f = cast %x : f32[batch, K]", true),
+            ("u8", 784, 512, "%f = cast %x : f32[batch, K]", true),
+            ("u8", 784, 576, "%f = cast %x : f32[batch, K]", false),
+            ("f32", 128, 128, "%f = map tanh %x : f32[batch, K]", true),
+            ("f32", 128, 512, "%f = map tanh %x : f32[batch, K]", false),
+            ("f32", 128, 512, "%f = map neg %x : f32[batch, K]", true),
+        ];
+        for (dtype, k, n, maps, expected) in cases {
+            let text = format!(
+                "graph {{\n%x = input @x : {dtype}[batch, K]\n%w = param @w : f32[K, {n}]\n{maps}\n\
+                 %y = contract ab,bc->ac %f, %w : f32[batch, {n}]\noutput y = %y\n}}"
+            );
+            let graph = parse(&text.replace('K', &k.to_string())).unwrap();
+            let plan = plan(&graph, &Options::new(256, Target::Cuda));
+            let found = plan.phases.iter().flatten().any(|launch| launch.apart.is_some());
+            assert_eq!(found, expected, "{dtype}, {k} to {n}, {maps}:\n{}", report(&plan));
         }
     }
 }

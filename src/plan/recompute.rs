@@ -22,6 +22,7 @@ use super::Target;
 use super::fuse::{Cluster, is_same_index};
 use super::group::Grouping;
 use super::parts::{Segment, n_phases};
+use super::prologue::Prologues;
 use super::space::{Read, Reads};
 use crate::base::hash::{FastMap, FastSet};
 use crate::graph::{Graph, NodeId, Op};
@@ -35,7 +36,12 @@ const NEAR_ROW: i64 = 32 * 1024;
 
 /// Inside of a group, on a CPU. `kept`: nodes that are stored whoever reads them.
 pub fn recompute(graph: &Graph, reads: &Reads, kept: &dyn Fn(NodeId) -> bool, clusters: &mut Vec<Cluster>) {
-    let anywhere = Where { may_read: &|_, _| true, is_stored: &|_| true, is_kept_longer: &|_, _| true };
+    let anywhere = Where {
+        may_read: &|_, _| true,
+        is_stored: &|_| true,
+        is_kept_longer: &|_, _| true,
+        makes_more: &|_| true,
+    };
     recompute_where(graph, reads, Target::Cpu, kept, &anywhere, clusters);
     clusters.retain(is_left);
 }
@@ -45,6 +51,7 @@ pub fn recompute_afar(
     graph: &Graph,
     reads: &Reads,
     grouping: &Grouping,
+    prologues: &Prologues,
     kept: &dyn Fn(NodeId) -> bool,
     segments: &mut [Vec<Segment>],
 ) {
@@ -83,7 +90,15 @@ pub fn recompute_afar(
     // By more than the phase behind.
     let is_kept_longer =
         |reader: usize, base: NodeId| last_read.get(&base).is_none_or(|last| last + 1 < places[reader].1);
-    let afar = Where { may_read: &may_read, is_stored: &is_stored, is_kept_longer: &is_kept_longer };
+    // What a prologue makes is made for every tile of its product: more than was weighed is not.
+    let of_products: FastSet<NodeId> = prologues.values().flatten().flatten().copied().collect();
+    let makes_more = |cluster: &Cluster| !cluster.nodes().iter().any(|id| of_products.contains(id));
+    let afar = Where {
+        may_read: &may_read,
+        is_stored: &is_stored,
+        is_kept_longer: &is_kept_longer,
+        makes_more: &makes_more,
+    };
     recompute_where(graph, reads, Target::Cuda, kept, &afar, &mut clusters);
     let mut clusters = clusters.into_iter();
     // Scalars alone are worked out for nobody.
@@ -113,6 +128,8 @@ struct Where<'a> {
     is_stored: &'a dyn Fn(NodeId) -> bool,
     /// Whether that keeps the base in memory for longer.
     is_kept_longer: &'a dyn Fn(usize, NodeId) -> bool,
+    /// Whether a loop may make more than it does.
+    makes_more: &'a dyn Fn(&Cluster) -> bool,
 }
 
 fn recompute_where(
@@ -206,6 +223,9 @@ impl Recompute<'_> {
             let reader = *self.home.get(&user)?;
             let Cluster::Loop(l) = &self.clusters[reader] else { return None };
             if !is_same_index(self.graph, read) || l.extents != *shape {
+                return None;
+            }
+            if reader != at && !(self.place.makes_more)(&self.clusters[reader]) {
                 return None;
             }
             if reader != at && !readers.contains(&reader) {

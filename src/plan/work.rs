@@ -22,7 +22,7 @@ pub fn work(plan: &Plan, launch: &Launch, batch: i64) -> (Work, Vec<Work>) {
     let rows = kernel.n_rows(batch).unwrap_or(0);
     let sizes = Sizes::new(batch, rows);
     let most = |i: usize| match kernel.arguments[i].access {
-        // A product's result that stays in the registers of its own kernel.
+        // A product's factor or result that stays in its own kernel.
         ArgumentAccess::Temporary => 0,
         _ => plan.buffer_bytes(launch.arguments[i], batch).unwrap_or(u64::MAX),
     };

@@ -8,7 +8,7 @@ use super::kernel::Emitter;
 use super::steps::{call, float, integer, value_type};
 use crate::base::DType;
 use crate::nest::analysis::types_of;
-use crate::nest::{Access, Inst, Nest, Store, StoreKind, Value};
+use crate::nest::{Access, BufferRef, Inst, Nest, Store, StoreKind, Value};
 use std::collections::HashMap;
 
 /// A type in memory.
@@ -33,6 +33,10 @@ pub struct Body<'n> {
     quad: Option<usize>,
     /// Loads whose elements lie in shared memory already: what they are called there.
     staged: HashMap<usize, String>,
+    /// Loads whose values are in registers already.
+    held: HashMap<usize, String>,
+    /// Whether what is stored to scratch is a matter of who writes the body.
+    has_no_scratch: bool,
 }
 
 fn operands(inst: &Inst) -> Vec<Value> {
@@ -66,12 +70,43 @@ impl<'n> Body<'n> {
             names: vec![String::new(); n],
             quad,
             staged: HashMap::new(),
+            held: HashMap::new(),
+            has_no_scratch: false,
         }
+    }
+
+    /// Of a kernel without scratch.
+    pub fn in_registers(nest: &'n Nest, quad: Option<usize>) -> Body<'n> {
+        Body { has_no_scratch: true, ..Body::new(nest, quad) }
     }
 
     /// From now on the load finds its element there.
     pub fn stage(&mut self, load: usize, element: String) {
         self.staged.insert(load, element);
+    }
+
+    /// From now on the load's value is that.
+    pub fn hold(&mut self, load: usize, value: String) {
+        self.held.insert(load, value);
+    }
+
+    /// Loads what is to be held, one element or four neighbours.
+    pub fn load_held(&self, e: &mut Emitter, access: &Access, index: &[String], to: &str) {
+        let (buffer, at) = (e.buffer(access.buffer), e.address(access, index));
+        if self.quad.is_some() {
+            e.helper(load_four(access.dtype));
+            e.w.line(format!("{}({to}, {buffer} + {at});", load_four(access.dtype)));
+        } else {
+            e.w.line(format!("{to} = {};", loaded(access.dtype, &format!("{buffer}[{at}]"))));
+        }
+    }
+
+    /// The stores of four neighbours.
+    fn quad_stores(&self) -> impl Iterator<Item = (usize, &'n Store)> {
+        let in_memory =
+            |access: &Access| !self.has_no_scratch || matches!(access.buffer, BufferRef::Argument(_));
+        let stores = self.nest.stores.iter().enumerate();
+        stores.filter(move |(_, store)| store.kind == StoreKind::Set && in_memory(&store.access))
     }
 
     pub fn value(&self, value: Value) -> &str {
@@ -88,6 +123,7 @@ impl<'n> Body<'n> {
         for (i, inst) in self.nest.body.iter().enumerate() {
             if let Inst::Load { access } = inst
                 && self.needed[i]
+                && !self.held.contains_key(&i)
                 && self.is_quad(access)
             {
                 let ty = value_type(access.dtype);
@@ -97,22 +133,18 @@ impl<'n> Body<'n> {
                 e.w.line(format!("{}(x{i}, {buffer} + {at});", load_four(access.dtype)));
             }
         }
-        for (i, store) in self.nest.stores.iter().enumerate() {
-            if store.kind == StoreKind::Set {
-                e.w.line(format!("{} y{i}[4];", value_type(store.access.dtype)));
-            }
+        for (i, store) in self.quad_stores() {
+            e.w.line(format!("{} y{i}[4];", value_type(store.access.dtype)));
         }
     }
 
     /// Stores of four neighbours.
     pub fn close_quad(&self, e: &mut Emitter, index: &[String]) {
-        for (i, store) in self.nest.stores.iter().enumerate() {
-            if store.kind == StoreKind::Set {
-                let dtype = store.access.dtype;
-                e.helper(store_four(dtype));
-                let (buffer, at) = (e.buffer(store.access.buffer), e.address(&store.access, index));
-                e.w.line(format!("{}({buffer} + {at}, y{i});", store_four(dtype)));
-            }
+        for (i, store) in self.quad_stores() {
+            let dtype = store.access.dtype;
+            e.helper(store_four(dtype));
+            let (buffer, at) = (e.buffer(store.access.buffer), e.address(&store.access, index));
+            e.w.line(format!("{}({buffer} + {at}, y{i});", store_four(dtype)));
         }
     }
 
@@ -136,6 +168,7 @@ impl<'n> Body<'n> {
     fn expression(&self, e: &mut Emitter, i: usize, inst: &Inst, index: &[String]) -> (String, bool) {
         let name = |v: &Value| self.names[*v as usize].clone();
         match inst {
+            Inst::Load { .. } if self.held.contains_key(&i) => (self.held[&i].clone(), false),
             Inst::Load { access } if self.staged.contains_key(&i) => {
                 (loaded(access.dtype, &self.staged[&i]), false)
             }

@@ -1,7 +1,7 @@
 //! What makes a product fastest on a GPU, where it was timed; kept on disk.
 //!
 //! What enters: products, and what was chosen for them. What leaves: the choice for a product, or nothing, which leaves it to the
-//! library. A file is for one kind of GPU and one version of cuBLASLt, by whose hash it is named, for an algorithm means something to
+//! library, but for one whose factors are made in gradc's own kernel. A file is for one kind of GPU and one version of cuBLASLt, by whose hash it is named, for an algorithm means something to
 //! the version that gave it and to no other (NVIDIA, cuBLAS, `cublasLtMatmulAlgo_t`). The driver's version is not in the name: it decides
 //! neither which algorithms there are nor what they compute, and a new driver would bring other bits back that nobody asked for.
 //! Invariants: a file is used whole or not at all, for it carries its own hash; nobody removes one but who is asked to (`prune.rs`
@@ -18,7 +18,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// Another number where the form, or what a choice depends on, changes.
-const FORMAT: &str = "gradc products 2";
+const FORMAT: &str = "gradc products 3";
 
 /// cuBLASLt's `cublasLtMatmulAlgo_t`: opaque.
 pub type Algorithm = [u64; 8];

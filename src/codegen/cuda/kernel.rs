@@ -12,13 +12,16 @@ use super::fill::emit_fill;
 use super::heading::{Heading, name};
 use super::nest::{emit_nest, nest_units};
 use super::product::{self, emit_product};
+use super::rows::{Rows, emit_rows};
 use super::sort::emit_sort;
 use super::steps::{Functions, float};
 use super::turns::parallel_turns;
 use super::writer::Writer;
 use crate::base::{DType, Dim};
 use crate::nest::fused_product::{FusedProduct, is_for_each_block};
-use crate::nest::{Access, ArgumentAccess, BufferRef, Inst, Kernel, Loop, Store, TileOp, TurnOrder};
+use crate::nest::{
+    Access, ArgumentAccess, BufferRef, Inst, Kernel, Loop, Nest, Scratch, Store, TileOp, TurnOrder,
+};
 use crate::plan::{MOST_SHARED_BYTES, Plan};
 use std::collections::BTreeSet;
 
@@ -120,6 +123,8 @@ pub struct Emitter<'a> {
     pub of_squares: u32,
     /// The kernel's product, if its factors or what follows are made tile by tile with it.
     pub fused: Option<FusedProduct<'a>>,
+    /// How rows stay in registers, if they do, and the nests of which they are made.
+    rows: Option<(Rows, Vec<Nest>)>,
     /// What was touched since the last barrier, and whether it was written.
     touched: Vec<(Region, bool)>,
 }
@@ -142,8 +147,18 @@ impl<'a> Emitter<'a> {
             of_products: 0,
             of_squares: 0,
             fused: None,
+            rows: None,
             touched: Vec::new(),
         };
+        if kernel.ops.len() > 1 && kernel.ops.iter().all(|op| matches!(op, TileOp::Nest(_))) {
+            // A row at a time.
+            let names = Names::of(&Kernel { tile: 1, ..kernel.clone() }, terms.max_batch);
+            let of_tiles = std::mem::replace(&mut e.names, names);
+            e.rows = Rows::of(&e);
+            if e.rows.is_none() {
+                e.names = of_tiles;
+            }
+        }
         e.fused = FusedProduct::of(kernel).filter(|fused| product::has_tiles(&e, fused.gemm));
         e
     }
@@ -240,6 +255,10 @@ impl<'a> Emitter<'a> {
 
     /// Threads of the kernel's block.
     pub fn choose_threads(&mut self) -> u32 {
+        if let Some((rows, _)) = &self.rows {
+            self.threads = rows.threads();
+            return self.threads;
+        }
         let threads = self.most_units().clamp(LEAST_THREADS, MOST_THREADS);
         self.threads = (threads.ceil() as u32).next_power_of_two();
         self.threads
@@ -249,9 +268,14 @@ impl<'a> Emitter<'a> {
     pub fn kernel(&mut self, name: &str, heading: &Heading) -> (Entry, String) {
         let kernel = self.kernel;
         self.choose_threads();
+        let scratch_end = self.scratch().iter().map(|s| s.offset + s.bytes).max().unwrap_or(0);
+        let in_shared = scratch_end <= MOST_SHARED_BYTES;
+        let most_parts = if in_shared { MOST_PARTS } else { f64::from(SCRATCH_BLOCKS) };
         let turns = parallel_turns(kernel);
-        if turns.is_empty() {
-            let parts = (self.most_units() / f64::from(self.threads)).ceil().clamp(1.0, MOST_PARTS);
+        if self.rows.is_some() {
+            self.blocks = 1;
+        } else if turns.is_empty() {
+            let parts = (self.most_units() / f64::from(self.threads)).ceil().clamp(1.0, most_parts);
             if self.fused.is_some() || matches!(&kernel.ops[..], [op] if can_be_shared(op)) {
                 self.parts = parts as u32;
             } else if has_scalars_before(kernel) {
@@ -261,10 +285,8 @@ impl<'a> Emitter<'a> {
             self.blocks = self.parts;
         } else {
             let n = |l: &&Loop| (self.names.most(&l.extent) / f64::from(l.block)).ceil();
-            self.blocks = turns.iter().map(n).product::<f64>().clamp(1.0, MOST_PARTS) as u32;
+            self.blocks = turns.iter().map(n).product::<f64>().clamp(1.0, most_parts) as u32;
         }
-        let scratch_end = kernel.scratch.iter().map(|s| s.offset + s.bytes).max().unwrap_or(0);
-        let in_shared = scratch_end <= MOST_SHARED_BYTES;
         let mut entry = Entry {
             name: name.into(),
             threads: self.threads,
@@ -274,7 +296,7 @@ impl<'a> Emitter<'a> {
             static_bytes: 0,
             scratch_bytes: if in_shared { 0 } else { scratch_end.next_multiple_of(256) },
             rows: kernel.rows.clone(),
-            tile: kernel.tile,
+            tile: self.rows.as_ref().map_or(kernel.tile, |(rows, _)| rows.rows),
             parts: self.blocks,
             most_blocks: if in_shared { MOST_BLOCKS } else { SCRATCH_BLOCKS },
         };
@@ -287,11 +309,9 @@ impl<'a> Emitter<'a> {
         (entry, text)
     }
 
-    fn text(&mut self, entry: &mut Entry, heading: &Heading) -> String {
+    /// The ops, in a loop over the block's tiles.
+    fn tiles(&mut self, heading: &Heading) {
         let kernel = self.kernel;
-        let integer = self.names.integer;
-        // The body first: only then is it known what it needs above.
-        self.w.open("");
         self.open_tiles();
         match self.fused {
             Some(fused) => self.fused_product(fused, &heading.ops),
@@ -303,6 +323,19 @@ impl<'a> Emitter<'a> {
             None => self.ops(&kernel.ops, &heading.ops),
         }
         self.close_tiles();
+    }
+
+    fn text(&mut self, entry: &mut Entry, heading: &Heading) -> String {
+        let kernel = self.kernel;
+        let scratch = self.scratch();
+        let integer = self.names.integer;
+        // The body first: only then is it known what it needs above.
+        self.w.open("");
+        if let Some((rows, nests)) = self.rows.take() {
+            emit_rows(self, &rows, &nests, &heading.ops);
+        } else {
+            self.tiles(heading);
+        }
         let body = std::mem::take(&mut self.w).finish();
         let of_scratch = entry.shared_bytes;
         let at_products = of_scratch.next_multiple_of(64);
@@ -315,7 +348,7 @@ impl<'a> Emitter<'a> {
             1 => String::new(),
             parts => format!(", {parts} blocks a tile"),
         };
-        w.line(format!("// rows: {} in tiles of {}{shared}", kernel.rows, kernel.tile));
+        w.line(format!("// rows: {} in tiles of {}{shared}", kernel.rows, entry.tile));
         // What `restrict` says of a part would be taken to hold for the whole step: what it has itself written could be read through the
         // read-only cache.
         let restrict = if let Form::Part { .. } = self.form { "" } else { " __restrict__" };
@@ -369,7 +402,7 @@ impl<'a> Emitter<'a> {
             w.line(format!("unsigned char* const stages = shared + {at_products};"));
         }
         let memory = if of_scratch > 0 { "shared" } else { "own" };
-        for (i, scratch) in kernel.scratch.iter().enumerate() {
+        for (i, scratch) in scratch.iter().enumerate() {
             let ty = storage_type(scratch.dtype);
             w.line(format!("{ty}* const s{i} = reinterpret_cast<{ty}*>({memory} + {});", scratch.offset));
         }
@@ -392,6 +425,16 @@ impl<'a> Emitter<'a> {
         }
         text.push_str("}\n");
         text
+    }
+
+    /// Scratch in memory.
+    fn scratch(&self) -> &'a [Scratch] {
+        if self.rows.is_some() { &[] } else { &self.kernel.scratch }
+    }
+
+    /// The number of the block, and how many there are.
+    pub fn block(&self) -> (&'static str, &'static str) {
+        block(self.form)
     }
 
     fn open_tiles(&mut self) {

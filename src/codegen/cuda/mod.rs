@@ -30,6 +30,7 @@ mod preamble;
 mod product;
 mod prune;
 mod reduce;
+mod rows;
 mod scatter;
 mod sort;
 mod steps;

@@ -6,7 +6,7 @@
 //! - `Columns`: the same, but the warps of a block share the outermost reducing axis, for columns too few for that many threads;
 //! - `Warp`: the lanes of a warp share the reducing axes of one index, four neighbours each time where that is possible, and put
 //!   their parts together in pairs 16, 8, 4, 2, 1 apart;
-//! - `Block`: all warps do, for few long sums, and the warps' parts follow one another.
+//! - `Block`: all warps do, for few long sums, and one warp's lanes put the warps' parts together as their own.
 //!
 //! Invariant: the choice depends on the nest and its greatest sizes alone, and with it the order of each sum.
 
@@ -69,8 +69,8 @@ pub fn units(e: &Emitter, nest: &Nest) -> f64 {
 }
 
 /// The running value of a store, and for a place that of the value it belongs to.
-struct Accumulator<'n> {
-    store: &'n Store,
+pub struct Accumulator<'n> {
+    pub store: &'n Store,
     dtype: DType,
     value: String,
     place: Option<String>,
@@ -82,7 +82,7 @@ fn identity(op: ReduceOp, dtype: DType) -> String {
     if text.starts_with('-') { format!("({text})") } else { text }
 }
 
-fn begin<'n>(e: &mut Emitter, body: &Body<'n>) -> Vec<Accumulator<'n>> {
+pub fn begin<'n>(e: &mut Emitter, body: &Body<'n>) -> Vec<Accumulator<'n>> {
     let mut all = Vec::new();
     for (i, store) in body.nest.stores.iter().enumerate() {
         let dtype = body.types[store.value as usize];
@@ -104,7 +104,7 @@ fn begin<'n>(e: &mut Emitter, body: &Body<'n>) -> Vec<Accumulator<'n>> {
 
 impl Accumulator<'_> {
     /// Takes the value at one index; `index` is that along the reducing axis.
-    fn take(&self, e: &mut Emitter, value: &str, index: &str) {
+    pub fn take(&self, e: &mut Emitter, value: &str, index: &str) {
         let Accumulator { value: sum, place, .. } = self;
         match place {
             None => {
@@ -142,7 +142,7 @@ impl Accumulator<'_> {
     }
 
     /// Puts the lanes of a warp together; each lane has the result.
-    fn across_lanes(&self, e: &mut Emitter) {
+    pub fn across_lanes(&self, e: &mut Emitter) {
         e.w.line("#pragma unroll");
         e.w.open("for (int apart = 16; apart > 0; apart /= 2)");
         let ty = value_type(self.dtype);
@@ -154,8 +154,8 @@ impl Accumulator<'_> {
         e.w.close();
     }
 
-    /// Puts the warps of a block together, one after another; each thread has the result. Every thread must come here.
-    fn across_warps(&self, e: &mut Emitter) {
+    /// Puts the warps of a block together, as if they were lanes; each thread has the result. Every thread must come here.
+    pub fn across_warps(&self, e: &mut Emitter) {
         let warps = e.threads / 32;
         if warps == 1 {
             return;
@@ -173,26 +173,32 @@ impl Accumulator<'_> {
                 + " }",
         );
         e.meet();
-        e.w.line(format!("{} = {shared}[0];", self.value));
+        let of_lane = |array: &str, none: &str| match warps {
+            32 => format!("{array}[thread % 32]"),
+            _ => format!("thread % 32 < {warps} ? {array}[thread % 32] : {none}"),
+        };
+        let op = match self.store.kind {
+            StoreKind::Reduce(op) => op,
+            _ => ReduceOp::Max,
+        };
+        e.w.line(format!("{} = {};", self.value, of_lane(&shared, &identity(op, self.dtype))));
         if let (Some(places), Some(place)) = (&places, &self.place) {
-            e.w.line(format!("{place} = {places}[0];"));
+            e.w.line(format!("{place} = {};", of_lane(places, NOWHERE)));
         }
-        e.w.open(format!("for (int warp = 1; warp < {warps}; ++warp)"));
-        self.join(
-            e,
-            &format!("{shared}[warp]"),
-            &places.map(|places| format!("{places}[warp]")).unwrap_or_default(),
-        );
-        e.w.close();
+        self.across_lanes(e);
         e.meet();
     }
 
-    fn store(&self, e: &mut Emitter, body: &Body, index: &[String]) {
-        let value = match &self.place {
+    /// What it has come to.
+    pub fn result(&self) -> String {
+        match &self.place {
             None => self.value.clone(),
             Some(place) => format!("({place} == {NOWHERE} ? 0 : {place})"),
-        };
-        body.store(e, self.store, index, &value);
+        }
+    }
+
+    fn store(&self, e: &mut Emitter, body: &Body, index: &[String]) {
+        body.store(e, self.store, index, &self.result());
     }
 }
 

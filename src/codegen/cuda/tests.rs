@@ -174,6 +174,21 @@ fn products_of_all_layouts() {
     check_all(suite::products());
 }
 
+/// Of a warp, of a block of any size, and too long for either.
+#[test]
+fn rows_in_registers() {
+    let cases = suite::rows();
+    let kernels: Vec<Kernel> = cases.iter().map(|case| case.kernel.clone()).collect();
+    let source = emit_kernels(&kernels, in_f32(1100));
+    let threads = source.kernels.iter().zip(&cases).map(|(entry, case)| {
+        let text = text_of(&source, entry);
+        let held = if text.contains("h0") { "held" } else { "read again" };
+        format!("{}: {} threads, tiles of {}, {held}", case.what, entry.threads, entry.tile)
+    });
+    insta::assert_snapshot!("rows_in_registers", threads.collect::<Vec<_>>().join("\n"));
+    check_all(cases);
+}
+
 /// In the registers where sums are made: no product's result is stored that nobody wants.
 #[test]
 fn products_with_epilogues() {

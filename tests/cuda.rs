@@ -2,7 +2,7 @@
 //! says that it is skipped, and why.
 //!
 //! What fails: a rung on the GPU that trains otherwise than the definition; steps of an example whose losses
-//! are not the CPU's; one bit that differs between two runs, tuned or not; a model too large for the GPU that ends in
+//! are not the CPU's; what compute-sanitizer finds; one bit that differs between two runs, tuned or not; a model too large for the GPU that ends in
 //! anything but an error with its bytes.
 
 mod ladder;
@@ -15,6 +15,7 @@ use gradc::train::data::{Data, Dataset};
 use gradc::train::engine::{Engine, Program};
 use gradc::train::run::{Event, Flow, Trainer};
 use ladder::{COMPILED, EXACT, Ladder, Rung, Values, differences};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -27,15 +28,15 @@ const GPU: &[Rung] = &[Rung {
     train: |ladder| ladder.on(Accelerated::new(ladder.model, gpu().expect("it was there a moment ago"))),
 }];
 
+/// Says so to people: what a test that passes prints in the usual way is kept from them.
+fn skipped(why: &str) {
+    let test = std::thread::current().name().unwrap_or_default().to_string();
+    let _ = writeln!(std::io::stderr(), "skipped: {test}: {why}");
+}
+
 /// The first GPU, or nothing and a line that says why.
 fn gpu() -> Option<Driver> {
-    match Driver::open(0, None) {
-        Ok(driver) => Some(driver),
-        Err(error) => {
-            eprintln!("skipped: {error}");
-            None
-        }
-    }
+    Driver::open(0, None).map_err(|error| skipped(&error.to_string())).ok()
 }
 
 fn models(folder: &str) -> Vec<PathBuf> {
@@ -53,7 +54,7 @@ fn open(path: &Path, settings: &[(&str, &str)]) -> Option<(Model, Arc<Dataset>)>
     let settings: Vec<_> =
         settings.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
     let Ok(model) = gradc::check(&gradc::load("test.model", &text), &data, &settings) else {
-        eprintln!("left out: {} has no data here", path.display());
+        skipped(&format!("{} has no data here", path.display()));
         return None;
     };
     let examples = data.load(&model.settings.data).ok()?;
@@ -143,7 +144,7 @@ fn a_tuned_run_is_the_same_bits_each_time() {
     };
     let (tuned, said, errors) = gradc(&["tune", "net.model"]);
     if errors.contains("there is no cuBLASLt") {
-        eprintln!("skipped: {errors}");
+        skipped(&errors);
         return;
     }
     assert!(tuned && said.contains("are made faster than by"), "{said}{errors}");
@@ -154,6 +155,42 @@ fn a_tuned_run_is_the_same_bits_each_time() {
         std::fs::read(folder.path().join(out).join("weights.safetensors")).unwrap()
     };
     assert!(weights("one") == weights("two"));
+}
+
+/// No access out of bounds, no race in shared memory, no barrier that some threads miss, nothing read that was never written; as one launch
+/// and as many, in f32 and in bf16.
+#[test]
+fn compute_sanitizer_finds_nothing() {
+    if gpu().is_none() {
+        return;
+    }
+    let tool = std::env::var_os("COMPUTE_SANITIZER").unwrap_or("compute-sanitizer".into());
+    if Command::new(&tool).arg("--version").output().is_err() {
+        return skipped("there is no compute-sanitizer; COMPUTE_SANITIZER may say where it is");
+    }
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let mut failures = Vec::new();
+    for (model, precision) in [
+        ("mnist", "f32"),
+        ("bench/cnn", "f32"),
+        ("bench/lstm", "f32"),
+        ("bench/gpt-nano", "f32"),
+        ("bench/gpt-nano", "bf16"),
+    ] {
+        for check in ["memcheck", "racecheck", "synccheck", "initcheck"] {
+            let output = Command::new(&tool)
+                .args(["--tool", check, "--error-exitcode", "9", env!("CARGO_BIN_EXE_gradc"), "bench"])
+                .arg(examples.join(format!("{model}.model")))
+                .args(["--device", "cuda", "--precision", precision, "--batch", "4", "--steps", "2"])
+                .output()
+                .unwrap();
+            if !output.status.success() {
+                let said = String::from_utf8_lossy(&output.stdout).into_owned();
+                failures.push(format!("{model} in {precision}, {check}: {said}"));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
 #[test]

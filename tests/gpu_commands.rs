@@ -4,6 +4,7 @@
 //! With NVRTC (`GRADC_CUDA_PATH`) also what it makes of the kernels; without it those parts say that they are
 //! skipped.
 
+use std::io::Write;
 use std::path::Path;
 #[cfg(target_os = "linux")]
 use std::path::PathBuf;
@@ -23,6 +24,12 @@ train net {
     batch = 8  steps = 6  seed = 9
 }
 ";
+
+/// Says so to people: what a test that passes prints in the usual way is kept from them.
+fn skipped(why: &str) {
+    let test = std::thread::current().name().unwrap_or_default().to_string();
+    let _ = writeln!(std::io::stderr(), "skipped: {test}: {why}");
+}
 
 struct Folder(tempfile::TempDir);
 
@@ -75,7 +82,7 @@ impl Folder {
 fn has_nvrtc(folder: &Folder) -> bool {
     let found = !folder.json(&["devices", "--json"])["cuda"]["nvrtc"].is_null();
     if !found {
-        eprintln!("skipped: NVRTC is not on this machine");
+        skipped("NVRTC is not on this machine");
     }
     found
 }
@@ -124,6 +131,8 @@ fn kernels_are_dumped_as_text() {
     assert!(cuda.contains("extern \"C\" __global__ void"), "{cuda}");
     assert_eq!(cuda, folder.succeed(&["dump", "net.model", "--after", "cuda"]), "the text is stable");
     assert_ne!(cuda, folder.succeed(&["dump", "net.model", "--after", "cuda", "--program", "predict"]));
+    let step = folder.succeed(&["dump", "net.model", "--after", "step"]);
+    assert!(step.contains("meet(arrived);") && step.matches("__global__").count() == 1, "{step}");
     if has_nvrtc(&folder) {
         let ptx = folder.succeed(&["dump", "net.model", "--after", "ptx", "--architecture", "sm_80"]);
         assert!(ptx.contains(".target sm_80") && ptx.contains(".entry"), "{ptx}");
@@ -170,16 +179,24 @@ fn a_build_is_whole_and_the_same_each_time() {
             assert!(arguments.iter().all(|id| id.as_u64().unwrap() < buffers.len() as u64), "{launch}");
         }
         assert!(!program["outputs"].as_array().unwrap().is_empty());
+        let step = &program["step"];
+        if program["name"] == "train" {
+            let source = folder.text(&format!("out/{}", step["source"].as_str().unwrap()));
+            assert!(source.contains("\nstep("), "{source}");
+            let arguments = step["arguments"].as_array().unwrap();
+            assert!(arguments.iter().all(|id| id.as_u64().unwrap() < buffers.len() as u64), "{step}");
+        }
     }
     folder.succeed(&["build", "net.model", "--out", "again"]);
-    for file in ["manifest.json", "train.cu", "eval.cu", "predict.cu"] {
+    for file in ["manifest.json", "train.cu", "train.step.cu", "eval.cu", "predict.cu"] {
         assert_eq!(folder.text(&format!("out/{file}")), folder.text(&format!("again/{file}")), "{file}");
     }
     if has_nvrtc(&folder) {
         let files =
             ["build", "net.model", "--out", "all", "--emit", "cuda,ptx,cubin", "--architecture", "sm_90"];
         let said = folder.succeed(&files);
-        assert_eq!(said.lines().count(), 10, "{said}");
+        // Of three programs the text and what is made of it, two of them also as one launch.
+        assert_eq!(said.lines().count(), 3 * (3 + 2) + 1, "{said}");
         assert!(folder.text("all/train.sm_90.ptx").contains(".target sm_90"));
         let cubin = std::fs::read(folder.0.path().join("all/train.sm_90.cubin")).unwrap();
         assert_eq!(&cubin[..4], b"\x7fELF");
@@ -228,7 +245,7 @@ else:
 fn figures_go_into_their_section() {
     use std::os::unix::fs::PermissionsExt;
     if !Command::new("python3").arg("--version").output().is_ok_and(|o| o.status.success()) {
-        eprintln!("skipped: there is no python3");
+        skipped("there is no python3");
         return;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -339,7 +356,7 @@ impl Pretended {
         command.args(["-shared", "-fPIC", &name, "-o"]).arg(self.path(library)).arg(source).args(options);
         match command.status() {
             Ok(status) => assert!(status.success(), "{library} does not compile"),
-            Err(_) => eprintln!("skipped: there is no C compiler"),
+            Err(_) => skipped("there is no C compiler"),
         }
         self.path(library).exists()
     }
@@ -395,6 +412,8 @@ fn what_is_asked_of_a_driver_is_in_order() {
     in_order(&["bench", "net.model", "--device", "cuda", "--seconds", "0.05"]);
     let profile = in_order(&["profile", "net.model", "--device", "cuda", "--seconds", "0.01"]);
     assert!(profile.contains("a step as one launch takes") && profile.contains("Pretender"), "{profile}");
+    let in_bf16 = ["profile", "net.model", "--device", "cuda", "--seconds", "0.01", "--precision", "bf16"];
+    assert!(in_order(&in_bf16).contains(" of products in bf16), "), "a floor is of what makes the product");
     // The fake GPU has a quarter of a gibibyte.
     let too_large = ["train", "net.model", "--device", "cuda", "--set", "units=40000000"];
     machine.fails(&too_large, &[], "of memory (4.5 GiB of variables, ");

@@ -10,7 +10,7 @@ use super::output::{Failure, say};
 use super::project::{ModelArguments, Project};
 use crate::base::files::write_atomically;
 use crate::codegen::cuda::nvrtc::Nvrtc;
-use crate::codegen::cuda::{Joint, Source, emit};
+use crate::codegen::cuda::{Joint, Source, Whole, emit, emit_whole};
 use crate::model::Model;
 use crate::plan::{Launch, Place, Plan, Target};
 use crate::train::engine::{Program, graph};
@@ -73,21 +73,29 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         }
         let plan = plan_of(model, program, Target::Cuda);
         let source = emit(&plan);
-        if arguments.emit.contains(&Kind::Cuda) {
-            write(&format!("{name}.cu"), source.text.as_bytes())?;
+        let mut texts = vec![(name.to_string(), source.text.clone())];
+        let mut described = described(name, &plan, &source);
+        if let Some(whole) = emit_whole(&plan) {
+            described["step"] = step(name, &plan, &whole);
+            texts.push((format!("{name}.step"), whole.text));
         }
-        for architecture in nvrtc.iter().flat_map(|_| &arguments.architecture) {
-            let nvrtc = nvrtc.as_ref().expect("it is there for each architecture");
-            let compiled = nvrtc.compile(&source.text, architecture);
-            let compiled = compiled.map_err(|error| Failure::Error(error.to_string()))?;
-            if arguments.emit.contains(&Kind::Ptx) {
-                write(&format!("{name}.{architecture}.ptx"), compiled.ptx.as_bytes())?;
+        programs.push(described);
+        for (name, text) in texts {
+            if arguments.emit.contains(&Kind::Cuda) {
+                write(&format!("{name}.cu"), text.as_bytes())?;
             }
-            if arguments.emit.contains(&Kind::Cubin) {
-                write(&format!("{name}.{architecture}.cubin"), &compiled.cubin)?;
+            for architecture in nvrtc.iter().flat_map(|_| &arguments.architecture) {
+                let nvrtc = nvrtc.as_ref().expect("it is there for each architecture");
+                let compiled = nvrtc.compile(&text, architecture);
+                let compiled = compiled.map_err(|error| Failure::Error(error.to_string()))?;
+                if arguments.emit.contains(&Kind::Ptx) {
+                    write(&format!("{name}.{architecture}.ptx"), compiled.ptx.as_bytes())?;
+                }
+                if arguments.emit.contains(&Kind::Cubin) {
+                    write(&format!("{name}.{architecture}.cubin"), &compiled.cubin)?;
+                }
             }
         }
-        programs.push(described(name, &plan, &source));
     }
     let manifest = manifest(model, programs);
     let text = serde_json::to_string_pretty(&manifest).expect("a value of text and numbers");
@@ -114,11 +122,22 @@ fn manifest(model: &Model, programs: Vec<Value>) -> Value {
             memory struct StepEnv { unsigned long long seed, step; }. Launches of one phase may run at the same time; phases \
             follow one another. Arena buffers lie at their offset in one allocation of arena_bytes, inputs are given before \
             each run, variables (zero or initial values at first) stay from run to run and are shared by name between programs. \
-            Where a launch has an `or`, those two launches do the same one after the other: the first is a product, which a library \
+            Where a launch has an `or`, those launches do the same one after another: one of them is a product, which a library \
             may make. Functions of `together` do what several launches of a phase do, of which `joints` says the numbers: void \
             NAME(Of_NAME all, long long batch, const StepEnv* env), where `all` is the arguments of these launches in order, and \
-            blocks are those of all of them.",
+            blocks are those of all of them. A small program also has a `step`, which does all phases as one cooperative launch of at most \
+            `blocks` blocks: void NAME(its buffers, unsigned* arrived, long long batch, const StepEnv* env), where `arrived` is a word of \
+            device memory that was once 0.",
         "programs": programs,
+    })
+}
+
+/// The program as one launch.
+fn step(name: &str, plan: &Plan, whole: &Whole) -> Value {
+    let buffers: Vec<u32> = whole.buffers.iter().map(|id| id.0).collect();
+    json!({
+        "source": format!("{name}.step.cu"), "name": whole.name, "threads": whole.threads, "shared_bytes": whole.shared_bytes,
+        "blocks": whole.blocks(plan.max_batch), "arguments": buffers,
     })
 }
 

@@ -4,7 +4,7 @@ use super::devices::{CudaPath, TargetArgument};
 use super::output::{Failure, report, say};
 use super::project::{ModelArguments, Project};
 use crate::codegen::cpu::{Kind, assembly};
-use crate::codegen::cuda::emit;
+use crate::codegen::cuda::{emit, emit_whole};
 use crate::graph::text::print;
 use crate::plan::Target;
 use crate::train::engine::{Program, graph};
@@ -17,7 +17,7 @@ use gradc_dsl::SourceMap;
 pub struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
-    /// syntax, graph, grad, the name of a pass, optimized, plan, nest, clif, asm, cuda or ptx
+    /// syntax, graph, grad, the name of a pass, optimized, plan, nest, clif, asm, cuda, step (of a GPU, as one kernel) or ptx
     #[arg(long, default_value = "graph")]
     after: String,
     /// Which of the model's programs
@@ -84,6 +84,13 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             say(kernels.iter().map(|kernel| assembly(kernel, kind)).collect::<String>())
         }
         "cuda" => say(emit(&plan_of(model, program, Target::Cuda)).text),
+        "step" => match emit_whole(&plan_of(model, program, Target::Cuda)) {
+            Some(whole) => say(whole.text),
+            None => Err(Failure::Error(
+                "a step of this program is launches and no kernel of its own: `--after cuda` has these"
+                    .into(),
+            )),
+        },
         "ptx" => {
             let nvrtc = arguments.cuda.nvrtc()?;
             let text = emit(&plan_of(model, program, Target::Cuda)).text;
@@ -96,7 +103,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
                 let names: Vec<&str> = passes::PIPELINE.iter().map(|(name, _)| *name).collect();
                 let names = names.join(", ");
                 Err(Failure::Usage(format!(
-                    "there is no stage `{stage}`; there are syntax, graph, grad, the passes {names}, optimized, plan, nest, clif, asm, cuda, ptx"
+                    "there is no stage `{stage}`; there are syntax, graph, grad, the passes {names}, optimized, plan, nest, clif, asm, cuda, step, ptx"
                 )))
             }
         },

@@ -29,7 +29,7 @@ use super::work::work;
 use super::{Options, Plan};
 use crate::base::Dim;
 use crate::graph::{Graph, NodeId, Op};
-use crate::nest::{Inst, StoreKind, TileOp};
+use crate::nest::{Axis, Inst, StoreKind, TileOp};
 use std::collections::BTreeMap;
 
 /// Blocks that keep a large GPU busy.
@@ -100,13 +100,14 @@ fn adds_to_tile(op: &TileOp) -> bool {
     nest.stores.iter().any(|s| matches!(&s.kind, StoreKind::AddAt { bound, .. } if bound.contains("tile")))
 }
 
-/// Indices of a tile of one row that threads can share, of the op that has the most.
+/// Indices of a tile of one row that threads can share, of the op that has the most; the lanes of a warp share the terms of a sum of neighbours.
 fn width(ops: &[TileOp], sizes: &Sizes) -> u64 {
     let product =
         |dims: &mut dyn Iterator<Item = &Dim>| dims.fold(1, |n: u64, dim| n.saturating_mul(sizes.of(dim)));
     let of_op = |op: &TileOp| match op {
         TileOp::Nest(nest) => {
-            product(&mut nest.axes.iter().filter(|axis| !axis.reduce).map(|axis| &axis.extent))
+            let is_shared = |axis: &&Axis| !axis.reduce || !has_a_thread_each(op);
+            product(&mut nest.axes.iter().filter(is_shared).map(|axis| &axis.extent))
         }
         TileOp::Gemm(gemm) => {
             let loops = gemm.batch.iter().filter(|axis| !axis.reduce).map(|axis| &axis.extent);

@@ -123,7 +123,7 @@ pub fn flops(op: &TileOp, sizes: &Sizes) -> u64 {
 }
 
 /// Sizes in a turn are sums of its number and others, so the first and the last are together as much as any two turns on average.
-fn over_turns(l: &Loop, sizes: &Sizes, cost: impl Fn(&TileOp, &Sizes) -> u64) -> u64 {
+pub fn over_turns(l: &Loop, sizes: &Sizes, cost: impl Fn(&TileOp, &Sizes) -> u64) -> u64 {
     let turns = sizes.turns(l);
     let at = |turn: u64| {
         let sizes = sizes.inside(l, turn);

@@ -4,15 +4,17 @@
 //! value in memory counts once for all the reads of an op or launch and once for its writes, however often it is touched:
 //! what comes from a cache is not memory's work. Scratch does not count. Invariant: estimates from sizes alone.
 
-use super::tile::{Sizes, flops};
+use super::tile::{Sizes, flops, over_turns};
 use super::{Launch, Plan};
-use crate::base::Dim;
+use crate::base::{DType, Dim};
 use crate::nest::{Access, ArgumentAccess, BufferRef, Inst, Matrix, Nest, StoreKind, TileOp};
 
 /// Floating-point operations (a multiply-add counts 2), and bytes to and from memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Work {
     pub flops: u64,
+    /// Those of products whose factors are bf16 or may be rounded to tf32, which a GPU has units for.
+    pub of_tensors: u64,
     pub bytes: u64,
 }
 
@@ -34,10 +36,20 @@ pub fn work(plan: &Plan, launch: &Launch, batch: i64) -> (Work, Vec<Work>) {
         let capped = |bytes: &[u64]| bytes.iter().zip(&most).map(|(b, most)| *b.min(most)).sum::<u64>();
         Work {
             flops: ops.iter().map(|op| flops(op, &sizes)).fold(0, u64::saturating_add),
+            of_tensors: ops.iter().map(|op| of_tensors(op, &sizes, plan)).fold(0, u64::saturating_add),
             bytes: capped(&touched.read).saturating_add(capped(&touched.written)),
         }
     };
     (of(&kernel.ops), kernel.ops.iter().map(|op| of(std::slice::from_ref(op))).collect())
+}
+
+/// Those of an op's operations that are of such products.
+fn of_tensors(op: &TileOp, sizes: &Sizes, plan: &Plan) -> u64 {
+    match op {
+        TileOp::Gemm(gemm) if gemm.lhs.dtype == DType::BF16 || plan.allows_tf32 => flops(op, sizes),
+        TileOp::Loop(l) => over_turns(l, sizes, |op, sizes| of_tensors(op, sizes, plan)),
+        _ => 0,
+    }
 }
 
 /// Bytes by argument, before it is asked how many the argument has.

@@ -10,14 +10,15 @@
 mod ladder;
 mod machine;
 
+use gradc::base::Precision;
 use gradc::codegen::cuda::{emit, emit_whole};
 use gradc::model::Model;
 use gradc::plan::{Launch, Target, work};
 use gradc::train::data::{Data, Dataset};
-use gradc::train::engine::Program;
+use gradc::train::engine::{Program, graph};
 use gradc::train::planned::plan_of;
 use ladder::{Ladder, Rung, Values, differences};
-use machine::{GOLDEN, How, Machine, assert_same, golden_path, mark, nvrtc};
+use machine::{GOLDEN, How, Machine, assert_same, golden_path, mark, nvrtc, skipped};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -88,9 +89,26 @@ fn may_save(text: &str, kernel: &str) -> u64 {
 fn compile_examples(architecture: &str) {
     let Some(nvrtc) = nvrtc() else { return };
     let mut failures = Vec::new();
-    for path in [models("examples"), models("examples/bench")].concat() {
-        let (model, _) = load(&path, &[]);
-        for program in [Program::Train, Program::Eval] {
+    let own = [models("examples"), models("examples/bench"), models("benches/cuda")].concat();
+    let all = own.iter().map(|path| (path, None));
+    // In bf16 what has other products, norms and attention, in tf32 what has products.
+    let others = [
+        ("cnn", Precision::Bf16),
+        ("gpt-mini", Precision::Bf16),
+        ("gpt-mini", Precision::Tf32),
+        ("gpt2", Precision::Bf16),
+    ];
+    let is_named = |path: &PathBuf, name: &str| path.file_stem().is_some_and(|stem| stem == name);
+    let others = others.into_iter().filter_map(|(name, precision)| {
+        Some((own.iter().find(|path| is_named(path, name))?, Some(precision)))
+    });
+    for (path, precision) in all.chain(others) {
+        let (mut model, _) = load(path, &[]);
+        model.settings.precision = precision.unwrap_or(model.settings.precision);
+        for program in [Program::Train, Program::Eval, Program::Predict] {
+            if graph(&model, program).outputs.is_empty() {
+                continue;
+            }
             let plan = plan_of(&model, program, Target::Cuda);
             let (source, whole) = (emit(&plan), emit_whole(&plan));
             let n_functions = source.functions().count();
@@ -167,7 +185,7 @@ fn check(path: &Path, settings: &[(&str, &str)], n_examples: usize) -> Vec<Strin
     let examples = cut(&data.load(&model.settings.data).unwrap(), n_examples);
     let ladder = Ladder::new(&model, examples, Values::new()).unwrap();
     if Machine::new(&ladder.planned(Target::Cuda)).is_none() {
-        eprintln!("skipped: {}: there is neither NVRTC nor golden PTX", path.display());
+        skipped(&format!("{}: there is neither NVRTC nor golden PTX", path.display()));
         return Vec::new();
     }
     let found = differences(&ladder, &ladder.definition(), CUDA);

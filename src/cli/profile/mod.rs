@@ -53,13 +53,16 @@ pub fn json(arguments: &Arguments) -> bool {
 #[derive(Clone, Copy)]
 pub struct Machine {
     pub flops: f64,
+    /// Of products in bf16 or tf32.
+    pub of_tensors: f64,
     pub bytes: f64,
 }
 
 impl Machine {
     /// Seconds that the work takes at least.
     pub fn floor(&self, work: Work) -> f64 {
-        (work.flops as f64 / self.flops).max(work.bytes as f64 / self.bytes)
+        let others = (work.flops - work.of_tensors) as f64 / self.flops;
+        (others + work.of_tensors as f64 / self.of_tensors).max(work.bytes as f64 / self.bytes)
     }
 }
 
@@ -103,7 +106,8 @@ fn on_cpu(arguments: &Arguments, project: &Project) -> Result<(), Failure> {
     // Past a few hundred megabytes everything comes from memory.
     let bytes = cost.peak_bytes.min(256 << 20);
     let measured = || peaks::bytes_per_second(project.threads, bytes);
-    let machine = Machine { flops, bytes: arguments.bandwidth.map_or_else(measured, |gbytes| gbytes * 1e9) };
+    let bytes = arguments.bandwidth.map_or_else(measured, |gbytes| gbytes * 1e9);
+    let machine = Machine { flops, of_tensors: flops, bytes };
     let mut trainer = Trainer::new(model, engine, data, None);
     let profile = trainer.profile(arguments.seconds)?;
     let plan = trainer.engine.plan(Program::Train);
@@ -122,9 +126,13 @@ fn on_gpu(arguments: &Arguments, project: &Project, gpu: u32) -> Result<(), Fail
     let data = project.data.load(&model.settings.data)?;
     let driver = arguments.device.driver(gpu)?;
     let on = driver.name();
-    let (flops, bytes) = driver.peaks().map_err(|error| Failure::Error(error.to_string()))?;
+    let peaks = driver.peaks(model.settings.precision).map_err(|error| Failure::Error(error.to_string()))?;
     let given = |given: Option<f64>, peak: f64| given.map_or(peak, |given| given * 1e9);
-    let machine = Machine { flops: given(arguments.peak, flops), bytes: given(arguments.bandwidth, bytes) };
+    let machine = Machine {
+        flops: given(arguments.peak, peaks.flops),
+        of_tensors: given(arguments.peak, peaks.of_tensors),
+        bytes: given(arguments.bandwidth, peaks.bytes),
+    };
     let mut engine = Accelerated::new(model, driver);
     engine.compile(Program::Train).map_err(Failure::Error)?;
     let mut trainer = Trainer::new(model, engine, data, None);

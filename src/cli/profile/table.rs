@@ -1,6 +1,6 @@
 //! A profile as text and as JSON.
 
-use super::{Measured, Row};
+use super::{Machine, Measured, Row};
 use crate::cli::format;
 use crate::model::Model;
 use crate::plan::Work;
@@ -64,6 +64,7 @@ impl Table<'_> {
     fn total(&self) -> Work {
         let add = |sum: Work, row: &Row| Work {
             flops: sum.flops + row.work.flops,
+            of_tensors: sum.of_tensors + row.work.of_tensors,
             bytes: sum.bytes + row.work.bytes,
         };
         self.rows.0.iter().fold(Work::default(), add)
@@ -89,7 +90,7 @@ impl Table<'_> {
             "name": self.model.name, "batch": self.measured.plan.max_batch, "on": self.measured.on,
             "threads": self.measured.profile.n_threads, "whole_step_ms": self.measured.whole.map(|seconds| seconds * 1e3),
             "steps": self.measured.profile.n_steps, "ms": (self.measured.profile.step + self.measured.profile.between) * 1e3,
-            "peak_gflop_per_s": self.measured.machine.flops * 1e-9, "peak_gb_per_s": self.measured.machine.bytes * 1e-9,
+            "peak_gflop_per_s": self.measured.machine.flops * 1e-9, "peak_tensor_gflop_per_s": self.measured.machine.of_tensors * 1e-9, "peak_gb_per_s": self.measured.machine.bytes * 1e-9,
             "kernels": rows(&self.rows.0), "ops": rows(&self.rows.1),
             "waiting": { "ms": self.measured.profile.waiting() / n_threads * 1e3, "share": self.measured.profile.waiting() / self.whole() },
             "between_steps": { "ms": self.measured.profile.between * 1e3, "share": self.measured.profile.between * n_threads / self.whole() },
@@ -109,8 +110,8 @@ impl Table<'_> {
                 format::seconds(profile.step + profile.between)
             ),
             format!(
-                "the machine's peak: {:.0} GFLOP/s, {:.1} GB/s; a row's floor is the time at these",
-                self.measured.machine.flops * 1e-9,
+                "the machine's peak: {}, {:.1} GB/s; a row's floor is the time at these",
+                self.peaks(),
                 self.measured.machine.bytes * 1e-9
             ),
         ];
@@ -121,7 +122,9 @@ impl Table<'_> {
             ));
         }
         let unit = if self.in_ms() { "ms" } else { "µs" };
-        let head = |of: &str| format!("\n{unit:>10}  share  GFLOP/s    GB/s  ×floor  width  tiles  {of}");
+        let per_second = if self.is_gpu() { "TFLOP/s" } else { "GFLOP/s" };
+        let head =
+            |of: &str| format!("\n{unit:>10}  share  {per_second}    GB/s  ×floor  width  tiles  {of}");
         let (mut launches, mut ops): (Vec<&Row>, Vec<&Row>) =
             (self.rows.0.iter().collect(), self.rows.1.iter().collect());
         for rows in [&mut launches, &mut ops] {
@@ -165,6 +168,25 @@ impl Table<'_> {
         self.measured.profile.step > 5e-3
     }
 
+    fn is_gpu(&self) -> bool {
+        self.measured.whole.is_some()
+    }
+
+    /// Operations a second at most; a GPU has more of products in bf16 and tf32.
+    fn peaks(&self) -> String {
+        let Machine { flops, of_tensors, .. } = self.measured.machine;
+        match (self.is_gpu(), of_tensors > flops) {
+            (false, _) => format!("{:.0} GFLOP/s", flops * 1e-9),
+            (true, false) => format!("{:.1} TFLOP/s", flops * 1e-12),
+            (true, true) => format!(
+                "{:.1} TFLOP/s ({:.0} of products in {})",
+                flops * 1e-12,
+                of_tensors * 1e-12,
+                self.model.settings.precision.name()
+            ),
+        }
+    }
+
     /// A time in the unit of all rows.
     fn shown(&self, seconds: f64) -> String {
         if self.in_ms() { format!("{:>10.3}", seconds * 1e3) } else { format!("{:>10.2}", seconds * 1e6) }
@@ -173,6 +195,7 @@ impl Table<'_> {
     fn line(&self, row: &Row) -> String {
         let (time, of_floor) = self.time(row);
         let speed = |amount: u64| amount as f64 / time.max(1e-12) * 1e-9;
+        let thousands = if self.is_gpu() { 1e-3 } else { 1.0 };
         let times = if row.n > 1 { format!(" (×{})", row.n) } else { String::new() };
         let place = if row.place.is_empty() { String::new() } else { format!(" at {}", row.place) };
         let width = row.busy / row.span.max(1e-12);
@@ -183,7 +206,7 @@ impl Table<'_> {
             "{:>10} {:>5.1}% {:>8.1} {:>7.1} {of_floor:>7} {width:>6.1} {:>6}  {}{what}{times}{place}",
             self.shown(time),
             100.0 * row.busy / self.whole(),
-            speed(row.work.flops),
+            speed(row.work.flops) * thousands,
             speed(row.work.bytes),
             row.tiles,
             row.scope,

@@ -274,7 +274,7 @@ mod tests {
             assert!(kernels.clone().all(|i| text.contains(&format!("{}(", source.kernels[i].name))));
         }
         let Ok(nvrtc) = Nvrtc::find(None) else {
-            eprintln!("skipped: no NVRTC");
+            crate::codegen::cuda::tests::skipped("there is no NVRTC");
             return;
         };
         let folder = tempfile::tempdir().unwrap();
@@ -303,7 +303,7 @@ mod tests {
     #[test]
     fn a_text_is_compiled_once() {
         let Ok(nvrtc) = Nvrtc::find(None) else {
-            eprintln!("skipped: no NVRTC");
+            crate::codegen::cuda::tests::skipped("there is no NVRTC");
             return;
         };
         let folder = tempfile::tempdir().unwrap();

@@ -313,7 +313,7 @@ extern \"C\" __global__ void other(int* x) { x[threadIdx.x] = 1; }
         match Nvrtc::find(None) {
             Ok(nvrtc) => Some(nvrtc),
             Err(error) => {
-                eprintln!("skipped: {error}");
+                crate::codegen::cuda::tests::skipped(&error.to_string());
                 None
             }
         }

@@ -8,8 +8,17 @@ use crate::scalar::Func;
 
 /// Products that are a kernel of their own: layouts of both factors, sizes around those of tiles, loops and sums around.
 pub fn products() -> Vec<Case> {
-    let sizes =
-        [(16, 16, 16), (17, 31, 33), (64, 48, 40), (65, 130, 16), (32, 16, 100), (129, 33, 18), (3, 40, 5)];
+    let sizes = [
+        (16, 16, 16),
+        (17, 31, 33),
+        (64, 48, 40),
+        (65, 130, 16),
+        (32, 16, 100),
+        (129, 33, 18),
+        (3, 40, 5),
+        (1, 37, 17),
+        (37, 1, 1),
+    ];
     let mut cases = Vec::new();
     for (n, (m, columns, k)) in sizes.into_iter().enumerate() {
         for layout in 0..4 {

@@ -204,7 +204,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let features = if features.is_empty() { "baseline instructions".to_string() } else { features.join(" ") };
     let mut lines = vec![format!("cpu       {ARCH}, {threads} threads, {features}")];
     if let Found::Usable(driver) = &driver {
-        lines.push(format!("driver    for CUDA {}", version(driver.version)));
+        let release = release().map_or(String::new(), |release| format!("{release}, "));
+        lines.push(format!("driver    {release}for CUDA {}", version(driver.version)));
         let gpu = |(i, gpu): (usize, &crate::runtime::probe::Gpu)| {
             let tuned = match cublas.and_then(|version| n_tuned(gpu, version)) {
                 None => String::new(),
@@ -224,7 +225,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         Found::Usable((path, version)) => {
             lines.push(format!("cuBLASLt  {}, {}", cublas_version(*version), shown(path)));
         }
-        Found::Nothing if nvrtc.is_ok() => lines.push(
+        Found::Nothing => lines.push(
             "cuBLASLt  not found, so that large products are gradc's own kernels (`pip install nvidia-cublas` brings it)"
                 .to_string(),
         ),
@@ -232,6 +233,12 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     lines.extend(missing.iter().map(|what| format!("missing   {what}")));
     say(lines.join("\n"))
+}
+
+/// The release of the driver, as Linux knows it.
+fn release() -> Option<String> {
+    let text = std::fs::read_to_string("/sys/module/nvidia/version").ok()?;
+    Some(text.trim().to_string()).filter(|release| !release.is_empty())
 }
 
 /// What keeps models from running on a GPU here, and how to get it.

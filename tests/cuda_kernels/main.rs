@@ -270,6 +270,23 @@ fn steps_of_examples_that_are_one_launch() {
     insta::assert_snapshot!("one_launch", all.join("\n"));
 }
 
+/// Convolutions, turns, random numbers and dropout, of small models; a generator with its losses, attention, norms and an optimizer, of examples.
+#[test]
+fn models_as_text() {
+    for path in [
+        "tests/models/convolution",
+        "tests/models/recurrence",
+        "tests/models/noise",
+        "examples/vae",
+        "examples/gpt",
+    ] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let (model, _) = load(&folder.join(format!("{path}.model")), &[]);
+        let text = emit(&plan_of(&model, Program::Train, Target::Cuda)).text;
+        insta::assert_snapshot!(format!("{}_cuda", path.replace('/', "_")), text);
+    }
+}
+
 #[test]
 fn the_classifier_as_text() {
     let (model, _) = load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/mnist.model"), &[]);

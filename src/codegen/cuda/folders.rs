@@ -48,6 +48,14 @@ pub fn library_in(folder: &Path, stem: &str) -> Option<PathBuf> {
     versions.max().map(|(_, name)| folder.join(name))
 }
 
+/// CUDA's headers that belong to a library: beside it in a toolkit and in packages since version 13, in a package of their own before.
+pub fn headers(library: &Path) -> Option<PathBuf> {
+    let root = library.parent()?.parent()?;
+    let own = root.parent().map(|packages| packages.join("cuda_runtime/include"));
+    let folders = [Some(root.join("include")), own].into_iter().flatten();
+    folders.into_iter().find(|folder| folder.join("cuda_runtime.h").is_file())
+}
+
 /// The folders that a toolkit, or a folder of Python packages, keeps its libraries in.
 fn below(root: &Path) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> =
@@ -123,5 +131,22 @@ mod tests {
             assert_eq!(found, expected.map(|path| root.path().join(path)), "{files:?}");
         }
         assert!(library_folders(Some(Path::new("/no/such/folder"))).is_empty());
+    }
+
+    #[test]
+    fn headers_are_found_with_their_library() {
+        for (library, file, is_found) in [
+            ("cuda/lib64/libnvrtc.so.12", "cuda/include/cuda_runtime.h", true),
+            ("nvidia/cu13/lib/libnvrtc.so.13", "nvidia/cu13/include/cuda_runtime.h", true),
+            ("nvidia/cuda_nvrtc/lib/libnvrtc.so.12", "nvidia/cuda_runtime/include/cuda_runtime.h", true),
+            ("nvidia/cuda_nvrtc/lib/libnvrtc.so.12", "nvidia/cuda_runtime/include/cuda.h", false),
+        ] {
+            let root = tempfile::tempdir().unwrap();
+            let file = root.path().join(file);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(&file, "").unwrap();
+            let expected = file.parent().filter(|_| is_found).map(Path::to_path_buf);
+            assert_eq!(headers(&root.path().join(library)), expected, "{library}");
+        }
     }
 }

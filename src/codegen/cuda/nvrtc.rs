@@ -158,10 +158,9 @@ impl Nvrtc {
         &self.path
     }
 
-    /// CUDA's headers, where they lie beside the library.
+    /// CUDA's headers, if they are there.
     pub fn headers(&self) -> Option<PathBuf> {
-        let include = self.path.parent()?.parent()?.join("include");
-        include.join("cuda_runtime.h").is_file().then_some(include)
+        super::folders::headers(&self.path)
     }
 
     /// What the compiler is told of `architecture` (`sm_90`), without the place of headers. Products and sums

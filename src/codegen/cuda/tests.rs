@@ -151,6 +151,14 @@ fn families_as_text() {
     insta::assert_snapshot!(emit_kernels(&kernels, in_f32(64)).text);
 }
 
+/// A product of f32 factors that may be rounded to tf32.
+#[test]
+fn tf32_as_text() {
+    let kernels = [Kernel { name: "product_in_tf32".into(), ..product(64, 128, 64) }];
+    let terms = kernel::Terms { max_batch: 64, allows_tf32: true };
+    insta::assert_snapshot!(emit_kernels(&kernels, terms).text);
+}
+
 /// Cases of the suite.
 const WITH_BIAS: &str =
     "bias of 64 x 48 x 40 of f32, turned (false, false), loops (1, 2), accumulate false, wanted false";

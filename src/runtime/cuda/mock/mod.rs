@@ -275,6 +275,10 @@ impl Device for Mock {
         self.enqueue(stream, Work::Launch { kernel, entry, launch })
     }
 
+    fn makes_call(&self, launch: &Launch) -> bool {
+        self.state.borrow().has_library && launch.call.is_some()
+    }
+
     fn launch_together(
         &self,
         stream: Stream,

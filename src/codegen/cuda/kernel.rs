@@ -12,7 +12,7 @@ use super::fill::emit_fill;
 use super::heading::{Heading, name};
 use super::nest::{emit_nest, nest_units};
 use super::product::{self, emit_product};
-use super::rows::{Rows, emit_rows};
+use super::rows::{Rows, emit_rows, rows_of};
 use super::sort::emit_sort;
 use super::steps::{Functions, float};
 use super::turns::parallel_turns;
@@ -150,15 +150,7 @@ impl<'a> Emitter<'a> {
             rows: None,
             touched: Vec::new(),
         };
-        if kernel.ops.len() > 1 && kernel.ops.iter().all(|op| matches!(op, TileOp::Nest(_))) {
-            // A row at a time.
-            let names = Names::of(&Kernel { tile: 1, ..kernel.clone() }, terms.max_batch);
-            let of_tiles = std::mem::replace(&mut e.names, names);
-            e.rows = Rows::of(&e);
-            if e.rows.is_none() {
-                e.names = of_tiles;
-            }
-        }
+        e.rows = rows_of(&mut e, terms.max_batch);
         e.fused = FusedProduct::of(kernel).filter(|fused| product::has_tiles(&e, fused.gemm));
         e
     }
@@ -295,7 +287,7 @@ impl<'a> Emitter<'a> {
             // Squares' and products' share is known when they are written.
             static_bytes: 0,
             scratch_bytes: if in_shared { 0 } else { scratch_end.next_multiple_of(256) },
-            rows: kernel.rows.clone(),
+            rows: self.rows.as_ref().map_or(&kernel.rows, |(rows, _)| &rows.count).clone(),
             tile: self.rows.as_ref().map_or(kernel.tile, |(rows, _)| rows.rows),
             parts: self.blocks,
             most_blocks: if in_shared { MOST_BLOCKS } else { SCRATCH_BLOCKS },
@@ -348,7 +340,7 @@ impl<'a> Emitter<'a> {
             1 => String::new(),
             parts => format!(", {parts} blocks a tile"),
         };
-        w.line(format!("// rows: {} in tiles of {}{shared}", kernel.rows, entry.tile));
+        w.line(format!("// rows: {} in tiles of {}{shared}", entry.rows, entry.tile));
         // What `restrict` says of a part would be taken to hold for the whole step: what it has itself written could be read through the
         // read-only cache.
         let restrict = if let Form::Part { .. } = self.form { "" } else { " __restrict__" };

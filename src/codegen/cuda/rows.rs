@@ -1,6 +1,6 @@
 //! Kernels in which a row stays in registers: softmax, norms, cross-entropy.
 //!
-//! What enters: a kernel whose ops go over one row each: reductions along it, maps of its elements, and what is made of its sums. What leaves:
+//! What enters: a kernel whose ops go over one row each, a tile's or a turn's: reductions along it, maps of its elements, and what is made of its sums. What leaves:
 //! one loop over rows. A row is a warp's, or a block's; each of their threads has the same elements of it in every op, so that
 //! what an op makes another finds in a register: memory is read once and written once, and scratch is no memory at all. Warps need no
 //! barrier. What is made of sums alone each thread makes for itself. Invariants: which kernels are such follows from them and their greatest
@@ -12,17 +12,20 @@
 //! wait for its last warp in every sum.
 
 use super::body::Body;
+use super::expression::Names;
 use super::kernel::Emitter;
 use super::nest::open_lanes;
 use super::reduce::begin;
 use super::steps::value_type;
+use super::turns::parallel_turns;
 use crate::base::Dim;
 use crate::base::hash::FastMap;
 use crate::nest::analysis::merge_axes;
-use crate::nest::{Access, BufferRef, Inst, Nest, Store, StoreKind, TileOp};
+use crate::nest::{Access, Axis, BufferRef, Inst, Kernel, Loop, Nest, Store, StoreKind, TileOp};
+use smol_str::SmolStr;
 
 /// Threads that share a row, and how many elements each holds of all arrays at most: a processor has 64 registers for each of 1,024.
-const SHARERS: [(i64, i64); 4] = [(32, 64), (256, 64), (512, 48), (1024, 32)];
+const SHARERS: [(i64, i64); 4] = [(32, 64), (256, 64), (512, 100), (1024, 32)];
 /// Threads of a block in which each warp has a row.
 const THREADS: i64 = 256;
 /// Blocks that keep a large GPU busy, and elements of a row of which a block should have all where there are fewer rows.
@@ -48,6 +51,10 @@ struct Held {
 /// How a kernel's rows are made.
 #[derive(Clone, Debug)]
 pub struct Rows {
+    /// How many there are.
+    pub count: Dim,
+    /// Whose turns they are, one a turn.
+    loops: Vec<Loop>,
     /// Elements of a row.
     n: i64,
     /// Threads that share a row.
@@ -77,34 +84,60 @@ fn is_scratch(access: &Access) -> bool {
     matches!(access.buffer, BufferRef::Scratch(_))
 }
 
-/// The nest with at most two axes: the tile's rows, and all that is inside of them.
-fn flat(nest: &Nest) -> Option<Nest> {
-    let mut nest = nest.clone();
+/// The nest of a row: a first axis of one place, which stands for all that the row is one of, and the elements, if there are any.
+fn flat(e: &Emitter, nest: &Nest) -> Option<Nest> {
+    let is_long = |axis: &usize| !e.names.resolve(&nest.axes[*axis].extent).is_const(1);
+    let long: Vec<usize> = (0..nest.axes.len()).filter(is_long).collect();
+    let is_map = long.first().is_none_or(|axis| !nest.axes[*axis].reduce);
+    let mut flat = nest.clone();
     // Axes of two kinds are not merged.
-    let is_map = nest.axes.get(1).is_some_and(|axis| !axis.reduce);
-    nest.axes.first_mut().into_iter().for_each(|axis| axis.reduce |= is_map);
-    let mut merged = merge_axes(&nest);
-    merged.axes.first_mut().into_iter().for_each(|axis| axis.reduce &= !is_map);
+    let of_row = Axis { extent: Dim::from(1), reduce: is_map };
+    flat.axes = [of_row].into_iter().chain(long.iter().map(|axis| nest.axes[*axis].clone())).collect();
+    let picked = |access: &mut Access| {
+        let strides = long.iter().map(|axis| access.strides[*axis].clone());
+        access.strides = [Dim::from(0)].into_iter().chain(strides).collect();
+    };
+    for inst in &mut flat.body {
+        match inst {
+            Inst::Load { access } | Inst::LoadAt { access, .. } => picked(access),
+            Inst::Index { axis, .. } => {
+                *axis = long.iter().position(|other| *other == *axis as usize).map_or(0, |at| at as u32 + 1);
+            }
+            _ => {}
+        }
+    }
+    flat.stores.iter_mut().for_each(|store| picked(&mut store.access));
+    let mut merged = merge_axes(&flat);
+    merged.axes.first_mut().into_iter().for_each(|axis| axis.reduce = false);
     (merged.axes.len() <= 2).then_some(merged)
 }
 
+/// The loops whose turns are rows, each with one place a turn, and the ops of a row.
+fn of_row(kernel: &Kernel) -> Option<(Vec<Loop>, Vec<&TileOp>)> {
+    if kernel.ops.iter().all(|op| matches!(op, TileOp::Nest(_))) {
+        return Some((Vec::new(), kernel.ops.iter().collect()));
+    }
+    let loops = parallel_turns(kernel);
+    let (inner, before) = (&loops.last()?.ops, &kernel.ops[..kernel.ops.len() - 1]);
+    let each = loops.iter().map(|l| Loop { block: 1, ops: Vec::new(), ..(*l).clone() }).collect();
+    Some((each, before.iter().chain(inner).collect()))
+}
+
 impl Rows {
-    /// How the kernel's rows stay in registers, if they can.
-    pub fn of(e: &Emitter) -> Option<(Rows, Vec<Nest>)> {
-        let kernel = e.kernel;
-        if kernel.rows.is_const(1) || kernel.ops.len() < 2 {
-            return None;
-        }
-        let nest = |op: &TileOp| match op {
-            TileOp::Nest(nest) => flat(nest),
+    /// How the kernel's rows stay in registers, if they can, and the nests of one. The emitter counts in tiles of one row, and has entered
+    /// the loops.
+    fn of(e: &Emitter, loops: &[Loop], ops: &[&TileOp]) -> Option<(Rows, Vec<Nest>)> {
+        let nest = |op: &&TileOp| match op {
+            TileOp::Nest(nest) => flat(e, nest),
             _ => None,
         };
-        let nests: Vec<Nest> = kernel.ops.iter().map(nest).collect::<Option<_>>()?;
+        let nests: Vec<Nest> = ops.iter().map(nest).collect::<Option<_>>()?;
+        let count = loops.iter().fold(e.kernel.rows.clone(), |n, l| n * l.extent.clone());
+        if count.is_const(1) || nests.len() < 2 {
+            return None;
+        }
         let mut n = None;
         for nest in &nests {
-            let stores = nest.stores.iter().all(|store| !matches!(store.kind, StoreKind::AddAt { .. }));
-            let rows =
-                nest.axes.first().is_none_or(|axis| axis.extent == Dim::symbol("tile") && !axis.reduce);
             let length = nest.axes.get(1).map(|axis| axis.extent.as_const());
             match (n, length) {
                 (_, Some(None)) => return None,
@@ -112,16 +145,18 @@ impl Rows {
                 (None, Some(length)) => n = length,
                 _ => {}
             }
-            if !stores || !rows {
+            if nest.stores.iter().any(|store| matches!(store.kind, StoreKind::AddAt { .. })) {
                 return None;
             }
         }
         // Without a sum nothing waits for all of a row.
         let reduces = nests.iter().any(|nest| nest.axes.iter().any(|axis| axis.reduce));
         let n = n.filter(|n| *n >= 32 && reduces)?;
-        let held = held(&nests)?;
+        let symbols: Vec<SmolStr> =
+            ["start".into()].into_iter().chain(loops.iter().map(|l| l.turn.clone())).collect();
+        let held = held(&nests, &symbols)?;
         let of_rows = held.iter().filter(|held| held.kind == Kind::Element).count() as i64;
-        let n_rows = e.names.most(&kernel.rows);
+        let n_rows = e.names.most(&count);
         let quads = nests.iter().all(|nest| can_take_four(e, nest));
         let fits = |(sharers, most): &(i64, i64)| {
             let is_wide = *sharers > 32 || n < LONG || n_rows >= BLOCKS;
@@ -130,15 +165,15 @@ impl Rows {
         let (sharers, _) = SHARERS.into_iter().find(fits)?;
         let rows = if sharers == 32 { (n_rows / BLOCKS).clamp(1.0, (THREADS / 32) as f64) as u32 } else { 1 };
         let rows = 1 << rows.ilog2();
-        Some((Rows { n, sharers: sharers as u32, rows, quads, held }, nests))
+        Some((Rows { count, loops: loops.to_vec(), n, sharers: sharers as u32, rows, quads, held }, nests))
     }
 
     pub fn threads(&self) -> u32 {
         self.sharers * self.rows
     }
 
-    /// How often a thread takes elements of a row.
-    fn turns(&self) -> i64 {
+    /// How often a thread takes elements of a row, one or four.
+    fn pieces(&self) -> i64 {
         (self.n as u64).div_ceil(u64::from(self.sharers) * if self.quads { 4 } else { 1 }) as i64
     }
 
@@ -153,11 +188,7 @@ impl Rows {
 fn can_take_four(e: &Emitter, nest: &Nest) -> bool {
     let is_even = |access: &Access| match kind(access) {
         Kind::Scalar => true,
-        Kind::Element => {
-            access.strides[1].is_const(1)
-                && e.names.is_multiple(&access.offset, 4)
-                && e.names.is_multiple(&access.strides[0], 4)
-        }
+        Kind::Element => access.strides[1].is_const(1) && e.names.is_multiple(&access.offset, 4),
     };
     let whole = nest.axes.get(1).is_none_or(|axis| e.names.is_multiple(&axis.extent, 4));
     let loads = nest.body.iter().filter_map(|inst| match inst {
@@ -169,8 +200,8 @@ fn can_take_four(e: &Emitter, nest: &Nest) -> bool {
 }
 
 /// What must be held: scratch, what is read by several ops, and what is read after it was written. Nothing if some of that is not read where
-/// it was written.
-fn held(nests: &[Nest]) -> Option<Vec<Held>> {
+/// it was written. `symbols` say which row it is.
+fn held(nests: &[Nest], symbols: &[SmolStr]) -> Option<Vec<Held>> {
     // By access: in how many ops it is loaded, and whether it is stored.
     let mut all: Vec<(Held, usize, bool)> = Vec::new();
     let mut written: FastMap<BufferRef, Access> = FastMap::default();
@@ -183,7 +214,9 @@ fn held(nests: &[Nest]) -> Option<Vec<Held>> {
                     if written.get(&access.buffer).is_some_and(|written| *written != access) {
                         return None;
                     }
-                    if is_scratch(&access) && !written.contains_key(&access.buffer) {
+                    if is_scratch(&access)
+                        && (!written.contains_key(&access.buffer) || !access.offset.is_const(0))
+                    {
                         return None;
                     }
                     if !loaded.contains(&access) {
@@ -210,8 +243,12 @@ fn held(nests: &[Nest]) -> Option<Vec<Held>> {
             if !is_own || written.get(&access.buffer).is_some_and(|written| *written != access) {
                 return None;
             }
-            // A place per row, unless it is the same for all.
-            if !is_scratch(&access) && access.strides[0].is_const(0) && !access.offset.contains("start") {
+            // A place of the row's own.
+            let is_of_row = match is_scratch(&access) {
+                true => access.offset.is_const(0),
+                false => symbols.iter().all(|symbol| access.offset.contains(symbol)),
+            };
+            if !is_of_row {
                 return None;
             }
             // What was read before it is overwritten is an older value.
@@ -230,12 +267,27 @@ fn held(nests: &[Nest]) -> Option<Vec<Held>> {
     let is_held = |(held, n, stored): &(Held, usize, bool)| {
         is_scratch(&held.access)
             || *stored && *n > 0
-            || *n > 1 && held.kind == Kind::Element && !held.access.strides[0].is_const(0)
+            || *n > 1
+                && held.kind == Kind::Element
+                && symbols.iter().any(|symbol| held.access.offset.contains(symbol))
     };
     Some(all.into_iter().filter(is_held).map(|(held, ..)| held).collect())
 }
 
-/// The whole of a kernel; `start` is the row.
+/// A kernel's rows, if they stay in registers, with the names of sizes in a row.
+pub fn rows_of(e: &mut Emitter, max_batch: i64) -> Option<(Rows, Vec<Nest>)> {
+    let (loops, ops) = of_row(e.kernel)?;
+    let of_tiles = e.names.clone();
+    e.names = Names::of(&Kernel { tile: 1, ..e.kernel.clone() }, max_batch);
+    loops.iter().for_each(|l| e.names.enter(l));
+    let found = Rows::of(e, &loops, &ops);
+    if found.is_none() {
+        e.names = of_tiles;
+    }
+    found
+}
+
+/// The whole of a kernel.
 pub fn emit_rows(e: &mut Emitter, rows: &Rows, nests: &[Nest], said: &[String]) {
     let integer = e.names.integer;
     let sharers = rows.sharers;
@@ -245,23 +297,37 @@ pub fn emit_rows(e: &mut Emitter, rows: &Rows, nests: &[Nest], said: &[String]) 
         1 => (format!("({integer}){block}"), format!("({integer}){n_blocks}")),
         n => (format!("({integer}){block} * {n} + thread / 32"), format!("({integer}){n_blocks} * {n}")),
     };
-    let count = e.names.dim(&e.kernel.rows);
-    e.w.open(format!("for ({integer} start = {first}; start < {count}; start += {step})"));
+    let count = e.names.dim(&rows.count);
+    let row = if rows.loops.is_empty() { "start" } else { "row" };
+    e.w.open(format!("for ({integer} {row} = {first}; {row} < {count}; {row} += {step})"));
+    // Which example, and which turn of each loop.
+    let mut inside = Dim::from(1);
+    let mut lines = Vec::new();
+    for l in rows.loops.iter().rev() {
+        let by = if inside.is_const(1) { String::new() } else { format!(" / {}", e.names.dim(&inside)) };
+        lines.push(format!("const {integer} {} = row{by} % {};", l.turn, e.names.dim(&l.extent)));
+        inside = inside * l.extent.clone();
+    }
+    if !rows.loops.is_empty() {
+        lines.push(format!("const {integer} start = row / {};", e.names.dim(&inside)));
+    }
+    lines.iter().rev().for_each(|line| e.w.line(line));
     let per_turn = if rows.quads { "[4]" } else { "" };
     for (i, held) in rows.held.iter().enumerate() {
         let ty = value_type(held.access.dtype);
         match held.kind {
-            Kind::Element => e.w.line(format!("{ty} h{i}[{}]{per_turn};", rows.turns())),
+            Kind::Element => e.w.line(format!("{ty} h{i}[{}]{per_turn};", rows.pieces())),
             Kind::Scalar => e.w.line(format!("{ty} h{i};")),
         }
     }
     let mut there: Vec<Access> = Vec::new();
     for (i, nest) in nests.iter().enumerate() {
-        said.get(i).into_iter().for_each(|said| e.w.line(format!("// {said}")));
+        let said = if rows.loops.is_empty() { said.get(i) } else { None };
+        said.into_iter().for_each(|said| e.w.line(format!("// {said}")));
         e.w.open("");
         match nest.axes.get(1) {
             Some(axis) => over_elements(e, rows, nest, axis.reduce, lane, &mut there),
-            None => of_row(e, rows, nest, lane, &mut there),
+            None => over_row(e, rows, nest, lane, &mut there),
         }
         e.w.close();
     }
@@ -269,7 +335,7 @@ pub fn emit_rows(e: &mut Emitter, rows: &Rows, nests: &[Nest], said: &[String]) 
 }
 
 /// A nest of a row's scalars, made by each thread.
-fn of_row(e: &mut Emitter, rows: &Rows, nest: &Nest, lane: &str, there: &mut Vec<Access>) {
+fn over_row(e: &mut Emitter, rows: &Rows, nest: &Nest, lane: &str, there: &mut Vec<Access>) {
     let index: Vec<String> = nest.axes.iter().map(|_| "0".to_string()).collect();
     let mut body = Body::in_registers(nest, None);
     find_held(rows, nest, &mut body, there, "");
@@ -327,7 +393,7 @@ fn over_elements(
     let mut index = vec!["0".to_string(), "i1".to_string()];
     let mut body = Body::in_registers(nest, quad);
     let all = if reduces { begin(e, &body) } else { Vec::new() };
-    let element = if rows.quads { "[turn][lane]" } else { "[turn]" };
+    let element = if rows.quads { "[piece][lane]" } else { "[piece]" };
     find_held(rows, nest, &mut body, there, element);
     // What is held and not there yet is loaded to where it is held.
     let mut new: Vec<(usize, String, Access)> = Vec::new();
@@ -343,15 +409,15 @@ fn over_elements(
         }
     }
     e.w.line("#pragma unroll");
-    e.w.open(format!("for (int turn = 0; turn < {}; ++turn)", rows.turns()));
+    e.w.open(format!("for (int piece = 0; piece < {}; ++piece)", rows.pieces()));
     let width = if rows.quads { " * 4" } else { "" };
-    e.w.line(format!("const {integer} i1 = (turn * {} + {lane}){width};", rows.sharers));
-    let is_even = rows.turns() * i64::from(rows.sharers) * if rows.quads { 4 } else { 1 } == rows.n;
+    e.w.line(format!("const {integer} i1 = (piece * {} + {lane}){width};", rows.sharers));
+    let is_even = rows.pieces() * i64::from(rows.sharers) * if rows.quads { 4 } else { 1 } == rows.n;
     if !is_even {
         e.w.open(format!("if (i1 < {})", rows.n));
     }
     for (_, name, access) in &new {
-        body.load_held(e, access, &index, &format!("{name}[turn]"));
+        body.load_held(e, access, &index, &format!("{name}[piece]"));
     }
     if rows.quads {
         body.open_quad(e, &index);

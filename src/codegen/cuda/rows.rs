@@ -8,7 +8,7 @@
 //!
 //! The cost model. An op that reads a row again finds it in the first cache only as long as the rows of all blocks that are under way fit, in
 //! the second as long as those of all processors do: of a vocabulary of 32,768 neither holds. Registers hold some elements of a thread beside
-//! what it works with (`SHARERS`); up to 1,024 threads share a row, and where that is not enough it is read again. Rows that are short, or many, are a warp's: a block would
+//! what it works with (`SHARERS`); up to 512 threads share a row, and where that is not enough it is read again. Rows that are short, or many, are a warp's: a block would
 //! wait for its last warp in every sum.
 
 use super::body::Body;
@@ -19,13 +19,13 @@ use super::reduce::begin;
 use super::steps::value_type;
 use super::turns::parallel_turns;
 use crate::base::Dim;
-use crate::base::hash::FastMap;
-use crate::nest::analysis::merge_axes;
+use crate::base::hash::{FastMap, FastSet};
+use crate::nest::analysis::{accesses, merge_axes};
 use crate::nest::{Access, Axis, BufferRef, Inst, Kernel, Loop, Nest, Store, StoreKind, TileOp};
 use smol_str::SmolStr;
 
-/// Threads that share a row, and how many elements each holds of all arrays at most: a processor has 64 registers for each of 1,024.
-const SHARERS: [(i64, i64); 4] = [(32, 64), (256, 64), (512, 100), (1024, 32)];
+/// Threads that share a row, and how many elements each holds of all arrays at most: a processor has 128 registers for each of 512.
+const SHARERS: [(i64, i64); 3] = [(32, 64), (256, 64), (512, 100)];
 /// Threads of a block in which each warp has a row.
 const THREADS: i64 = 256;
 /// Blocks that keep a large GPU busy, and elements of a row of which a block should have all where there are fewer rows.
@@ -112,6 +112,19 @@ fn flat(e: &Emitter, nest: &Nest) -> Option<Nest> {
     (merged.axes.len() <= 2).then_some(merged)
 }
 
+/// Whether a nest sums over one of these sizes, or asks for its value.
+fn is_of_many(nest: &Nest, sizes: &[SmolStr]) -> bool {
+    let names = |dim: &Dim| sizes.iter().any(|size| dim.contains(size));
+    let in_body = |inst: &Inst| match inst {
+        Inst::LoadAt { bound, stride, .. } => names(bound) || names(stride),
+        Inst::Size { size } => names(size),
+        _ => false,
+    };
+    nest.axes.iter().any(|axis| axis.reduce && names(&axis.extent))
+        || nest.body.iter().any(in_body)
+        || accesses(nest).iter().any(|access| access.offset.contains("rows"))
+}
+
 /// The loops whose turns are rows, each with one place a turn, and the ops of a row.
 fn of_row(kernel: &Kernel) -> Option<(Vec<Loop>, Vec<&TileOp>)> {
     if kernel.ops.iter().all(|op| matches!(op, TileOp::Nest(_))) {
@@ -132,8 +145,15 @@ impl Rows {
             _ => None,
         };
         let nests: Vec<Nest> = ops.iter().map(nest).collect::<Option<_>>()?;
-        let count = loops.iter().fold(e.kernel.rows.clone(), |n, l| n * l.extent.clone());
-        if count.is_const(1) || nests.len() < 2 {
+        let count = loops.iter().fold(e.kernel.rows.clone(), |n, l| n * e.names.resolve(&l.extent));
+        let is_over_batch = count.terms().iter().all(|(symbols, _)| symbols.iter().all(|s| s == "batch"));
+        if count.is_const(1) || !is_over_batch || nests.len() < 2 {
+            return None;
+        }
+        // What is of all of a tile or a turn is not a row's.
+        let of_many: Vec<SmolStr> =
+            ["tile".into(), "rows".into()].into_iter().chain(loops.iter().map(Loop::size_symbol)).collect();
+        if ops.iter().any(|op| matches!(op, TileOp::Nest(nest) if is_of_many(nest, &of_many))) {
             return None;
         }
         let mut n = None;
@@ -205,6 +225,8 @@ fn held(nests: &[Nest], symbols: &[SmolStr]) -> Option<Vec<Held>> {
     // By access: in how many ops it is loaded, and whether it is stored.
     let mut all: Vec<(Held, usize, bool)> = Vec::new();
     let mut written: FastMap<BufferRef, Access> = FastMap::default();
+    // Read at places of which some other thread may have the element.
+    let mut read_anywhere: FastSet<BufferRef> = FastSet::default();
     for nest in nests {
         let mut loaded: Vec<Access> = Vec::new();
         for inst in &nest.body {
@@ -225,6 +247,9 @@ fn held(nests: &[Nest], symbols: &[SmolStr]) -> Option<Vec<Held>> {
                 }
                 Inst::LoadAt { access, .. } if is_scratch(access) || written.contains_key(&access.buffer) => {
                     return None;
+                }
+                Inst::LoadAt { access, .. } => {
+                    read_anywhere.insert(access.buffer);
                 }
                 _ => {}
             }
@@ -248,7 +273,7 @@ fn held(nests: &[Nest], symbols: &[SmolStr]) -> Option<Vec<Held>> {
                 true => access.offset.is_const(0),
                 false => symbols.iter().all(|symbol| access.offset.contains(symbol)),
             };
-            if !is_of_row {
+            if !is_of_row || read_anywhere.contains(&access.buffer) {
                 return None;
             }
             // What was read before it is overwritten is an older value.
@@ -340,7 +365,12 @@ fn over_row(e: &mut Emitter, rows: &Rows, nest: &Nest, lane: &str, there: &mut V
     let mut body = Body::in_registers(nest, None);
     find_held(rows, nest, &mut body, there, "");
     body.instructions(e, &index, |_| true);
-    let values: Vec<String> = nest.stores.iter().map(|store| body.value(store.value).to_string()).collect();
+    // Of one element it is the first.
+    let value = |store: &Store| match store.kind {
+        StoreKind::ArgMax => "0".to_string(),
+        _ => body.value(store.value).to_string(),
+    };
+    let values: Vec<String> = nest.stores.iter().map(value).collect();
     store_scalars(e, rows, &body, &nest.stores, &values, &index, lane);
     there.extend(nest.stores.iter().map(|store| in_row(&store.access)));
 }

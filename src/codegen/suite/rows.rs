@@ -37,7 +37,27 @@ pub fn rows() -> Vec<Case> {
         ];
         cases.push(case(of("norm"), &norm(n, tile), &arguments, once(batch)));
     }
+    let arguments = [numbers(F32, 3 * 40, 43), vec![0.0; 3]];
+    cases.push(case("the place of the only sum of 3 rows of 40".into(), &only(40, 2), &arguments, once(3)));
     cases
+}
+
+/// In `$1` the place of the greatest of one, the sum of a row of `n`.
+fn only(n: i64, tile: u32) -> Kernel {
+    let sum = nest(
+        &[symbol("tile")],
+        &[c(n)],
+        vec![load(at(argument(0), F32, symbol("start") * c(n), &[n, 1]))],
+        vec![reduce(ReduceOp::Sum, at(scratch(0), F32, c(0), &[1, 0]), 0)],
+    );
+    let place = nest(
+        &[symbol("tile")],
+        &[c(1)],
+        vec![load(at(scratch(0), F32, c(0), &[1, 1]))],
+        vec![argmax(at(argument(1), I32, symbol("start"), &[1, 0]), 0)],
+    );
+    let whole = kernel(symbol("batch"), tile, &[(F32, 'r'), (I32, 'w')], vec![sum, place]);
+    with_scratch(whole, &[(F32, 0, tile.into())])
 }
 
 /// `$1 = ($0 - mean($0)) * $3` of rows of `n`, and in `$2` where the greatest of these is.

@@ -16,6 +16,7 @@ use crate::graph::arbitrary::{Wish, random_graph};
 use crate::graph::interpret::Env;
 use crate::graph::text::parse;
 use crate::graph::{Graph, NodeId, Op};
+use crate::nest::fused_product::FusedProduct;
 use crate::nest::interpret::{Run, run};
 use crate::nest::samples::*;
 use crate::nest::verify::verify;
@@ -361,6 +362,8 @@ pub fn launches(plan: &Plan, what: &str, leaf: impl Fn(&str) -> Vec<f64>, at: Ru
         let before = launch.apart.is_some().then(|| memory.clone());
         run_one(&mut memory, launch);
         if let (Some(apart), Some(mut before)) = (&launch.apart, before) {
+            let kernel = &plan.kernels[launch.kernel];
+            assert!(FusedProduct::of(kernel).is_some(), "{what}: a block would make all of it: {kernel}");
             // Apart they do the same, where what lies between them is not rounded either.
             let after = |launches: &[Launch]| {
                 let mut memory = before.clone();

@@ -6,6 +6,7 @@
 //! anything but an error with its bytes.
 
 mod ladder;
+mod skip;
 
 use gradc::model::Model;
 use gradc::runtime::cuda::Driver;
@@ -15,7 +16,7 @@ use gradc::train::data::{Data, Dataset};
 use gradc::train::engine::{Engine, Program};
 use gradc::train::run::{Event, Flow, Trainer};
 use ladder::{COMPILED, EXACT, Ladder, Rung, Values, differences};
-use std::io::Write;
+use skip::skipped;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -27,12 +28,6 @@ const GPU: &[Rung] = &[Rung {
     tolerance: 1e-5,
     train: |ladder| ladder.on(Accelerated::new(ladder.model, gpu().expect("it was there a moment ago"))),
 }];
-
-/// Says so to people: what a test that passes prints in the usual way is kept from them.
-fn skipped(why: &str) {
-    let test = std::thread::current().name().unwrap_or_default().to_string();
-    let _ = writeln!(std::io::stderr(), "skipped: {test}: {why}");
-}
 
 /// The first GPU, or nothing and a line that says why.
 fn gpu() -> Option<Driver> {

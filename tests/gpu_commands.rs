@@ -4,7 +4,9 @@
 //! With NVRTC (`GRADC_CUDA_PATH`) also what it makes of the kernels; without it those parts say that they are
 //! skipped.
 
-use std::io::Write;
+mod skip;
+
+use skip::skipped;
 use std::path::Path;
 #[cfg(target_os = "linux")]
 use std::path::PathBuf;
@@ -24,12 +26,6 @@ train net {
     batch = 8  steps = 6  seed = 9
 }
 ";
-
-/// Says so to people: what a test that passes prints in the usual way is kept from them.
-fn skipped(why: &str) {
-    let test = std::thread::current().name().unwrap_or_default().to_string();
-    let _ = writeln!(std::io::stderr(), "skipped: {test}: {why}");
-}
 
 struct Folder(tempfile::TempDir);
 

@@ -5,6 +5,7 @@
 //! launch is executed as such, on several blocks at once, and by its launches, and both must leave the same bits. Where NVRTC is absent
 //! the PTX is a golden one, if there is one for the same text.
 
+use crate::skip::skipped;
 use gradc::base::Dim;
 use gradc::codegen::cuda::nvrtc::Nvrtc;
 use gradc::codegen::cuda::{Joint, Source, Together, Whole, emit, emit_whole};
@@ -12,14 +13,7 @@ use gradc::nest::interpret::Run;
 use gradc::plan::interpret::Values;
 use gradc::plan::{Launch, Place, Plan};
 use gradc_ptx::{Arg, Memory, Module};
-use std::io::Write;
 use std::path::{Path, PathBuf};
-
-/// Says so to people: what a test that passes prints in the usual way is kept from them.
-pub fn skipped(why: &str) {
-    let test = std::thread::current().name().unwrap_or_default().to_string();
-    let _ = writeln!(std::io::stderr(), "skipped: {test}: {why}");
-}
 
 /// The compiler, or nothing and a line that says so.
 pub fn nvrtc() -> Option<Nvrtc> {

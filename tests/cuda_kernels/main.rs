@@ -9,6 +9,8 @@
 #[path = "../ladder/mod.rs"]
 mod ladder;
 mod machine;
+#[path = "../skip/mod.rs"]
+mod skip;
 
 use gradc::base::Precision;
 use gradc::codegen::cuda::{emit, emit_whole};
@@ -18,7 +20,8 @@ use gradc::train::data::{Data, Dataset};
 use gradc::train::engine::{Program, graph};
 use gradc::train::planned::plan_of;
 use ladder::{Ladder, Rung, Values, differences};
-use machine::{GOLDEN, How, Machine, assert_same, golden_path, mark, nvrtc, skipped};
+use machine::{GOLDEN, How, Machine, assert_same, golden_path, mark, nvrtc};
+use skip::skipped;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

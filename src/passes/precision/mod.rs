@@ -14,6 +14,9 @@
 //!    instead: GELU keeps what goes into it, and no more.
 //! 3. What the backward pass sums over the examples is rounded, as it would be as a factor beside ones: a bias's gradient.
 //!
+//! Before that, exponentials of a softmax that will be rounded are made such that they are rounded alike whatever the row's
+//! maximum is (`powers.rs`).
+//!
 //! So parameters, states, optimizers, losses, residual streams (both ways) and statistics are f32; what lies in memory between forward and
 //! backward pass takes half the bytes; and each weight is rounded once a step. This is what automatic mixed precision does
 //! elsewhere (Micikevicius et al., "Mixed Precision Training", ICLR 2018); there is no scaling of the loss, for a bf16 has
@@ -29,6 +32,7 @@
 //! read as f32 without a copy (`plan/layout.rs`).
 
 mod kept;
+mod powers;
 #[cfg(test)]
 mod tests;
 
@@ -39,6 +43,7 @@ use kept::Kept;
 use std::collections::HashMap;
 
 pub fn run(graph: &Graph) -> Graph {
+    let graph = &powers::run(graph, &factors(graph));
     let forward = reachable(graph, graph.outputs.iter().map(|(_, id)| *id));
     narrow(graph, &forward)
 }

@@ -8,6 +8,7 @@
 use super::super::fuse::{Cluster, is_reduction};
 use super::super::lower::{Lowerer, Placed, ScratchUse, Storage};
 use super::super::strips::{Along, Masked, Turn};
+use super::mended::Mending;
 use super::{Blocks, Pass};
 use crate::base::Dim;
 use crate::graph::{NodeId, Op};
@@ -59,7 +60,14 @@ impl Lowerer<'_> {
             let running: HashMap<NodeId, Placed> =
                 pass.sums.iter().map(|sum| (*sum, self.begin_sum(blocks, *sum))).collect();
             if !pass.inside.is_empty() {
-                self.lower_columns(blocks, pass, places, &running, &turn);
+                let mending =
+                    pass.mended.as_ref().map(|mended| self.begin_mending(blocks, &mended.reference));
+                self.lower_columns(blocks, pass, places, (&running, mending.as_ref()), &turn);
+                if let Some((mended, mending)) = pass.mended.as_ref().zip(mending) {
+                    self.homes.placed.remove(&mended.reference.node());
+                    self.turn = Some(turn((Dim::from(0), Dim::from(0))));
+                    self.mend_at_last(blocks, mended, &mending, &running);
+                }
             }
             for (sum, place) in running {
                 self.homes.placed.insert(sum, place);
@@ -84,7 +92,7 @@ impl Lowerer<'_> {
         blocks: &Blocks,
         pass: &Pass,
         places: &[(Dim, Dim)],
-        running: &HashMap<NodeId, Placed>,
+        (running, mending): (&HashMap<NodeId, Placed>, Option<&Mending>),
         turn: &dyn Fn((Dim, Dim)) -> Turn,
     ) {
         let (first_row, n_rows) = places.last().expect("there are rows");
@@ -110,9 +118,31 @@ impl Lowerer<'_> {
             }
             self.homes.placed.insert(*sum, place);
         }
-        self.lower_all(blocks, pass.inside.clone());
+        let mut rest = pass.inside.clone();
+        if let Some((mended, mending)) = pass.mended.as_ref().zip(mending) {
+            self.lower_all(blocks, mended.first.clone());
+            rest.start = mended.first.end;
+            let maximum = mended.reference.maximum;
+            let at = of_block.iter().position(|(sum, _)| *sum == maximum);
+            let (_, place) = of_block.remove(at.expect("a maximum is reduced"));
+            self.mend(blocks, &mended.reference, mending, [&place, &running[&maximum]]);
+            // What is made from here on is made with the greatest so far.
+            let reference = mended.reference.node();
+            self.homes.placed.insert(reference, mending.reference.clone());
+            let of_block = blocks.strides(self, maximum);
+            self.turn.as_mut().expect("a turn is written").add_inner(reference, of_block);
+            for sum in mended.sums.iter().filter(|sum| !is_reduction(&self.graph.node(**sum).op)) {
+                self.mend_sum(blocks, mended, (*sum, &running[sum]), (mending, None));
+            }
+        }
+        self.lower_all(blocks, rest);
         for (sum, place) in of_block {
-            self.put_together(blocks, sum, &place, &running[&sum]);
+            match pass.mended.as_ref().zip(mending).filter(|(mended, _)| mended.sums.contains(&sum)) {
+                Some((mended, mending)) => {
+                    self.mend_sum(blocks, mended, (sum, &running[&sum]), (mending, Some(&place)));
+                }
+                None => self.put_together(blocks, sum, &place, &running[&sum]),
+            }
         }
         self.depth -= 1;
         self.toggle_shared(&changed);
@@ -140,7 +170,7 @@ impl Lowerer<'_> {
     }
 
     /// Scratch for a block of a sum.
-    fn block_place(&mut self, blocks: &Blocks, id: NodeId) -> Placed {
+    pub fn block_place(&mut self, blocks: &Blocks, id: NodeId) -> Placed {
         let n_elements = blocks.strides(self, id).1;
         let now = self.out.clock;
         let dtype = self.graph.dtype(id);
@@ -150,12 +180,17 @@ impl Lowerer<'_> {
 
     /// Scratch for what a sum is so far, with the sum of nothing in it.
     fn begin_sum(&mut self, blocks: &Blocks, id: NodeId) -> Placed {
-        let place = self.block_place(blocks, id);
-        let dtype = self.graph.dtype(id);
         let identity = match &self.graph.node(id).op {
-            Op::Reduce { op, .. } => op.identity(dtype),
+            Op::Reduce { op, .. } => op.identity(self.graph.dtype(id)),
             _ => 0.0,
         };
+        self.begin_with(blocks, id, identity)
+    }
+
+    /// Scratch for a block of a sum, with a number everywhere.
+    pub fn begin_with(&mut self, blocks: &Blocks, id: NodeId, number: f64) -> Placed {
+        let place = self.block_place(blocks, id);
+        let dtype = self.graph.dtype(id);
         let (_, n) = blocks.strides(self, id);
         let Storage::Scratch(i) = place.storage else { unreachable!("it is scratch") };
         let access = Access {
@@ -166,7 +201,7 @@ impl Lowerer<'_> {
         };
         self.out.push(TileOp::Nest(Nest {
             axes: vec![Axis { extent: n, reduce: false }],
-            body: vec![Inst::Const { bits: identity.to_bits(), dtype }],
+            body: vec![Inst::Const { bits: number.to_bits(), dtype }],
             stores: vec![Store { value: 0, access, kind: StoreKind::Set }],
         }));
         place
@@ -212,7 +247,7 @@ impl Lowerer<'_> {
     }
 
     /// The axes of a value, as long as a turn has them.
-    fn axes_of(&mut self, blocks: &Blocks, id: NodeId) -> Vec<Axis> {
+    pub fn axes_of(&mut self, blocks: &Blocks, id: NodeId) -> Vec<Axis> {
         let turn = self.turn.as_mut().expect("a turn is written");
         turn.along.clone_from(&blocks.axes[&id]);
         let shape = self.graph.ty(id).shape.clone();
@@ -230,7 +265,7 @@ impl Blocks {
     }
 
     /// Elements from a place to the next along each axis of a value of which there is one block, and how many it has.
-    fn strides(&self, cx: &Lowerer, id: NodeId) -> (Vec<Dim>, Dim) {
+    pub fn strides(&self, cx: &Lowerer, id: NodeId) -> (Vec<Dim>, Dim) {
         let shape = &cx.graph.ty(id).shape;
         let rows = self.extents.len() - 1;
         let extent = |(along, extent): (&Along, &Dim)| match along {

@@ -10,14 +10,14 @@
 //! - `wide.rs` finds wide values and their sums in the graph;
 //! - `section.rs` puts sums into sections, so that no section waits for itself;
 //! - `lower.rs` writes a section's loops;
+//! - `mended.rs` finds sums that can follow a maximum, and writes how they do;
 //! - `rows.rs` gives groups without large values the same loops, over what is made from place to place of a sequence.
 //!
 //! A section's kernel has a block of threads for each example, each head and some rows, and goes through the columns block by block, in one
 //! *pass* after another: what a pass sums over columns is there before the next one begins. Each pass makes the wide values that it
-//! needs from their factors again, in scratch of rows times columns, so nothing grows with the number of columns. Attention has two passes
-//! forward (maxima; then sums and the product with the values) and one in each of its two sections backward: ten products of a block.
-//! Sums that are mended whenever a greater maximum is found ("online softmax") would take nine, but know what an exponential is;
-//! here a maximum is a maximum and a sum a sum, of any function.
+//! needs from their factors again, in scratch of rows times columns, so nothing grows with the number of columns. A sum of exponentials needs a
+//! maximum that is not known before the last block; it is made in the same pass, and mended whenever a greater one is found
+//! (`mended.rs`). So attention has one pass forward and one in each of its two sections backward: nine products of a block.
 //!
 //! Invariants: each sum has one order, block after block; no two blocks of threads add to one place. Masked columns beyond (or before)
 //! a block's rows are left out: they would add products with 0 (`masked.rs`).
@@ -28,6 +28,7 @@
 //! more threads. Where a section's blocks have more than `gpu::MOST_SHARED_BYTES`, they are halved.
 
 mod lower;
+mod mended;
 mod rows;
 mod section;
 mod wide;
@@ -40,6 +41,7 @@ use super::strips::{Along, Masked, columns_masked};
 use crate::base::Dim;
 use crate::base::hash::{FastMap, FastSet};
 use crate::graph::{Graph, NodeId};
+use mended::Reference;
 use section::Section;
 use std::ops::Range;
 use wide::{Kinds, Wide};
@@ -84,6 +86,16 @@ struct Pass {
     inside: Range<usize>,
     after: Range<usize>,
     sums: Vec<NodeId>,
+    mended: Option<Mended>,
+}
+
+/// What a pass mends of its sums, and by what.
+#[derive(Clone, Debug)]
+struct Mended {
+    reference: Reference,
+    sums: Vec<NodeId>,
+    /// The first clusters of the pass, up to the one that makes the maximum.
+    first: Range<usize>,
 }
 
 /// The sections of a graph; none where nothing is large enough.
@@ -149,9 +161,15 @@ impl Sections {
             side: side(cache_bytes),
         };
         for pass in &section.passes {
-            let inside = blocks.push(graph, reads, &pass.inside());
+            let [first, rest] = pass.inside().map(|nodes| blocks.push(graph, reads, &nodes));
             let after = blocks.push(graph, reads, &pass.after);
-            blocks.passes.push(Pass { inside, after, sums: pass.sums.clone() });
+            let inside = first.start..rest.end;
+            let mended = pass.mended.as_ref().map(|mended| Mended {
+                reference: mended.reference.clone(),
+                sums: mended.sums.clone(),
+                first,
+            });
+            blocks.passes.push(Pass { inside, after, sums: pass.sums.clone(), mended });
         }
         let parts: Vec<(Cluster, Vec<Along>)> =
             blocks.clusters.iter().cloned().zip(blocks.along.iter().cloned()).collect();
@@ -193,7 +211,14 @@ impl Blocks {
         } else {
             format!("{} passes", self.passes.len())
         };
-        format!("blocks of {} by {}, {passes}{masked}", self.side, self.side)
+        let mended =
+            self.passes.iter().filter_map(|pass| pass.mended.as_ref()).map(|mended| mended.sums.len()).sum();
+        let mended = match mended {
+            0 => String::new(),
+            1 => ", 1 sum mended".into(),
+            n => format!(", {n} sums mended"),
+        };
+        format!("blocks of {} by {}, {passes}{mended}{masked}", self.side, self.side)
     }
 
     /// Puts nodes into clusters behind the others.

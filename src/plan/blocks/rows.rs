@@ -152,7 +152,12 @@ impl Turns {
     fn blocks(self) -> Option<Blocks> {
         let places = self.places?;
         Some(Blocks {
-            passes: vec![Pass { inside: 0..0, after: 0..self.clusters.len(), sums: Vec::new() }],
+            passes: vec![Pass {
+                inside: 0..0,
+                after: 0..self.clusters.len(),
+                sums: Vec::new(),
+                mended: None,
+            }],
             side: (INDICES / self.width.max(1)).clamp(1, MOST_PLACES).min(places.as_const()?),
             clusters: self.clusters,
             along: self.along,

@@ -8,6 +8,7 @@ use super::super::fuse::{Cluster, Loop, is_reduction, is_same_index};
 use super::super::space::Reads;
 use super::super::strips::{Along, label};
 use super::Sections;
+use super::mended::{Reference, is_mended_by};
 use super::wide::{Wide, cluster_of, n_elements, turned};
 use crate::base::Dim;
 use crate::base::hash::FastMap;
@@ -35,14 +36,28 @@ pub struct Pass {
     pub sums: Vec<NodeId>,
     /// What is made of sums from row to row, for passes that follow.
     pub after: Vec<NodeId>,
+    pub mended: Option<Mended>,
+}
+
+/// Sums that are made in the pass of a maximum that they need.
+#[derive(Clone)]
+pub struct Mended {
+    pub reference: Reference,
+    /// The wide values that the maximum is made of: they and it come first in each turn.
+    made_of: BTreeSet<NodeId>,
+    pub sums: Vec<NodeId>,
 }
 
 impl Pass {
-    /// What is made in the loop, in order.
-    pub fn inside(&self) -> Vec<NodeId> {
+    /// What is made in the loop, in order: first what makes the maximum by which sums are mended, then the rest.
+    pub fn inside(&self) -> [Vec<NodeId>; 2] {
         let mut all: Vec<NodeId> = self.wide.iter().chain(&self.sums).copied().collect();
         all.sort_unstable();
-        all
+        let is_first = |id: &NodeId| {
+            let mended = self.mended.as_ref();
+            mended.is_some_and(|mended| mended.reference.maximum == *id || mended.made_of.contains(id))
+        };
+        all.into_iter().partition::<Vec<_>, _>(is_first).into()
     }
 }
 
@@ -113,11 +128,16 @@ pub fn put(graph: &Graph, reads: &Reads, seen: &Reads, wide: &Wide, found: &mut 
             (*id, if sum.is_turned { turned(axes, n) } else { axes.clone() })
         };
         section.axes.extend(cone.iter().map(of));
-        let pass =
-            needs(seen, sum.id).filter_map(|base| section.pass_of(base)).max().map_or(0, |pass| pass + 1);
+        let (pass, reference) = section.place_of(graph, reads, seen, wide, sum.id);
         section.passes.resize_with(section.passes.len().max(pass + 1), Pass::default);
         section.passes[pass].wide.extend(cone);
         section.passes[pass].sums.push(sum.id);
+        if let Some(reference) = reference {
+            let made_of = self::cone(reads, wide, reference.maximum);
+            let mended =
+                section.passes[pass].mended.get_or_insert(Mended { reference, made_of, sums: Vec::new() });
+            mended.sums.push(sum.id);
+        }
         let axes = section.labels(graph, reads, sum.id).expect("it was a sum when it was found");
         section.axes.insert(sum.id, axes);
     }
@@ -197,6 +217,40 @@ impl Section {
         let labels = label(graph, reads, &cluster, self.extents.len(), None, &of)?;
         let (_, axes) = labels.values.into_iter().next()?;
         (!labels.adds && labels.along.first() == Some(&Along::Block(0))).then_some(axes)
+    }
+
+    /// Whether a value has one number for each row, and no more.
+    fn has_rows_alone(&self, graph: &Graph, id: NodeId) -> bool {
+        let is_one = |(along, extent): (&Along, &Dim)| *along != Along::Whole || extent.is_const(1);
+        self.axes[&id].iter().zip(&graph.ty(id).shape).all(is_one)
+    }
+
+    /// In which pass a sum is made: behind all that it needs; or in that of a maximum that it is mended by.
+    fn place_of(
+        &self,
+        graph: &Graph,
+        reads: &Reads,
+        seen: &Reads,
+        wide: &Wide,
+        sum: NodeId,
+    ) -> (usize, Option<Reference>) {
+        let needs: BTreeSet<(usize, NodeId)> =
+            needs(seen, sum).filter_map(|base| Some((self.pass_of(base)?, base))).collect();
+        let Some((last, base)) = needs.last().copied() else { return (0, None) };
+        let pass = &self.passes[last];
+        let is_alone = needs.iter().filter(|(pass, _)| *pass == last).count() == 1;
+        let is_mended = |reference: &Reference| {
+            pass.mended.as_ref().is_none_or(|mended| mended.reference == *reference)
+                && self.has_rows_alone(graph, reference.maximum)
+                && !seen.waits(sum).contains(&base)
+                && is_mended_by(graph, reads, wide, sum, reference)
+        };
+        let (is_sum, is_after) = (|id| pass.sums.contains(&id), |id| pass.after.contains(&id));
+        let reference = is_alone.then(|| Reference::of(graph, reads, base, &is_sum, &is_after)).flatten();
+        match reference.filter(is_mended) {
+            Some(reference) => (last, Some(reference)),
+            None => (last + 1, None),
+        }
     }
 
     /// Takes in what stands between its sums and one more; nothing if that does not go from row to row.

@@ -40,6 +40,11 @@ impl Turn {
         Turn { blocks, columns, along: Vec::new(), inner, adds: false }
     }
 
+    /// From here on there is one block of a value, with these strides and so many elements.
+    pub fn add_inner(&mut self, id: NodeId, of_block: (Vec<Dim>, Dim)) {
+        self.inner.insert(id, of_block);
+    }
+
     pub fn extent(&self, axis: usize, extent: &Dim) -> Dim {
         match self.along[axis] {
             Along::Whole => extent.clone(),

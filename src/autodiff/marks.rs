@@ -66,6 +66,10 @@ pub fn recompute(cx: &mut Sweep, operands: &[NodeId], g: NodeId) {
 
 /// The graph without marks whose time is over: what they mark takes their place, and what stands on holes goes.
 pub fn settle(graph: &Graph) -> Graph {
+    let is_mark = |op: &Op| matches!(op, Op::Rule { .. } | Op::Recompute | Op::Hole | Op::Scan(_));
+    if !graph.ids().any(|id| is_mark(&graph.node(id).op)) {
+        return graph.clone();
+    }
     let mut rewriter = Rewriter::new(graph);
     let mut hollow = vec![false; graph.len()];
     for id in graph.ids() {

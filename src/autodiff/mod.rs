@@ -39,10 +39,10 @@ fn replace_gradients(graph: &Graph) -> Graph {
     // Old loss and old target to the gradient in the new graph.
     let mut swept: HashMap<(NodeId, NodeId), NodeId> = HashMap::new();
     for id in graph.ids() {
-        rewriter.enter(id);
         match &graph.node(id).op {
-            Op::Grad => {}
+            Op::Grad => rewriter.enter(id),
             Op::Scan(scan) => {
+                rewriter.enter(id);
                 let body = replace_gradients(&scan.body);
                 let scan = scan::traced(Scan { body, ..(**scan).clone() });
                 let operands = rewriter.operands(id);

@@ -25,6 +25,8 @@ mod cursor;
 mod dot;
 pub mod incremental;
 pub mod interpret;
+mod kind;
+mod nodes;
 pub mod op;
 mod operands;
 pub mod rewrite;
@@ -35,6 +37,7 @@ pub mod verify;
 
 pub use builder::{Built, common_shape};
 pub use dot::dot;
+pub use kind::Kind;
 pub use op::scan::Scan;
 pub use op::{AxisSize, ShapeError};
 pub use operands::Operands;
@@ -44,6 +47,7 @@ mod tests;
 
 use crate::base::{DType, Dim, Distribution, ReduceOp, TensorType};
 use crate::scalar::Func;
+use nodes::Nodes;
 use petgraph::graph::{DiGraph, NodeIndex};
 use smol_str::SmolStr;
 use std::fmt;
@@ -85,6 +89,7 @@ pub struct Origin {
 pub struct Node {
     body: Arc<Body>,
     pub operands: Operands,
+    kind: Kind,
 }
 
 /// What a node is but for its operands, which alone differ where a graph is like another: so graphs share it.
@@ -104,17 +109,29 @@ impl Deref for Node {
 
 impl Node {
     pub fn new(op: Op, ty: TensorType, operands: impl Into<Operands>, origin: Origin) -> Node {
-        Node { body: Arc::new(Body { op, ty, origin }), operands: operands.into() }
+        let kind = Kind::of(&op);
+        Node { body: Arc::new(Body { op, ty, origin }), operands: operands.into(), kind }
     }
 
     /// The same on other operands.
     pub fn on(&self, operands: impl Into<Operands>) -> Node {
-        Node { body: self.body.clone(), operands: operands.into() }
+        Node { body: self.body.clone(), operands: operands.into(), kind: self.kind }
+    }
+
+    /// Itself on other operands.
+    pub fn moved_on(self, operands: Operands) -> Node {
+        Node { operands, ..self }
+    }
+
+    /// What its op is; to ask this first spares a look at the op of nodes that are of no interest.
+    pub fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// The same primitive and type; origins do not count.
     pub fn is_alike(&self, other: &Node) -> bool {
-        Arc::ptr_eq(&self.body, &other.body) || self.ty == other.ty && self.op.is_same(&other.op)
+        Arc::ptr_eq(&self.body, &other.body)
+            || self.kind == other.kind && self.ty == other.ty && self.op.is_same(&other.op)
     }
 }
 
@@ -223,7 +240,7 @@ pub struct Windowing {
 /// See the module's documentation.
 #[derive(Clone, Default)]
 pub struct Graph {
-    nodes: Vec<Node>,
+    nodes: Nodes,
     /// What the caller reads after a step, by name.
     pub outputs: Vec<(SmolStr, NodeId)>,
     /// (variable's leaf, its next value); at most one a variable.
@@ -236,10 +253,11 @@ pub struct Graph {
 impl PartialEq for Graph {
     fn eq(&self, other: &Graph) -> bool {
         let same = |(x, y): (&Node, &Node)| x.operands == y.operands && x.is_alike(y);
+        let same_nodes = || self.nodes.iter().zip(other.nodes.iter()).all(same);
         self.len() == other.len()
             && self.outputs == other.outputs
             && self.updates == other.updates
-            && self.nodes.iter().zip(&other.nodes).all(same)
+            && (self.nodes.are_those_of(&other.nodes) || same_nodes())
     }
 }
 
@@ -260,7 +278,7 @@ impl Graph {
 
     /// An empty graph with room for as many nodes as another has.
     pub fn with_room_of(other: &Graph) -> Graph {
-        Graph { nodes: Vec::with_capacity(other.nodes.len()), ..Graph::default() }
+        Graph { nodes: Nodes::with_capacity(other.nodes.len()), ..Graph::default() }
     }
 
     /// Adds a node whose type was already inferred; `builder.rs` has the checked constructors.

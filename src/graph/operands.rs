@@ -30,6 +30,29 @@ impl Deref for Operands {
     }
 }
 
+impl Operands {
+    /// Puts others in their places.
+    pub fn put(&mut self, image: impl Fn(NodeId) -> NodeId) {
+        let ids = match &mut self.0 {
+            Repr::Few(n, ids) => &mut ids[..usize::from(*n)],
+            Repr::Many(ids) => &mut ids[..],
+        };
+        ids.iter_mut().for_each(|id| *id = image(*id));
+    }
+
+    /// Others in their places.
+    pub fn map(&self, image: impl Fn(NodeId) -> NodeId) -> Operands {
+        match &self.0 {
+            Repr::Few(n, ids) => {
+                let mut images = *ids;
+                images[..usize::from(*n)].iter_mut().for_each(|id| *id = image(*id));
+                Operands(Repr::Few(*n, images))
+            }
+            Repr::Many(ids) => Operands(Repr::Many(ids.iter().map(|id| image(*id)).collect())),
+        }
+    }
+}
+
 impl From<&[NodeId]> for Operands {
     fn from(ids: &[NodeId]) -> Operands {
         if ids.len() > FEW {
@@ -97,6 +120,10 @@ mod tests {
                 (Operands::from(&ids[..]), ids.iter().copied().collect::<Operands>());
             assert_eq!((&of_slice[..], &of_iterator[..]), (&ids[..], &ids[..]));
             assert_eq!(of_slice, of_iterator);
+            assert_eq!(
+                of_slice.map(|id| NodeId(id.0 + 1))[..],
+                ids.iter().map(|id| NodeId(id.0 + 1)).collect::<Vec<_>>()
+            );
             assert_ne!(of_slice, Operands::from([&ids[..], &[NodeId(9)]].concat()));
         }
     }

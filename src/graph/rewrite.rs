@@ -7,6 +7,7 @@
 use super::{Graph, Node, NodeId, Op, Operands, Scan, View};
 use crate::base::hash::FastMap;
 use crate::base::{Dim, TensorType};
+use smol_str::SmolStr;
 
 /// A graph on its way into another. Old nodes are mapped in order; an old node without an image may only be one
 /// that nobody needs.
@@ -21,12 +22,6 @@ impl<'a> Rewriter<'a> {
         Rewriter { old, new: Graph::with_room_of(old), map: vec![None; old.len()] }
     }
 
-    /// From where `new`, the first nodes of `old`, ends.
-    fn going_on(old: &'a Graph, new: Graph) -> Rewriter<'a> {
-        let map = old.ids().map(|id| (id.index() < new.len()).then_some(id)).collect();
-        Rewriter { old, new, map }
-    }
-
     /// The image of an old node, if it has one yet.
     pub fn image(&self, old: NodeId) -> Option<NodeId> {
         self.map[old.index()]
@@ -37,14 +32,13 @@ impl<'a> Rewriter<'a> {
     /// # Panics
     /// If one has none yet.
     pub fn operands(&self, old: NodeId) -> Vec<NodeId> {
-        self.images(old).collect()
+        self.images(old).to_vec()
     }
 
-    fn images(&self, old: NodeId) -> impl Iterator<Item = NodeId> {
-        let image = move |id: &NodeId| {
-            self.image(*id).unwrap_or_else(|| panic!("{id}, needed by {old}, has no image"))
-        };
-        self.old.node(old).operands.iter().map(image)
+    fn images(&self, old: NodeId) -> Operands {
+        let image =
+            |id: NodeId| self.image(id).unwrap_or_else(|| panic!("{id}, needed by {old}, has no image"));
+        self.old.node(old).operands.map(image)
     }
 
     /// From here on, the old node is `new`.
@@ -55,15 +49,18 @@ impl<'a> Rewriter<'a> {
     /// Starts on an old node: what is built next carries its origin.
     pub fn enter(&mut self, old: NodeId) {
         let origin = &self.old.node(old).origin;
-        // Neighbours mostly come from one place.
-        if self.new.origin != *origin {
+        // Neighbours mostly come from one place, and then their scopes are one text.
+        let text = |scope: &SmolStr| (scope.as_ptr(), scope.len());
+        let same_scope =
+            text(&self.new.origin.scope) == text(&origin.scope) || self.new.origin.scope == origin.scope;
+        if self.new.origin.span != origin.span || !same_scope {
             self.new.origin = origin.clone();
         }
     }
 
     /// Maps an old node to a copy of it on the images of its operands.
     pub fn copy(&mut self, old: NodeId) -> NodeId {
-        let operands: Operands = self.images(old).collect();
+        let operands = self.images(old);
         let new = self.new.push(self.old.node(old).on(operands));
         self.set(old, new);
         new
@@ -78,6 +75,7 @@ impl<'a> Rewriter<'a> {
         self.new.outputs = self.old.outputs.iter().map(|(name, id)| (name.clone(), image(*id))).collect();
         self.new.updates = self.old.updates.iter().map(|(to, from)| (image(*to), image(*from))).collect();
         self.new.origin = self.old.origin.clone();
+        self.new.nodes.finish();
         self.new
     }
 }
@@ -98,9 +96,9 @@ pub fn replace<Found>(
     }
     let mut rewriter = Rewriter::new(graph);
     for id in graph.ids() {
-        rewriter.enter(id);
         match found.remove(&id) {
             Some(of_node) => {
+                rewriter.enter(id);
                 let image = build(&mut rewriter, id, of_node);
                 rewriter.set(id, image);
             }
@@ -112,29 +110,90 @@ pub fn replace<Found>(
     rewriter.finish()
 }
 
-/// A new graph from what `change` makes of each node, given the images of its operands; where it makes nothing of one, that stays.
-/// The image must have the old node's type. The first node that changes is given twice.
-pub fn rewrite(
-    graph: &Graph,
-    mut change: impl FnMut(&mut Graph, &Node, &[NodeId]) -> Option<NodeId>,
-) -> Graph {
-    // Until a node changes, the new graph is the old one: most passes find nothing to do.
+/// A new graph from what `change` makes of each node: see `rewrite_in`.
+pub fn rewrite(graph: &Graph, change: impl FnMut(&mut Graph, &Node, &[NodeId]) -> Option<NodeId>) -> Graph {
     let mut new = graph.clone();
-    let first = graph.ids().find(|id| change(&mut new, graph.node(*id), &graph.node(*id).operands).is_some());
-    // What was made of nodes while they were looked at goes.
-    new.nodes.truncate(first.map_or(graph.len(), NodeId::index));
-    let Some(first) = first else { return new };
-    let mut rewriter = Rewriter::going_on(graph, new);
-    for id in graph.ids().skip(first.index()) {
-        rewriter.enter(id);
-        let node = graph.node(id);
-        let operands: Operands = rewriter.images(id).collect();
-        let image = change(&mut rewriter.new, node, &operands);
-        let image = image.unwrap_or_else(|| rewriter.new.push(node.on(operands)));
-        debug_assert_eq!(rewriter.new.ty(image), &node.ty, "the rewriting of {id} changed its type");
-        rewriter.set(id, image);
+    rewrite_in(&mut new, change);
+    new
+}
+
+/// Puts what `change` makes of each node, given the images of its operands, in the node's place; where it makes nothing of one, that
+/// stays. The image must have the old node's type. A node that changes is given twice: where it comes from matters only then. Whether the
+/// graph is another now.
+pub fn rewrite_in(
+    graph: &mut Graph,
+    mut change: impl FnMut(&mut Graph, &Node, &[NodeId]) -> Option<NodeId>,
+) -> bool {
+    graph.nodes.finish();
+    // Until a node changes, the new graph is the old one: most passes find nothing to do.
+    let mut tried = graph.clone();
+    let mut is_changed = |id: &NodeId| {
+        let node = graph.node(*id);
+        change(&mut tried, node, &node.operands).is_some()
+    };
+    let Some(first) = graph.ids().find(&mut is_changed) else { return false };
+    drop(tried);
+    // What comes before is the old graph's, and what comes after moves, but for its operands: nothing of a node is looked at for that.
+    let mut new = std::mem::take(graph);
+    let rest = new.nodes.split_off(first.index());
+    let mut map: Vec<NodeId> = (0..first.0).map(NodeId).collect();
+    map.reserve(rest.len());
+    let origin = new.origin.clone();
+    let mut is_same = true;
+    for node in rest {
+        let operands = node.operands.map(|id| map[id.index()]);
+        let before = new.len();
+        let changes = change(&mut new, &node, &operands).is_some();
+        new.nodes.truncate(before);
+        is_same &= before == map.len() && operands == node.operands;
+        let image = if changes {
+            new.origin.clone_from(&node.origin);
+            let image = change(&mut new, &node, &operands).expect("it changed a moment ago");
+            debug_assert_eq!(new.ty(image), &node.ty, "the rewriting of {} changed its type", map.len());
+            let other = new.node(image);
+            is_same &= image.index() == before && other.operands == operands && other.is_alike(&node);
+            image
+        } else {
+            new.push(node.moved_on(operands))
+        };
+        map.push(image);
     }
-    rewriter.finish()
+    let image = |id: &mut NodeId| *id = map[id.index()];
+    new.outputs.iter_mut().for_each(|(_, id)| image(id));
+    new.updates.iter_mut().for_each(|(to, from)| [to, from].into_iter().for_each(image));
+    new.origin = origin;
+    new.nodes.finish();
+    *graph = new;
+    !is_same
+}
+
+/// Leaves out the nodes that are not `needed`; whether there are any.
+pub fn keep(graph: &mut Graph, needed: &[bool]) -> bool {
+    if needed.iter().all(|needed| *needed) {
+        return false;
+    }
+    // Of what is left out the number of the next one: nobody asks for it.
+    let mut map: Vec<NodeId> = Vec::with_capacity(needed.len());
+    let mut next = 0;
+    graph.nodes.retain(|node| {
+        let is_needed = needed[map.len()];
+        if is_needed {
+            node.operands.put(|id| {
+                debug_assert!(needed[id.index()], "{id} is needed, but was left out");
+                map[id.index()]
+            });
+        }
+        map.push(NodeId(next));
+        next += u32::from(is_needed);
+        is_needed
+    });
+    let image = |id: &mut NodeId| {
+        assert!(needed[id.index()], "the root {id} was left out");
+        *id = map[id.index()];
+    };
+    graph.outputs.iter_mut().for_each(|(_, id)| image(id));
+    graph.updates.iter_mut().for_each(|(to, from)| [to, from].into_iter().for_each(image));
+    true
 }
 
 /// The graph with `replacement(id)`, if any, in the place of each use of `id`. A replacement comes before all
@@ -151,6 +210,7 @@ pub fn substitute(graph: &Graph, replacement: impl Fn(NodeId) -> Option<NodeId>)
     new.outputs = graph.outputs.iter().map(|(name, id)| (name.clone(), resolve(id))).collect();
     new.updates = graph.updates.iter().map(|(to, from)| (*to, resolve(from))).collect();
     new.origin = graph.origin.clone();
+    new.nodes.finish();
     new
 }
 

@@ -175,13 +175,13 @@ impl<'a> Parts<'a> {
             cx.leaves.into_iter().map(|(_, leaf)| leaf.variable).partition(|v| v.trained);
         let model = Model {
             name: train.name.text.clone(),
-            train: prune(&cx.graph),
-            eval: prune(&evaluation),
-            predict: prune(&predict),
+            metrics: cx.graph.outputs.iter().map(|(name, _)| name.clone()).collect(),
+            train: prune(cx.graph),
+            eval: prune(evaluation),
+            predict: prune(predict),
             variables: parameters.into_iter().chain(states).collect(),
             shadows,
             aggregates: eval.aggregates,
-            metrics: cx.graph.outputs.iter().map(|(name, _)| name.clone()).collect(),
             settings: run,
         };
         (Some(model), diagnostics)

@@ -21,9 +21,9 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 /// More nodes than any model that is ever trained; past it something repeats without end.
-const MAX_NODES: usize = 200_000;
+pub(super) const MAX_NODES: usize = 200_000;
 /// More blocks than any model runs through, even where they make no nodes.
-const MAX_BLOCKS: usize = 50_000;
+pub(super) const MAX_BLOCKS: usize = 50_000;
 /// Deeper calls than any sensible model.
 pub(super) const MAX_CALLS: usize = 100;
 

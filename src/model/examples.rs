@@ -100,7 +100,7 @@ fn elaborate(program: &Program) -> Result<(Model, u64, Vec<Claim>), Vec<Diagnost
     };
     let model = Model {
         name: WRAPPER.into(),
-        train: super::train::prune(&cx.graph),
+        train: super::train::prune(cx.graph.clone()),
         eval: Graph::new(),
         predict: Graph::new(),
         variables: cx.leaves.into_values().map(|leaf| leaf.variable).collect(),

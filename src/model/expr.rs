@@ -11,9 +11,6 @@ use gradc_dsl::nearest::nearest;
 use gradc_dsl::{Diagnostic, Span};
 use smol_str::SmolStr;
 
-/// More turns of a `repeat` than any model has.
-const MAX_REPEAT: i64 = 10_000;
-
 impl<'a> Elaborator<'a> {
     pub(super) fn expr(&mut self, expr: &'a Expr) -> Value {
         match &expr.kind {
@@ -95,50 +92,6 @@ impl<'a> Elaborator<'a> {
                 "right of `|>` stands a function, `relu`, or a call, `dense(64)`",
             ),
         }
-    }
-
-    fn repeat(&mut self, piped: Value, span: Span, count: &'a Expr, body: &'a Block) -> Value {
-        let times = match self.expr(count) {
-            Value::Dim(d) => match d.as_const() {
-                Some(n) if (0..=MAX_REPEAT).contains(&n) => n,
-                Some(n) => {
-                    return self.error(
-                        "E0313",
-                        format!("cannot repeat {n} times"),
-                        count.span,
-                        format!("must be between 0 and {MAX_REPEAT}"),
-                        "write a smaller count",
-                    );
-                }
-                None => 1,
-            },
-            Value::Opaque => 1,
-            Value::Error => return Value::Error,
-            other => {
-                let found = self.describe(&other);
-                return self.error(
-                    "E0312",
-                    format!("`repeat` needs a whole number, not {found}"),
-                    count.span,
-                    format!("this is {found}"),
-                    "write a whole number, or a size: `repeat 4 { … }`",
-                );
-            }
-        };
-        let outer = self.frame().turn;
-        let mut value = piped;
-        let times = if self.mode == Mode::Generic { times.min(1) } else { times };
-        for turn in 0..times {
-            self.frame().turn = Some(turn as usize);
-            let errors = self.n_errors();
-            value = self.block(body, Some((value, span))).unwrap_or(Value::Error);
-            if self.n_errors() > errors {
-                value = Value::Error;
-                break;
-            }
-        }
-        self.frame().turn = outer;
-        value
     }
 
     fn if_expr(

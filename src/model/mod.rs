@@ -7,6 +7,7 @@
 //! `Op::Grad`, which `autodiff` replaces. Not here: differentiation, reading of data files.
 
 mod accumulate;
+mod alike;
 mod arith;
 mod axes;
 mod bind;
@@ -31,6 +32,7 @@ mod over;
 mod params;
 mod paths;
 mod per_example;
+mod repeat;
 mod scalars;
 mod settings;
 mod slots;

@@ -4,9 +4,12 @@
 //! graph. Stages run one after another over all parameters: before the update a stage hands on a gradient; after it, p is
 //! the next value, which a stage may change again. What a stage asks of all parameters at once is answered in `over`.
 
+use super::alike::{Mark, Ran};
 use super::elaborate::Elaborator;
 use super::over::Over;
 use super::value::{Given, Value};
+use crate::base::TensorType;
+use crate::base::hash::FastMap;
 use crate::graph::NodeId;
 use gradc_dsl::ast::{Argument, Expr, ExprKind, Function};
 use gradc_dsl::{Diagnostic, Span};
@@ -24,6 +27,13 @@ pub(super) struct Trained {
     pub updated: bool,
 }
 
+/// What a stage did for a parameter.
+struct StageRan {
+    ran: Ran,
+    has_value: bool,
+    has_next: bool,
+}
+
 impl<'a> Elaborator<'a> {
     /// Applies an optimizer to the parameters of a loss.
     pub(super) fn optimize(&mut self, optimizer: &'a Expr, loss: NodeId, mut parameters: Vec<Trained>) {
@@ -33,16 +43,30 @@ impl<'a> Elaborator<'a> {
         for (i, stage) in stages.into_iter().enumerate() {
             let Some((function, given)) = self.stage(stage) else { return };
             self.over = Some(Over::new(function.name.text.clone(), given.clone(), loss, parameters.clone()));
+            // By their parameters' types.
+            let mut ran: FastMap<TensorType, StageRan> = FastMap::default();
             for (current, parameter) in parameters.iter_mut().enumerate() {
                 let errors = self.n_errors();
                 if let Some(over) = &mut self.over {
                     over.current = current;
                 }
-                let (value, next) = self.run_stage(function, &given, parameter, stage.span);
-                if self.n_errors() > errors {
-                    self.over = None;
-                    return;
-                }
+                let ty = self.graph.ty(parameter.value).clone();
+                let again = ran.get(&ty).and_then(|ran| self.stage_again(ran, parameter));
+                let (value, next) = match again {
+                    Some(found) => found,
+                    None => {
+                        let begun = self.mark();
+                        let (value, next) = self.run_stage(function, &given, parameter, stage.span);
+                        if self.n_errors() > errors {
+                            self.over = None;
+                            return;
+                        }
+                        if let Some(found) = self.stage_ran(begun, parameter, &value, next) {
+                            ran.insert(ty, found);
+                        }
+                        (value, next)
+                    }
+                };
                 match (next, value) {
                     (Some(next), _) => {
                         (parameter.value, parameter.updated) = (next, true);
@@ -67,6 +91,45 @@ impl<'a> Elaborator<'a> {
             }
             self.over = None;
         }
+    }
+
+    /// A stage that can be copied for other parameters of its parameter's type: one that asks nothing of all of them.
+    fn stage_ran(
+        &self,
+        begun: Mark,
+        parameter: &Trained,
+        value: &Value,
+        next: Option<NodeId>,
+    ) -> Option<StageRan> {
+        let value = match value {
+            Value::Tensor(id) => Some(*id),
+            Value::Tuple(items) if items.is_empty() => None,
+            _ => return None,
+        };
+        if self.over.as_ref().is_none_or(Over::has_asked) {
+            return None;
+        }
+        let results = value.into_iter().chain(next).collect();
+        let given = [parameter.value, parameter.gradient];
+        let is_own = |text: &str| text.split_once('/').is_some_and(|(_, path)| path == parameter.path);
+        let before = self.graph.len();
+        let ran = self.ran(begun, &given, results, before, &is_own, Some(&parameter.path))?;
+        Some(StageRan { ran, has_value: value.is_some(), has_next: next.is_some() })
+    }
+
+    /// The stage for another parameter: its value, and the parameter's next one.
+    fn stage_again(&mut self, stage: &StageRan, parameter: &Trained) -> Option<(Value, Option<NodeId>)> {
+        let given = [parameter.value, parameter.gradient];
+        // `adam.m/PATH`
+        let moved = |text: &str| {
+            let stage = text.split_once('/').map_or(text, |(stage, _)| stage);
+            format_smolstr!("{stage}/{}", parameter.path)
+        };
+        let results = self.run_again(&stage.ran, &given, &moved, Some(&parameter.path))?;
+        let mut results = results.into_iter();
+        let value = stage.has_value.then(|| results.next()).flatten();
+        let next = stage.has_next.then(|| results.next()).flatten();
+        Some((value.map_or(Value::Tuple(Vec::new()), Value::Tensor), next))
     }
 
     fn no_update(&mut self, function: &Function, late: bool, span: Span) {

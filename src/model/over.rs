@@ -58,6 +58,12 @@ impl Over {
             asked: Vec::new(),
         }
     }
+
+    /// Whether the stage wanted to know anything of all parameters.
+    pub fn has_asked(&self) -> bool {
+        let waits = !self.asked.is_empty() || self.per_example.is_some();
+        waits || !self.totals.is_empty() || !self.gradients.is_empty()
+    }
 }
 
 impl<'a> Elaborator<'a> {

@@ -46,6 +46,11 @@ impl Segments {
         Segments(segments)
     }
 
+    /// All that were counted.
+    pub(super) fn all(&self) -> impl Iterator<Item = &SmolStr> {
+        self.0.values()
+    }
+
     /// The segment of the call whose callee stands at `span`; `name` where none was counted.
     pub(super) fn segment(&self, span: Span, name: &SmolStr) -> SmolStr {
         self.0.get(&span).unwrap_or(name).clone()

@@ -184,7 +184,7 @@ impl<'a> Elaborator<'a> {
                 self.graph.outputs.push((SmolStr::from(format!("result{i}")), *id));
             }
         }
-        let graph = Box::new(super::train::prune(&self.graph));
+        let graph = Box::new(super::train::prune(self.graph.clone()));
         let variables = self.leaves.values().map(|leaf| leaf.variable.clone()).collect();
         Some(Subject::Function { graph, variables })
     }

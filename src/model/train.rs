@@ -10,8 +10,8 @@ use super::optimizer::Trained;
 use super::settings::TrainSettings;
 use super::value::Value;
 use crate::base::{DType, Dim, TensorType};
-use crate::graph::rewrite::{copy_node, reachable};
-use crate::graph::{Graph, NodeId, Op};
+use crate::graph::rewrite::{keep, reachable};
+use crate::graph::{Graph, NodeId, Op, Origin};
 use gradc_dsl::ast::{ArgumentValue, Expr, ExprKind, Name, Pattern, Train, TrainStatement};
 use gradc_dsl::nearest::nearest;
 use gradc_dsl::{Diagnostic, Span};
@@ -334,17 +334,9 @@ fn differentiable_from(graph: &Graph, loss: NodeId) -> Vec<bool> {
 }
 
 /// The nodes that outputs and updates need, and no others.
-pub(super) fn prune(graph: &Graph) -> Graph {
-    let live = reachable(graph, graph.roots());
-    let mut new = Graph::new();
-    let mut image: Vec<Option<NodeId>> = vec![None; graph.len()];
-    for id in graph.ids().filter(|id| live[id.index()]) {
-        let node = graph.node(id);
-        let operands: Vec<NodeId> = node.operands.iter().filter_map(|o| image[o.index()]).collect();
-        image[id.index()] = Some(copy_node(&mut new, node, &operands));
-    }
-    let at = |id: &NodeId| image[id.index()].expect("roots are live");
-    new.outputs = graph.outputs.iter().map(|(name, id)| (name.clone(), at(id))).collect();
-    new.updates = graph.updates.iter().map(|(leaf, value)| (at(leaf), at(value))).collect();
-    new
+pub(super) fn prune(mut graph: Graph) -> Graph {
+    let live = reachable(&graph, graph.roots());
+    keep(&mut graph, &live);
+    graph.origin = Origin::default();
+    graph
 }

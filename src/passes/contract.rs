@@ -4,12 +4,15 @@
 //! of the operands.
 
 use crate::base::Dim;
-use crate::graph::rewrite::{rewrite, use_counts};
-use crate::graph::{Contraction, Graph, Node, NodeId, Op, View};
+use crate::graph::rewrite::{rewrite_in, use_counts};
+use crate::graph::{Contraction, Graph, Kind, Node, NodeId, Op, View};
 
-pub fn run(graph: &Graph) -> Graph {
+pub fn run(graph: &mut Graph) -> bool {
     let uses = use_counts(graph);
-    rewrite(graph, |new, node, operands| {
+    rewrite_in(graph, |new, node, operands| {
+        if !matches!(node.kind(), Kind::Contract | Kind::View) {
+            return None;
+        }
         let is_alone = || uses[node.operands[0].index()] == 1;
         let (contraction, [lhs, rhs]) = match &node.op {
             Op::Contract(contraction) => of_permuted(new, contraction, operands)?,

@@ -2,17 +2,18 @@
 //! becomes its branch.
 
 use super::{filled, known};
-use crate::graph::rewrite::rewrite;
-use crate::graph::{Graph, Node, NodeId, Op, View};
+use crate::graph::rewrite::rewrite_in;
+use crate::graph::{Graph, Kind, Node, NodeId, Op, View};
 use crate::scalar::Func;
 
-pub fn run(graph: &Graph) -> Graph {
-    rewrite(graph, fold)
+pub fn run(graph: &mut Graph) -> bool {
+    rewrite_in(graph, fold)
 }
 
 fn fold(graph: &mut Graph, node: &Node, operands: &[NodeId]) -> Option<NodeId> {
-    if let (Op::Map(Func::Select), Some(condition)) = (&node.op, known(graph, *operands.first()?)) {
-        return Some(operands[if condition != 0.0 { 1 } else { 2 }]);
+    let first = known(graph, *operands.first()?)?;
+    if node.kind() == Kind::Map(Func::Select) {
+        return Some(operands[if first != 0.0 { 1 } else { 2 }]);
     }
     let values: Vec<f64> = operands.iter().map(|id| known(graph, *id)).collect::<Option<_>>()?;
     let value = match &node.op {

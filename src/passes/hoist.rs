@@ -11,18 +11,17 @@
 
 use super::{filled, known, map};
 use crate::base::{DType, Dim, TensorType};
-use crate::graph::rewrite::rewrite;
-use crate::graph::{Contraction, Graph, Node, NodeId, Op, View};
+use crate::graph::rewrite::rewrite_in;
+use crate::graph::{Graph, Kind, Node, NodeId, Op, View};
 use crate::scalar::Func;
 
-pub fn run(graph: &Graph) -> Graph {
-    rewrite(graph, |new, node, operands| {
-        if let Op::Contract(contraction) = &node.op {
-            let of_result =
-                |graph: &mut Graph, side| factor_of_result(graph, node, contraction, operands, side);
+pub fn run(graph: &mut Graph) -> bool {
+    rewrite_in(graph, |new, node, operands| {
+        if node.kind() == Kind::Contract {
+            let of_result = |graph: &mut Graph, side| factor_of_result(graph, node, operands, side);
             return of_result(new, 0).or_else(|| of_result(new, 1));
         }
-        if !matches!(node.op, Op::Map(_) | Op::Cast) || operands.is_empty() {
+        if !matches!(node.kind(), Kind::Map(_) | Kind::Cast) || operands.is_empty() {
             return None;
         }
         through_broadcasts(new, node, operands)
@@ -41,7 +40,7 @@ fn repeated(graph: &Graph, id: NodeId) -> (NodeId, Vec<usize>) {
 }
 
 fn through_broadcasts(graph: &mut Graph, node: &Node, operands: &[NodeId]) -> Option<NodeId> {
-    let repeats = |id: &NodeId| matches!(graph.node(*id).op, Op::View(View::Broadcast { .. }));
+    let repeats = |id: &NodeId| graph.node(*id).kind() == Kind::Broadcast;
     if !operands.iter().all(repeats) {
         return None;
     }
@@ -76,6 +75,9 @@ fn through_equal_views(graph: &mut Graph, node: &Node, operands: &[NodeId]) -> O
     // Known numbers have any shape.
     let mut moving = operands.iter().copied().filter(|id| known(graph, *id).is_none());
     let first = graph.node(moving.next()?);
+    if first.kind() != Kind::View {
+        return None;
+    }
     let Op::View(view @ (View::Reshape | View::Permute(_) | View::Flip { .. })) = &first.op else {
         return None;
     };
@@ -104,7 +106,7 @@ fn through_equal_views(graph: &mut Graph, node: &Node, operands: &[NodeId]) -> O
 }
 
 fn reciprocal(graph: &mut Graph, node: &Node, operands: &[NodeId]) -> Option<NodeId> {
-    if node.op != Op::Map(Func::Div) {
+    if node.kind() != Kind::Map(Func::Div) {
         return None;
     }
     let (divisor, axes) = repeated(graph, operands[1]);
@@ -120,16 +122,14 @@ fn reciprocal(graph: &mut Graph, node: &Node, operands: &[NodeId]) -> Option<Nod
 }
 
 /// A contraction without a factor of one of its sides, whose result is multiplied with it.
-fn factor_of_result(
-    graph: &mut Graph,
-    node: &Node,
-    contraction: &Contraction,
-    operands: &[NodeId],
-    side: usize,
-) -> Option<NodeId> {
+fn factor_of_result(graph: &mut Graph, node: &Node, operands: &[NodeId], side: usize) -> Option<NodeId> {
     let x = graph.node(operands[side]);
+    if x.kind() != Kind::Map(Func::Mul) {
+        return None;
+    }
+    let Op::Contract(contraction) = &node.op else { unreachable!("it is a contraction") };
     let n_elements = |ty: &TensorType| ty.n_elements().eval(&|_| Some(1));
-    if x.op != Op::Map(Func::Mul) || x.ty.dtype != DType::F32 || n_elements(&node.ty)? >= n_elements(&x.ty)? {
+    if x.ty.dtype != DType::F32 || n_elements(&node.ty)? >= n_elements(&x.ty)? {
         return None;
     }
     let labels = [&contraction.lhs, &contraction.rhs][side];

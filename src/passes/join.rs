@@ -9,19 +9,19 @@
 
 use super::map;
 use crate::base::Dim;
-use crate::graph::rewrite::rewrite;
-use crate::graph::{Graph, Node, NodeId, Op, View};
+use crate::graph::rewrite::rewrite_in;
+use crate::graph::{Graph, Kind, Node, NodeId, Op, View};
 use crate::scalar::Func;
 
 /// Sums inside of one another that are looked at.
 const MOST_DEEP: usize = 32;
 
-pub fn run(graph: &Graph) -> Graph {
-    rewrite(graph, joined)
+pub fn run(graph: &mut Graph) -> bool {
+    rewrite_in(graph, joined)
 }
 
 fn joined(graph: &mut Graph, node: &Node, operands: &[NodeId]) -> Option<NodeId> {
-    if node.op != Op::Map(Func::Add) {
+    if node.kind() != Kind::Map(Func::Add) {
         return None;
     }
     let axis = operands.iter().find_map(|id| piece(graph, *id))?.axis;
@@ -48,7 +48,7 @@ fn joined(graph: &mut Graph, node: &Node, operands: &[NodeId]) -> Option<NodeId>
 /// Adds the terms of a sum, and says whether there are pieces among them: a sum without any is a term, as it is.
 fn add_terms(graph: &Graph, id: NodeId, deep: usize, terms: &mut Vec<NodeId>) -> bool {
     let node = graph.node(id);
-    if node.op != Op::Map(Func::Add) || deep == 0 {
+    if node.kind() != Kind::Map(Func::Add) || deep == 0 {
         terms.push(id);
         return piece(graph, id).is_some();
     }
@@ -72,6 +72,9 @@ struct Piece {
 
 fn piece(graph: &Graph, id: NodeId) -> Option<Piece> {
     let node = graph.node(id);
+    if node.kind() != Kind::View {
+        return None;
+    }
     let Op::View(View::Pad { start, step }) = &node.op else { return None };
     let of = node.operands[0];
     let shape = &graph.ty(of).shape;

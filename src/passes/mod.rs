@@ -31,11 +31,11 @@ mod tests;
 
 use crate::base::stopwatch::timed;
 use crate::base::{Precision, TensorType};
-use crate::graph::{Graph, NodeId, Op, View};
+use crate::graph::{Graph, Kind, NodeId, Op};
 use crate::scalar::Func;
 
-/// What a pass is.
-pub type Pass = fn(&Graph) -> Graph;
+/// What a pass is; it says whether it changed the graph.
+pub type Pass = fn(&mut Graph) -> bool;
 
 /// All passes by name, in the order in which they run.
 pub const PIPELINE: &[(&str, Pass)] = &[
@@ -64,9 +64,8 @@ pub fn optimize(graph: &Graph) -> Graph {
     let mut graph = begin(graph);
     let mut n_unchanged = 0;
     for (name, pass) in PIPELINE.iter().cycle().take(ROUNDS * PIPELINE.len()) {
-        let next = timed(name, || pass(&graph));
-        n_unchanged = if next == graph { n_unchanged + 1 } else { 0 };
-        graph = next;
+        let is_changed = timed(name, || pass(&mut graph));
+        n_unchanged = if is_changed { 0 } else { n_unchanged + 1 };
         if n_unchanged == PIPELINE.len() {
             break;
         }
@@ -76,7 +75,12 @@ pub fn optimize(graph: &Graph) -> Graph {
 
 /// What every pipeline begins with.
 fn begin(graph: &Graph) -> Graph {
-    timed("begin", || dce::run(&cse::run(graph)))
+    timed("begin", || {
+        let mut graph = graph.clone();
+        cse::run(&mut graph);
+        dce::run(&mut graph);
+        graph
+    })
 }
 
 /// Runs all passes for a program of that precision; below f32, what is rounded then stands in the graph.
@@ -90,15 +94,29 @@ pub fn optimize_in(precision: Precision, graph: &Graph) -> Graph {
 /// The graph after the first run of the pass of that name, as `gradc dump --after NAME` shows it.
 pub fn optimize_until(graph: &Graph, name: &str) -> Option<Graph> {
     let last = PIPELINE.iter().position(|(other, _)| *other == name)?;
-    Some(PIPELINE[..=last].iter().fold(begin(graph), |graph, (_, pass)| pass(&graph)))
+    let mut graph = begin(graph);
+    PIPELINE[..=last].iter().for_each(|(_, pass)| {
+        pass(&mut graph);
+    });
+    Some(graph)
+}
+
+/// The new graph in the place of the old one; whether it is another.
+fn put(graph: &mut Graph, new: Graph) -> bool {
+    let is_changed = new != *graph;
+    *graph = new;
+    is_changed
 }
 
 /// The number that every element of a node is, if that is known.
 fn known(graph: &Graph, id: NodeId) -> Option<f64> {
     let node = graph.node(id);
-    match &node.op {
-        Op::Const(value) => Some(*value),
-        Op::View(View::Broadcast { .. }) => known(graph, node.operands[0]),
+    match (node.kind(), &node.operands[..]) {
+        (Kind::Broadcast, [repeated]) => known(graph, *repeated),
+        (Kind::Const, _) => match node.op {
+            Op::Const(value) => Some(value),
+            _ => unreachable!("its kind is that of a number"),
+        },
         _ => None,
     }
 }
@@ -117,12 +135,12 @@ fn map(graph: &mut Graph, func: Func, operands: &[NodeId]) -> NodeId {
 fn factors(graph: &Graph, id: NodeId, most: usize) -> Option<(Vec<NodeId>, bool)> {
     fn add(graph: &Graph, id: NodeId, most: usize, found: &mut Vec<NodeId>) -> Option<bool> {
         let node = graph.node(id);
-        match node.op {
-            Op::Map(Func::Mul) if known(graph, id).is_none() => {
+        match node.kind() {
+            Kind::Map(Func::Mul) => {
                 let first = add(graph, node.operands[0], most, found)?;
                 Some(first != add(graph, node.operands[1], most, found)?)
             }
-            Op::Map(Func::Neg) => Some(!add(graph, node.operands[0], most, found)?),
+            Kind::Map(Func::Neg) => Some(!add(graph, node.operands[0], most, found)?),
             _ => {
                 found.push(id);
                 (found.len() <= most).then_some(false)

@@ -9,8 +9,8 @@
 
 use super::{factors, map};
 use crate::base::{DType, ReduceOp};
-use crate::graph::rewrite::rewrite;
-use crate::graph::{Graph, NodeId, Op, View};
+use crate::graph::rewrite::rewrite_in;
+use crate::graph::{Graph, Kind, NodeId, Op, View};
 use crate::scalar::Func;
 
 /// Functions that are worked out at the place, factors, and tensors that are read there, at most.
@@ -18,8 +18,9 @@ const MOST_MAPS: usize = 16;
 const MOST_FACTORS: usize = 16;
 const MOST_READ: usize = 2;
 
-pub fn run(graph: &Graph) -> Graph {
-    rewrite(graph, |new, node, operands| match &node.op {
+pub fn run(graph: &mut Graph) -> bool {
+    rewrite_in(graph, |new, node, operands| match &node.op {
+        _ if node.kind() != Kind::Reduce => None,
         Op::Reduce { op: ReduceOp::Sum, axes } if node.ty.dtype == DType::F32 => {
             picked(new, axes, operands[0])
         }

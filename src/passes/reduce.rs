@@ -4,12 +4,15 @@
 
 use super::map;
 use crate::base::{DType, Dim, ReduceOp};
-use crate::graph::rewrite::rewrite;
-use crate::graph::{Graph, Node, NodeId, Op, View};
+use crate::graph::rewrite::rewrite_in;
+use crate::graph::{Graph, Kind, Node, NodeId, Op, View};
 use crate::scalar::Func;
 
-pub fn run(graph: &Graph) -> Graph {
-    rewrite(graph, |new, node, operands| {
+pub fn run(graph: &mut Graph) -> bool {
+    rewrite_in(graph, |new, node, operands| {
+        if node.kind() != Kind::Reduce {
+            return None;
+        }
         let Op::Reduce { op, axes } = &node.op else { return None };
         of_reduction(new, *op, axes, operands[0])
             .or_else(|| of_merged(new, *op, axes, operands[0]))

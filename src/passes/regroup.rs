@@ -9,10 +9,10 @@
 //! the result and the result's gradient, as FlashAttention does (Dao et al. 2022, arXiv 2205.14135, appendix B). What does not move along `j` is a
 //! factor of the result. This rounds the same sum otherwise.
 
-use super::{factors, map};
+use super::{factors, map, put};
 use crate::base::{DType, ReduceOp};
 use crate::graph::rewrite::{Rewriter, Users, replace};
-use crate::graph::{Contraction, Graph, NodeId, Op, View};
+use crate::graph::{Contraction, Graph, Kind, NodeId, Op, View};
 use crate::scalar::Func;
 use std::cell::LazyCell;
 use std::ops::Deref;
@@ -20,10 +20,12 @@ use std::ops::Deref;
 /// Factors that are looked at, at most.
 const MOST_FACTORS: usize = 8;
 
-pub fn run(graph: &Graph) -> Graph {
+pub fn run(graph: &mut Graph) -> bool {
     let users = LazyCell::new(|| Users::new(graph));
     let sum = |id: NodeId| Some((id, Sum::find(graph, &users, id)?));
-    replace(graph, graph.ids().filter_map(sum).collect(), |rewriter, id, sum| sum.build(rewriter, id))
+    let found = graph.ids().filter_map(sum).collect();
+    let new = replace(graph, found, |rewriter, id, sum: Sum| sum.build(rewriter, id));
+    put(graph, new)
 }
 
 /// A sum that can be grouped otherwise; nodes are of the old graph.
@@ -45,6 +47,9 @@ struct Sum {
 impl Sum {
     fn find(graph: &Graph, users: &impl Deref<Target = Users>, id: NodeId) -> Option<Sum> {
         let node = graph.node(id);
+        if node.kind() != Kind::Reduce {
+            return None;
+        }
         let Op::Reduce { op: ReduceOp::Sum, axes } = &node.op else { return None };
         let [axis] = axes[..] else { return None };
         let (all, is_negative) = factors(graph, node.operands[0], MOST_FACTORS)?;

@@ -11,19 +11,24 @@
 //! Products leave the innermost scans only: of a scan in segments the point is that not all turns' values exist at once.
 //! Before: `scan [t] { … %p = contract %slice, %outer … }`; after: `contract` of the stack, and a scan without it.
 
-use super::optimize;
+use super::{optimize, put};
 use crate::base::TensorType;
 use crate::graph::op::scan::{Part, Role, stacked};
 use crate::graph::rewrite::{Rewriter, Users, copy_node, use_counts};
 use crate::graph::vectorize::{Lift, Operand};
-use crate::graph::{Graph, Node, NodeId, Op, Scan, View};
+use crate::graph::{Graph, Kind, Node, NodeId, Op, Scan, View};
 use smol_str::{SmolStr, format_smolstr};
 use std::collections::HashMap;
 
-pub fn run(graph: &Graph) -> Graph {
-    if !graph.ids().any(|id| matches!(graph.node(id).op, Op::Scan(_))) {
-        return graph.clone();
+pub fn run(graph: &mut Graph) -> bool {
+    if !graph.ids().any(|id| graph.node(id).kind() == Kind::Scan) {
+        return false;
     }
+    let new = with_less_in_turns(graph);
+    put(graph, new)
+}
+
+fn with_less_in_turns(graph: &Graph) -> Graph {
     let users = Users::new(graph);
     let roots: Vec<NodeId> = graph.roots().collect();
     let mut rewriter = Rewriter::new(graph);

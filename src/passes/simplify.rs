@@ -6,23 +6,30 @@
 
 use super::{filled, known, map};
 use crate::base::DType;
-use crate::graph::rewrite::rewrite;
-use crate::graph::{Graph, Node, NodeId, Op};
+use crate::graph::rewrite::rewrite_in;
+use crate::graph::{Graph, Kind, Node, NodeId};
 use crate::scalar::Expr;
 
-pub fn run(graph: &Graph) -> Graph {
-    rewrite(graph, simplify)
+pub fn run(graph: &mut Graph) -> bool {
+    rewrite_in(graph, simplify)
 }
 
 type Variables = [Option<NodeId>; 3];
 
 fn simplify(graph: &mut Graph, node: &Node, operands: &[NodeId]) -> Option<NodeId> {
-    let Op::Map(func) = node.op else { return None };
+    let Kind::Map(func) = node.kind() else { return None };
+    // Most identities ask for the same numbers.
+    let mut numbers = [None; 3];
+    numbers.iter_mut().zip(operands).for_each(|(number, id)| *number = known(graph, *id));
     for (from, to) in func.identities() {
         let Expr::Call(_, patterns) = from else { unreachable!("an identity begins with a function") };
         let mut variables = Variables::default();
-        let mut pairs = patterns.iter().zip(operands);
-        if pairs.all(|(pattern, id)| matches(graph, pattern, *id, &mut variables)) {
+        let mut pairs = patterns.iter().zip(operands).zip(numbers);
+        let fits = |((pattern, id), number): ((&Expr, &NodeId), Option<f64>)| match pattern {
+            Expr::Const(value) => number == Some(*value),
+            _ => matches(graph, pattern, *id, &mut variables),
+        };
+        if pairs.all(fits) {
             return Some(build(graph, to, &variables, node));
         }
     }
@@ -36,7 +43,7 @@ fn matches(graph: &Graph, pattern: &Expr, id: NodeId, variables: &mut Variables)
         Expr::Const(value) => known(graph, id) == Some(*value),
         Expr::Call(func, patterns) => {
             let node = graph.node(id);
-            node.op == Op::Map(*func)
+            node.kind() == Kind::Map(*func)
                 && patterns.iter().zip(&node.operands).all(|(p, id)| matches(graph, p, *id, variables))
         }
     }

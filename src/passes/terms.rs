@@ -10,21 +10,22 @@
 //! or NaN. More than one term is never left: a difference of sums may be much smaller than both, where the sum of
 //! differences is exact.
 
-use super::{factors, known, map};
+use super::{factors, known, map, put};
 use crate::base::hash::FastMap;
 use crate::base::{DType, Dim, ReduceOp};
 use crate::graph::rewrite::{Rewriter, replace};
-use crate::graph::{Graph, NodeId, Op, View};
+use crate::graph::{Graph, Kind, NodeId, Op, View};
 use crate::scalar::Func;
 
 /// Terms of a sum, and factors of a term, that are looked at.
 const MOST_TERMS: usize = 8;
 const MOST_FACTORS: usize = 8;
 
-pub fn run(graph: &Graph) -> Graph {
+pub fn run(graph: &mut Graph) -> bool {
     let mut sums = Sums::default();
     let expanded = |id: NodeId| Some((id, sums.expanded(graph, id)?));
-    replace(graph, graph.ids().filter_map(expanded).collect(), build)
+    let new = replace(graph, graph.ids().filter_map(expanded).collect(), build);
+    put(graph, new)
 }
 
 /// A product of what stands still along a sum's axes and what does not, each in its order: a sum of one number is then multiplied as the
@@ -64,6 +65,9 @@ impl Sums {
     /// The one term that is left of a sum, or nothing where it is 0, if that is better.
     fn expanded(&mut self, graph: &Graph, id: NodeId) -> Option<Option<(Term, Known)>> {
         let node = graph.node(id);
+        if node.kind() != Kind::Reduce {
+            return None;
+        }
         let Op::Reduce { op: ReduceOp::Sum, axes } = &node.op else { return None };
         let mut terms = Vec::new();
         if node.ty.dtype != DType::F32 || !add_terms(graph, axes, node.operands[0], false, &mut terms) {
@@ -95,14 +99,14 @@ impl Sums {
 fn add_terms(graph: &Graph, axes: &[usize], x: NodeId, is_negative: bool, terms: &mut Vec<Term>) -> bool {
     let node = graph.node(x);
     let operands = &node.operands;
-    match node.op {
-        Op::Map(Func::Add) => operands.iter().all(|side| add_terms(graph, axes, *side, is_negative, terms)),
+    match node.kind() {
+        Kind::Map(Func::Add) => operands.iter().all(|side| add_terms(graph, axes, *side, is_negative, terms)),
         // What is centred is a term by itself.
-        Op::Map(Func::Sub) if !sums_to_none(graph, axes, x) => {
+        Kind::Map(Func::Sub) if !sums_to_none(graph, axes, x) => {
             add_terms(graph, axes, operands[0], is_negative, terms)
                 && add_terms(graph, axes, operands[1], !is_negative, terms)
         }
-        Op::Map(Func::Neg) => add_terms(graph, axes, operands[0], !is_negative, terms),
+        Kind::Map(Func::Neg) => add_terms(graph, axes, operands[0], !is_negative, terms),
         _ => {
             let Some((all, is_turned)) = factors(graph, x, MOST_FACTORS) else { return false };
             let stands_still = |id: &NodeId| match &graph.node(*id).op {
@@ -119,7 +123,7 @@ fn add_terms(graph: &Graph, axes: &[usize], x: NodeId, is_negative: bool, terms:
 /// Whether a node is numbers less their own mean along the axes.
 fn sums_to_none(graph: &Graph, axes: &[usize], x: NodeId) -> bool {
     let node = graph.node(x);
-    if node.op != Op::Map(Func::Sub) {
+    if node.kind() != Kind::Map(Func::Sub) {
         return false;
     }
     let (numbers, mean) = (node.operands[0], graph.node(node.operands[1]));

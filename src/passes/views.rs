@@ -3,13 +3,16 @@
 //! another, and a slice takes away what a pad brought in.
 
 use crate::base::{Dim, TensorType};
-use crate::graph::rewrite::rewrite;
-use crate::graph::{Graph, Node, NodeId, Op, View};
+use crate::graph::rewrite::rewrite_in;
+use crate::graph::{Graph, Kind, Node, NodeId, Op, View};
 
-pub fn run(graph: &Graph) -> Graph {
-    rewrite(graph, |new, node, operands| match &node.op {
-        Op::Detach => Some(operands[0]),
-        Op::View(view) => compose(new, node, view, operands[0]),
+pub fn run(graph: &mut Graph) -> bool {
+    rewrite_in(graph, |new, node, operands| match node.kind() {
+        Kind::Detach => Some(operands[0]),
+        Kind::View | Kind::Broadcast => match &node.op {
+            Op::View(view) => compose(new, node, view, operands[0]),
+            _ => None,
+        },
         _ => None,
     })
 }

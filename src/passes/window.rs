@@ -9,18 +9,21 @@
 //! Before: `%p = contract %a, %w` with out labels `.. p t ..`, `fold %p`; after: `contract (window (pad %a)), (flip %w)`.
 
 use crate::base::Dim;
-use crate::graph::rewrite::{rewrite, use_counts};
-use crate::graph::{Contraction, Graph, NodeId, Op, View, Windowing};
+use crate::graph::rewrite::{rewrite_in, use_counts};
+use crate::graph::{Contraction, Graph, Kind, NodeId, Op, View, Windowing};
 
-pub fn run(graph: &Graph) -> Graph {
-    if !graph.ids().any(|id| matches!(graph.node(id).op, Op::Fold(_))) {
-        return graph.clone();
+pub fn run(graph: &mut Graph) -> bool {
+    if !graph.ids().any(|id| graph.node(id).kind() == Kind::Fold) {
+        return false;
     }
-    let counts = use_counts(graph);
-    rewrite(graph, |new, node, operands| {
+    let (old, counts) = (graph.clone(), use_counts(graph));
+    rewrite_in(graph, |new, node, operands| {
+        if node.kind() != Kind::Fold {
+            return None;
+        }
         let Op::Fold(window) = node.op else { return None };
         // A product that others read, too, is there anyway.
-        let pieces = graph.node(node.operands[0]);
+        let pieces = old.node(node.operands[0]);
         let is_reshaped = pieces.op == Op::View(View::Reshape);
         let read = [Some(node.operands[0]), pieces.operands.first().copied().filter(|_| is_reshaped)];
         let alone = read.into_iter().flatten().all(|id| counts[id.index()] == 1);

@@ -22,7 +22,7 @@ use super::parts::is_long;
 use super::{Options, Target};
 use crate::base::hash::{FastMap, FastSet};
 use crate::base::{DType, Dim, ReduceOp, TensorType};
-use crate::graph::rewrite::{Rewriter, Users};
+use crate::graph::rewrite::{Rewriter, Users, replace};
 use crate::graph::{Graph, Node, NodeId, Op, View};
 
 /// With two the gradients of batch norm took 80 ms where storing maps took 62.
@@ -44,23 +44,18 @@ pub fn take_along(graph: &Graph, options: &Options) -> Graph {
     let pays = |id: NodeId, arrays: &Vec<NodeId>| {
         cx.is_by_rows(id) || cx.is_inside(id) || arrays.len() <= n_made_of[&arrays[..]]
     };
-    let mut rewriter = Rewriter::new(graph);
-    let mut turned = FastMap::default();
-    for id in graph.ids() {
-        rewriter.enter(id);
+    let found = |id: NodeId| {
         let takes = loaded[id.index()].as_ref().is_some_and(|arrays| pays(id, arrays));
-        let Some((op, axes)) = cx.over_rows(id).filter(|_| takes) else {
-            rewriter.copy(id);
-            continue;
-        };
+        Some((id, cx.over_rows(id).filter(|_| takes)?))
+    };
+    let mut turned = FastMap::default();
+    replace(graph, graph.ids().filter_map(found).collect(), |rewriter, id, (op, axes)| {
         let map = graph.node(id).operands[0];
-        let operand = cx.turn(&mut rewriter, &mut turned, map, axes);
+        let operand = cx.turn(rewriter, &mut turned, map, axes);
         let rank = graph.ty(map).rank();
         let last: Vec<usize> = (rank - axes.len()..rank).collect();
-        let image = rewriter.new.reduce(op, operand, &last).expect("the last axes were the reduced ones");
-        rewriter.set(id, image);
-    }
-    rewriter.finish()
+        rewriter.new.reduce(op, operand, &last).expect("the last axes were the reduced ones")
+    })
 }
 
 struct Along<'a> {

@@ -1,6 +1,7 @@
 //! The planner, from graph to plan, as a recipe.
 
-use super::about::{About, describe, origin};
+use super::about::{About, Contents};
+use super::alike::{Homes as Stored, Known, Outline};
 use super::blocks::{Sections, each_apart, in_turns, sections, split};
 use super::epilogue::join;
 use super::fuse::{Cluster, fuse, scalars};
@@ -106,6 +107,8 @@ struct Planner<'a> {
     variable_of: FastMap<NodeId, NodeId>,
     /// Kernels by the hash of their structure: the name left out.
     known: FastMap<u64, Vec<usize>>,
+    /// Launches that others may be like.
+    launched: Known,
 }
 
 impl<'a> Planner<'a> {
@@ -134,6 +137,7 @@ impl<'a> Planner<'a> {
             global,
             variable_of,
             known: FastMap::default(),
+            launched: Known::default(),
         }
     }
 
@@ -249,7 +253,15 @@ impl<'a> Planner<'a> {
     fn launch_group(&mut self, g: usize, segments: Vec<Segment>, phase: usize) {
         let group = &self.grouping.groups[g];
         let mut phase = phase;
-        for Segment { mut clusters, is_long, makes_again } in segments {
+        for segment in segments {
+            let outline = self.outline(group.rows.as_ref(), &segment);
+            if let Some(outline) = &outline
+                && self.launch_like(outline, &group.reason, phase)
+            {
+                phase += 1;
+                continue;
+            }
+            let Segment { mut clusters, is_long, makes_again } = segment;
             let kept = |id: NodeId| {
                 let is_inline = self.grouping.inline[id.index()];
                 is_inline || self.global.contains_key(&id) || self.variable_of.contains_key(&id)
@@ -279,7 +291,8 @@ impl<'a> Planner<'a> {
             }
             let lowered = self.lowered(group.rows.is_some(), &mut clusters);
             let rows = group.rows.clone().unwrap_or(Dim::from(1));
-            let about = self.about(&clusters, &lowered, &group.reason);
+            let contents = Contents::new(self.graph, &clusters, &lowered);
+            let about = contents.about(self.graph, &group.reason);
             if is_long {
                 self.launch_parts(Parts::new(lowered, rows), about, phase);
                 phase += 2;
@@ -287,10 +300,42 @@ impl<'a> Planner<'a> {
                 // Blocks share the turns of one example.
                 let is_in_turns = matches!(clusters.last(), Some(Cluster::Blocks(_)));
                 let tile = if is_in_turns { 1 } else { self.choose(&rows, &lowered) };
+                let before = self.plan.flops;
                 self.launch(rows, tile, lowered, about, phase);
+                if let Some(outline) = outline {
+                    let launch = self.plan.phases[phase].last().expect("it was launched above");
+                    let flops = self.plan.flops - before;
+                    self.launched.add(outline, &self.global, launch, contents, flops);
+                }
                 phase += 1;
             }
         }
+    }
+
+    /// What a segment's launch has in common with others that are like it, where that is asked.
+    fn outline(&self, rows: Option<&Dim>, segment: &Segment) -> Option<Outline> {
+        if self.target != Target::Cpu || segment.is_long {
+            return None;
+        }
+        let homes = Stored {
+            global: &self.global,
+            variable_of: &self.variable_of,
+            inline: &self.grouping.inline,
+            makes_again: segment.makes_again,
+        };
+        Outline::new(self.graph, self.reads, &homes, rows, &segment.clusters)
+    }
+
+    /// Launches what is like another launch, if there is one.
+    fn launch_like(&mut self, outline: &Outline, reason: &str, phase: usize) -> bool {
+        let Some(like) = self.launched.like(self.graph, self.reads, outline) else { return false };
+        let name = |id: NodeId| like.outline.renamed(id, outline);
+        let About { note, origin, parts } = like.contents.renamed(&name).about(self.graph, reason);
+        let arguments = like.arguments.iter().map(|id| self.global[&name(*id)]).collect();
+        let launch = Launch { kernel: like.kernel, arguments, note, origin, parts, apart: None };
+        self.plan.flops += like.flops;
+        self.push(launch, phase);
+        true
     }
 
     /// A product, what its factors are made of, and what is made of each of its elements.
@@ -353,20 +398,7 @@ impl<'a> Planner<'a> {
     }
 
     fn about(&self, clusters: &[Cluster], lowered: &Lowered, reason: &str) -> About {
-        let part = |cluster: &Cluster| Part {
-            what: describe(self.graph, cluster).into(),
-            origin: origin(self.graph, cluster.leaves().iter().flat_map(Cluster::nodes)),
-        };
-        let parts: Vec<Part> = clusters.iter().map(part).collect();
-        let late = Part { what: "[late updates]".into(), origin: Origin::default() };
-        let of_op = |op: usize| lowered.clusters.get(op).map_or(&late, |cluster| &parts[*cluster]).clone();
-        let leaves = clusters.iter().flat_map(Cluster::leaves);
-        let all: Vec<&str> = parts.iter().map(|part| part.what.as_str()).collect();
-        About {
-            note: format!("{}; begun: {reason}", all.join(" ")),
-            origin: origin(self.graph, leaves.flat_map(Cluster::nodes)),
-            parts: (0..lowered.ops.len()).map(of_op).collect(),
-        }
+        Contents::new(self.graph, clusters, lowered).about(self.graph, reason)
     }
 
     /// A long reduction, in this phase and the next.
@@ -411,6 +443,10 @@ impl<'a> Planner<'a> {
         let all = Sizes::new(self.plan.max_batch, Sizes::new(self.plan.max_batch, 1).of(&rows) as i64);
         self.plan.flops += lowered.ops.iter().map(|op| flops(op, &all)).sum::<u64>();
         let launch = self.launch_of(rows, tile, lowered, about);
+        self.push(launch, phase);
+    }
+
+    fn push(&mut self, launch: Launch, phase: usize) {
         if self.plan.phases.len() <= phase {
             self.plan.phases.resize(phase + 1, Vec::new());
         }

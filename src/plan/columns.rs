@@ -16,53 +16,53 @@ use super::gemm::LINE;
 use super::layout::{Layout, layouts};
 use super::pack::WIDTH;
 use crate::base::Dim;
-use crate::graph::rewrite::Rewriter;
+use crate::graph::rewrite::replace;
 use crate::graph::{Contraction, Graph, Node, Op};
+use std::cell::LazyCell;
+use std::ops::Deref;
 
 /// The first case.
 pub fn order_results(graph: &Graph) -> Graph {
-    let layouts = layouts(graph);
-    let mut rewriter = Rewriter::new(graph);
-    for id in graph.ids() {
-        rewriter.enter(id);
+    let layouts = LazyCell::new(|| layouts(graph));
+    let found = |id| {
         let node = graph.node(id);
-        let Op::Contract(contraction) = &node.op else {
-            rewriter.copy(id);
-            continue;
-        };
-        let Some(order) = of_right_side(graph, &layouts, node, contraction) else {
-            rewriter.copy(id);
-            continue;
-        };
+        let Op::Contract(contraction) = &node.op else { return None };
+        Some((id, (contraction, of_right_side(graph, &layouts, node, contraction)?)))
+    };
+    replace(graph, graph.ids().filter_map(found).collect(), |rewriter, id, (contraction, order)| {
+        let contraction: &Contraction = contraction;
+        let order: Vec<usize> = order;
         let operands = rewriter.operands(id);
         let out: Vec<u8> = order.iter().map(|axis| contraction.out[*axis]).collect();
         let back: Vec<usize> =
             (0..order.len()).map(|axis| order.iter().position(|a| *a == axis).expect("each once")).collect();
         let new = &mut rewriter.new;
         let product = new.contract(operands[0], operands[1], Contraction { out, ..contraction.clone() });
-        let image = new.permute(product.expect("the same labels"), &back).expect("each axis once");
-        rewriter.set(id, image);
-    }
-    rewriter.finish()
+        new.permute(product.expect("the same labels"), &back).expect("each axis once")
+    })
 }
 
 /// An order of the result's axes in which the last two columns of the right side are neighbours.
 fn of_right_side(
     graph: &Graph,
-    layouts: &[Layout],
+    layouts: &impl Deref<Target = Vec<Layout>>,
     node: &Node,
     contraction: &Contraction,
 ) -> Option<Vec<usize>> {
     let Contraction { lhs, rhs, out } = contraction;
     let [.., first, last] = rhs[..] else { return None };
     let is_column = |label| out.contains(&label) && !lhs.contains(&label);
+    // Most are none, and then nobody need know where anything lies.
+    if !is_column(first) || !is_column(last) {
+        return None;
+    }
     let right = node.operands[1];
     let size = graph.ty(right).shape.last()?.as_const()?;
     let strides = &layouts[right.index()].strides;
     let [.., outer, inner] = &strides[..] else { return None };
     let step_as_one = *outer == inner.clone() * Dim::from(size);
     let is_known = node.ty.shape.iter().all(|size| size.as_const().is_some());
-    if !is_column(first) || !is_column(last) || !step_as_one || size >= LINE || !is_known {
+    if !step_as_one || size >= LINE || !is_known {
         return None;
     }
     let place = |label| out.iter().position(|l| *l == label).expect("a column is in the result");

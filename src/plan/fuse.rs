@@ -89,6 +89,7 @@ pub fn is_same_index(graph: &Graph, read: &Read) -> bool {
 pub fn fuse(graph: &Graph, all_reads: &Reads, first: Option<Cluster>, nodes: &[NodeId]) -> Vec<Cluster> {
     let mut clusters: Vec<Cluster> = Vec::new();
     let mut place: FastMap<NodeId, usize> = FastMap::default();
+    place.reserve(nodes.len());
     // Loops by their extents, in order.
     let mut loops: FastMap<Vec<Dim>, Vec<usize>> = FastMap::default();
     if let Some(scalars) = first {

@@ -210,29 +210,35 @@ impl Grouping {
         let long_of = |cx: &Grouping, g: usize| -> Vec<NodeId> {
             cx.groups[g].nodes.iter().copied().filter(|id| long(*id)).collect()
         };
-        let reduces: Vec<usize> = (0..self.groups.len())
-            .filter(|g| self.groups[*g].rows.is_some() && !long_of(self, *g).is_empty())
-            .collect();
         let is_alike = |a: NodeId, b: NodeId| match (&graph.node(a).op, &graph.node(b).op) {
             (Op::Reduce { op: a, .. }, Op::Reduce { op: b, .. }) => a == b,
             _ => false,
         };
-        let loaded = |cx: &Grouping, g: usize| -> Vec<NodeId> {
-            let nodes = &cx.groups[g].nodes;
-            let bases = nodes.iter().flat_map(|id| reads.of(*id)).map(|read| read.base);
-            bases.filter(|base| !nodes.contains(base) && graph.ty(*base).rank() > 1).collect()
+        let loaded = |cx: &Grouping, g: usize| -> FastSet<NodeId> {
+            let bases = cx.groups[g].nodes.iter().flat_map(|id| reads.of(*id)).map(|read| read.base);
+            let is_own = |base: &NodeId| cx.group_of[base.index()] == Some(g);
+            bases.filter(|base| !is_own(base) && graph.ty(*base).rank() > 1).collect()
         };
+        // Of each group its long reductions, and what it loads.
+        let mut known: BTreeMap<usize, (Vec<NodeId>, FastSet<NodeId>)> = BTreeMap::new();
+        for g in (0..self.groups.len()).filter(|g| self.groups[*g].rows.is_some()) {
+            let long = long_of(self, g);
+            if !long.is_empty() {
+                known.insert(g, (long, loaded(self, g)));
+            }
+        }
+        let reduces: Vec<usize> = known.keys().copied().collect();
         for (i, a) in reduces.iter().enumerate() {
             for b in &reduces[i + 1..] {
-                let of_a = loaded(self, *a);
-                let first = long_of(self, *a)[0];
+                let ((long_a, of_a), (long_b, of_b)) = (&known[a], &known[b]);
                 let same_rows = self.groups[*a].rows == self.groups[*b].rows
-                    && [*a, *b].iter().all(|g| long_of(self, *g).iter().all(|id| is_alike(first, *id)));
+                    && long_a.iter().chain(long_b).all(|id| is_alike(long_a[0], *id));
                 if same_rows
-                    && loaded(self, *b).iter().any(|base| of_a.contains(base))
+                    && of_b.iter().any(|base| of_a.contains(base))
                     && self.can_merge(graph, reads, *a, *b)
                 {
                     self.merge(*a, *b);
+                    known.insert(*b, (long_of(self, *b), loaded(self, *b)));
                     break;
                 }
             }

@@ -7,7 +7,7 @@
 //! Not here: which nodes get storage.
 
 use crate::base::{DType, Dim, TensorType};
-use crate::graph::{Graph, NodeId, Op, View};
+use crate::graph::{Graph, Kind, NodeId, Op, View};
 
 #[derive(Clone, PartialEq, Debug)]
 pub struct Layout {
@@ -51,8 +51,11 @@ pub fn layouts(graph: &Graph) -> Vec<Layout> {
 /// Whether a node is a bf16 tensor as f32: what reads it widens each element.
 pub fn is_widening(graph: &Graph, id: NodeId) -> bool {
     let node = graph.node(id);
+    if node.kind() != Kind::Cast {
+        return false;
+    }
     let of_bf16 = node.operands.first().is_some_and(|x| graph.dtype(*x) == DType::BF16);
-    node.op == Op::Cast && of_bf16 && node.ty.dtype == DType::F32
+    of_bf16 && node.ty.dtype == DType::F32
 }
 
 /// Whether a node is a view that could not be folded, so that its elements must be moved.

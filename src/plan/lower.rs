@@ -136,6 +136,10 @@ fn shared(graph: &Graph, reads: &Reads, clusters: &[Cluster]) -> FastSet<NodeId>
 /// New values that must wait for the end of the kernel, for the old ones are read at other indices or later on.
 fn late_updates(graph: &Graph, reads: &Reads, homes: &Homes, clusters: &[Cluster]) -> Vec<NodeId> {
     let clusters: Vec<&Cluster> = clusters.iter().flat_map(Cluster::leaves).collect();
+    let is_next = |id: &NodeId| homes.variable_of.contains_key(id);
+    if !clusters.iter().flat_map(|cluster| cluster.nodes()).any(is_next) {
+        return Vec::new();
+    }
     let placed = clusters.iter().enumerate().flat_map(|(at, c)| c.nodes().iter().map(move |id| (*id, at)));
     let cluster_of: FastMap<NodeId, usize> = placed.collect();
     let is_late = |value: &NodeId| {
@@ -549,18 +553,29 @@ impl<'a> Lowerer<'a> {
 #[derive(Default)]
 pub struct Body {
     pub insts: Vec<Inst>,
+    /// All of them, once there are more than a few.
     known: FastMap<Inst, Value>,
     of_node: FastMap<NodeId, Value>,
 }
 
+/// Instructions of which it takes less to look at each than to have a table of them.
+const FEW: usize = 16;
+
 impl Body {
     pub fn push(&mut self, inst: Inst) -> Value {
-        if let Some(value) = self.known.get(&inst) {
-            return *value;
+        let known = match self.insts.len() <= FEW {
+            true => self.insts.iter().position(|other| *other == inst).map(|at| at as Value),
+            false => self.known.get(&inst).copied(),
+        };
+        if let Some(value) = known {
+            return value;
         }
         let value = self.insts.len() as Value;
-        self.known.insert(inst.clone(), value);
         self.insts.push(inst);
+        if self.insts.len() > FEW {
+            let unknown = self.insts.iter().enumerate().skip(self.known.len());
+            self.known.extend(unknown.map(|(at, inst)| (inst.clone(), at as Value)));
+        }
         value
     }
 

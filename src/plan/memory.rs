@@ -30,17 +30,17 @@ pub fn place(needs: &[Need]) -> (Vec<u64>, u64) {
     let mut order: Vec<usize> = (0..needs.len()).collect();
     order.sort_by_key(|i| std::cmp::Reverse(needs[*i].bytes));
     let mut offsets = vec![0; needs.len()];
-    // In the order of their offsets.
-    let mut done: Vec<usize> = Vec::with_capacity(needs.len());
+    // Lives and places of those that have one, in the order of their offsets.
+    let mut done: Vec<((usize, usize), (u64, u64))> = Vec::with_capacity(needs.len());
     let mut end = 0;
     for i in order {
-        let need = needs[i];
-        let meets = |j: &&usize| needs[**j].live.0 <= need.live.1 && need.live.0 <= needs[**j].live.1;
-        let taken = done.iter().filter(meets).map(|j| (offsets[*j], offsets[*j] + needs[*j].bytes));
-        let offset = first_fit(need.bytes, taken);
+        let Need { bytes, live } = needs[i];
+        let meets = |other: &(usize, usize)| other.0 <= live.1 && live.0 <= other.1;
+        let taken = done.iter().filter(|(other, _)| meets(other)).map(|(_, place)| *place);
+        let offset = first_fit(bytes, taken);
         offsets[i] = offset;
-        end = end.max(offset + need.bytes);
-        done.insert(done.partition_point(|j| offsets[*j] <= offset), i);
+        end = end.max(offset + bytes);
+        done.insert(done.partition_point(|(_, (from, _))| *from <= offset), (live, (offset, offset + bytes)));
     }
     (offsets, end.next_multiple_of(ALIGNMENT))
 }

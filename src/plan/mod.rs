@@ -7,6 +7,7 @@
 //! Not here: machine code, threads.
 
 mod about;
+mod alike;
 mod along;
 mod blocks;
 mod build;

@@ -19,7 +19,7 @@ use super::prepare::copy;
 use super::{Options, Target};
 use crate::base::{Dim, ReduceOp};
 use crate::graph::rewrite::rewrite;
-use crate::graph::{Graph, NodeId, Op, View};
+use crate::graph::{Graph, Kind, NodeId, Op, View};
 
 /// Neighbours that are no loop of their own: fewer than two vectors.
 const FEW: i64 = if cfg!(test) { 5 } else { 16 };
@@ -31,6 +31,7 @@ pub fn write_out(graph: &Graph, options: &Options) -> Graph {
         return graph.clone();
     }
     rewrite(graph, |new, node, operands| match &node.op {
+        _ if !matches!(node.kind(), Kind::Broadcast | Kind::Reduce) => None,
         Op::View(View::Broadcast { axes }) => stretched(new, operands[0], axes, &node.ty.shape),
         Op::Reduce { op, axes } => summed(new, operands[0], *op, axes),
         _ => None,

@@ -10,29 +10,22 @@
 //! their other factor, and none has them as they are; and there are columns enough to be dealt out as rows were. Not here: rows that are made
 //! otherwise, whose maker would lose what is fused with it.
 
-use crate::graph::rewrite::{Rewriter, Users};
+use crate::graph::rewrite::{Users, replace};
 use crate::graph::{Graph, NodeId, Op};
+use std::cell::LazyCell;
 
 pub fn order_rows(graph: &Graph) -> Graph {
-    let users = Users::new(graph);
-    let mut rewriter = Rewriter::new(graph);
-    for id in graph.ids() {
-        rewriter.enter(id);
-        let Some([table, places]) = gather(graph, id).filter(|_| wants_columns(graph, &users, id)) else {
-            rewriter.copy(id);
-            continue;
-        };
-        let [table, places] =
-            [table, places].map(|x| rewriter.image(x).expect("operands come before their users"));
+    let users = LazyCell::new(|| Users::new(graph));
+    let found = |id| Some((id, gather(graph, id).filter(|_| wants_columns(graph, &users, id))?));
+    replace(graph, graph.ids().filter_map(found).collect(), |rewriter, id, operands| {
+        let [table, places] = operands.map(|x| rewriter.image(x).expect("operands come before their users"));
         let rank = graph.ty(id).rank();
         let turned = [1, 0].into_iter().chain(2..rank).collect::<Vec<_>>();
         let new = &mut rewriter.new;
         let places = new.permute(places, &[1, 0]).expect("places are a matrix");
         let rows = new.gather(table, places, 0).expect("the same rows in another order");
-        let image = new.permute(rows, &turned).expect("the order of before");
-        rewriter.set(id, image);
-    }
-    rewriter.finish()
+        new.permute(rows, &turned).expect("the order of before")
+    })
 }
 
 /// Columns of places below which tiles of them are too few.

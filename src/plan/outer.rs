@@ -8,7 +8,7 @@
 use super::{Options, Target};
 use crate::base::DType;
 use crate::graph::rewrite::rewrite;
-use crate::graph::{Contraction, Graph, NodeId, Op};
+use crate::graph::{Contraction, Graph, Kind, NodeId, Op};
 use crate::scalar::Func;
 
 pub fn as_maps(graph: &Graph, options: &Options) -> Graph {
@@ -16,6 +16,9 @@ pub fn as_maps(graph: &Graph, options: &Options) -> Graph {
         return graph.clone();
     }
     rewrite(graph, |new, node, operands| {
+        if node.kind() != Kind::Contract {
+            return None;
+        }
         let Op::Contract(contraction @ Contraction { lhs, rhs, out }) = &node.op else {
             return None;
         };

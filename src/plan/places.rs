@@ -7,7 +7,7 @@
 //! most `MOST_STEPS`, for each element that is read.
 
 use crate::base::TensorType;
-use crate::graph::rewrite::Rewriter;
+use crate::graph::rewrite::{Rewriter, replace};
 use crate::graph::{Graph, Node, NodeId, Op, Operands, View};
 
 const MOST_STEPS: usize = 8;
@@ -19,23 +19,20 @@ pub fn make_where_read(graph: &Graph) -> Graph {
         Op::View(_) => steps[operand.index()].is_some_and(|n| (1..=MOST_STEPS).contains(&n)),
         _ => false,
     };
-    let mut rewriter = Rewriter::new(graph);
-    for id in graph.ids() {
-        rewriter.enter(id);
+    let reads_through_view = |id: &NodeId| {
+        let node = graph.node(*id);
+        matches!(node.op, Op::Map(_)) && node.operands.iter().any(|operand| through_view(*operand))
+    };
+    let found = graph.ids().filter(reads_through_view).map(|id| (id, ())).collect();
+    replace(graph, found, |rewriter, id, ()| {
         let node = graph.node(id);
-        if !matches!(node.op, Op::Map(_)) || !node.operands.iter().any(|operand| through_view(*operand)) {
-            rewriter.copy(id);
-            continue;
-        }
         let made = |operand: &NodeId, rewriter: &mut Rewriter| match through_view(*operand) {
             true => sink(graph, rewriter, *operand, &mut Vec::new()),
             false => rewriter.image(*operand).expect("an operand comes before its user"),
         };
-        let operands: Operands = node.operands.iter().map(|operand| made(operand, &mut rewriter)).collect();
-        let image = rewriter.new.push(node.on(operands));
-        rewriter.set(id, image);
-    }
-    rewriter.finish()
+        let operands: Operands = node.operands.iter().map(|operand| made(operand, rewriter)).collect();
+        rewriter.new.push(node.on(operands))
+    })
 }
 
 /// How many steps a node takes that is made of places, numbers and sizes alone, by node.

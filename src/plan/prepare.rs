@@ -22,44 +22,43 @@ use super::pack::pack;
 use super::places::make_where_read;
 use super::split::split_sums;
 use crate::base::Dim;
-use crate::graph::rewrite::{Rewriter, copy_node, reachable, rewrite};
-use crate::graph::{Graph, Node, NodeId, Op, View};
+use crate::base::hash::FastSet;
+use crate::graph::rewrite::{Rewriter, copy_node, keep, reachable, replace, rewrite};
+use crate::graph::{Graph, Kind, Node, NodeId, Op, View};
 
 pub fn prepare(graph: &Graph, options: &Options) -> Graph {
-    let graph = write_out(&live(&make_where_read(&as_maps(graph, options))), options);
-    let graph = live(&take_along(&split_reductions(&order_rows(&graph)), options));
+    let graph = write_out(&live(make_where_read(&as_maps(graph, options))), options);
+    let graph = live(take_along(&split_reductions(&order_rows(&graph)), options));
     let graph = split_sums(&order_results(&sort_last(&graph)), options);
     copy_where_needed(&prepare_bodies(graph, options))
 }
 
 /// (8)
 fn prepare_bodies(graph: Graph, options: &Options) -> Graph {
-    rewrite(&graph, |new, node, operands| {
-        let Op::Scan(scan) = &node.op else { return None };
-        let mut operands = operands.to_vec();
-        let mut scan = Box::new(pack(new, scan, &mut operands, options.target));
+    let scans = graph.ids().filter(|id| graph.node(*id).kind() == Kind::Scan).map(|id| (id, ()));
+    replace(&graph, scans.collect(), |rewriter, id, ()| {
+        let node = graph.node(id);
+        let Op::Scan(scan) = &node.op else { unreachable!("only scans were looked for") };
+        let mut operands = rewriter.operands(id);
+        let mut scan = Box::new(pack(&mut rewriter.new, scan, &mut operands, options.target));
         scan.body = prepare(&scan.body, options);
-        Some(new.push(Node::new(Op::Scan(scan), node.ty.clone(), operands, node.origin.clone())))
+        rewriter.new.push(Node::new(Op::Scan(scan), node.ty.clone(), operands, node.origin.clone()))
     })
 }
 
 /// (1)
-fn live(graph: &Graph) -> Graph {
-    let needed = reachable(graph, graph.roots());
-    if needed.iter().all(|needed| *needed) {
-        return graph.clone();
-    }
-    let mut rewriter = Rewriter::new(graph);
-    for id in graph.ids().filter(|id| needed[id.index()]) {
-        rewriter.enter(id);
-        rewriter.copy(id);
-    }
-    rewriter.finish()
+fn live(mut graph: Graph) -> Graph {
+    let needed = reachable(&graph, graph.roots());
+    keep(&mut graph, &needed);
+    graph
 }
 
 /// (5)
 fn split_reductions(graph: &Graph) -> Graph {
     rewrite(graph, |new, node, operands| {
+        if node.kind() != Kind::Reduce {
+            return None;
+        }
         let Op::Reduce { op, axes } = &node.op else { return None };
         if axes.len() < 2 || !in_stages(&new.ty(operands[0]).shape, axes) {
             return None;
@@ -79,6 +78,9 @@ fn in_stages(shape: &[Dim], axes: &[usize]) -> bool {
 /// (7)
 fn sort_last(graph: &Graph) -> Graph {
     rewrite(graph, |new, node, operands| {
+        if node.kind() != Kind::Other {
+            return None;
+        }
         let last = node.ty.rank().saturating_sub(1);
         match node.op {
             Op::Sort { axis, descending } if axis != last => {
@@ -161,10 +163,10 @@ fn copy_where_needed(graph: &Graph) -> Graph {
     }
     let mut new = rewriter.finish();
     // Each root gets a node of its own, so that no two share a buffer that one of them may be written into.
-    let mut taken: Vec<NodeId> = Vec::new();
+    let mut taken: FastSet<NodeId> = FastSet::default();
     let mut own = |new: &mut Graph, id: NodeId| {
         let image = if is_virtual(new, id) || taken.contains(&id) { copy(new, id) } else { id };
-        taken.push(image);
+        taken.insert(image);
         image
     };
     for i in 0..new.outputs.len() {

@@ -6,7 +6,7 @@
 
 use super::layout::{Layout, is_widening};
 use crate::base::{DType, Dim};
-use crate::graph::{Graph, Node, NodeId, Op, View};
+use crate::graph::{Graph, Kind, Node, NodeId, Op, View};
 
 /// One operand, as its reader's loop sees it.
 #[derive(Clone, Debug)]
@@ -142,12 +142,16 @@ fn waits_for(graph: &Graph, layouts: &[Layout], operand: NodeId) -> Vec<NodeId> 
 
 /// Whether the node's elements lie in memory of their own.
 pub fn has_storage(graph: &Graph, id: NodeId) -> bool {
-    match &graph.node(id).op {
-        Op::View(view) => matches!(view, View::Pad { .. }),
-        Op::Input(_) | Op::Param(_) | Op::State(_) => false,
-        Op::Const(_) | Op::Iota { .. } | Op::Size(_) | Op::Detach | Op::After => false,
-        Op::Cast => !is_widening(graph, id),
-        _ => true,
+    let node = graph.node(id);
+    match node.kind() {
+        Kind::Map(_) | Kind::Reduce | Kind::Contract | Kind::Fold | Kind::Scan => true,
+        Kind::Const | Kind::Broadcast | Kind::Detach => false,
+        Kind::Cast => !is_widening(graph, id),
+        Kind::View => matches!(node.op, Op::View(View::Pad { .. })),
+        Kind::Other => {
+            let is_leaf = node.op.leaf_name().is_some();
+            !is_leaf && !matches!(node.op, Op::Iota { .. } | Op::Size(_) | Op::After)
+        }
     }
 }
 
@@ -249,16 +253,17 @@ pub fn rows(node: &Node, graph: &Graph) -> Option<Dim> {
 pub fn is_row_aligned(graph: &Graph, read: &Read) -> bool {
     let base = graph.ty(read.base);
     let (Some(rows), Some(extent)) = (base.shape.first(), read.extents.first()) else { return false };
+    let is_whole = read.n_parallel > 0
+        && read.offset.is_const(0)
+        && read.indexed.is_none()
+        && read.extents == base.shape
+        && base.is_row_major(&read.strides);
+    if is_whole {
+        return true;
+    }
     let row_stride = base.shape[1..].iter().rev().fold(Dim::from(1), |n, size| n * size.clone());
     if read.n_parallel == 0 || rows != extent || read.strides[0] != row_stride {
         return false;
-    }
-    let rest_is_whole_row = read.offset.is_const(0)
-        && read.extents[1..] == base.shape[1..]
-        && base.is_row_major(&read.strides)
-        && read.indexed.is_none();
-    if rest_is_whole_row {
-        return true;
     }
     // Least and greatest element within the row.
     let (Some(mut low), Some(n)) = (read.offset.as_const(), row_stride.as_const()) else { return false };

@@ -13,7 +13,7 @@
 use super::winograd::makes_kernel;
 use super::{Options, Target};
 use crate::base::{DType, Dim, ReduceOp};
-use crate::graph::rewrite::Rewriter;
+use crate::graph::rewrite::replace;
 use crate::graph::{Contraction, Graph, Node, NodeId, Op, View};
 
 /// Parts of a sum; fixed, for the order of a sum is part of its result.
@@ -44,21 +44,11 @@ enum Split {
 }
 
 pub fn split_sums(graph: &Graph, options: &Options) -> Graph {
-    let mut rewriter = Rewriter::new(graph);
-    for id in graph.ids() {
-        rewriter.enter(id);
-        match split(graph, id, options) {
-            Some(split) => {
-                let operands = rewriter.operands(id);
-                let whole = split.made(&mut rewriter.new, [operands[0], operands[1]], graph.node(id));
-                rewriter.set(id, whole);
-            }
-            None => {
-                rewriter.copy(id);
-            }
-        }
-    }
-    rewriter.finish()
+    let found = |id| Some((id, split(graph, id, options)?));
+    replace(graph, graph.ids().filter_map(found).collect(), |rewriter, id, split: Split| {
+        let operands = rewriter.operands(id);
+        split.made(&mut rewriter.new, [operands[0], operands[1]], graph.node(id))
+    })
 }
 
 /// How a node should be split, if it should.

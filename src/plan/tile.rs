@@ -28,6 +28,7 @@ use crate::base::Dim;
 use crate::nest::analysis::accesses;
 use crate::nest::{Axis, BufferRef, GemmAxis, Loop, Matrix, Nest, Scratch, TileOp};
 use smol_str::SmolStr;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 /// Operations a second of a core.
@@ -264,8 +265,16 @@ pub fn choose(ops: &[TileOp], scratch: &[ScratchUse], rows: u64, batch: i64) -> 
     if rows <= 1 {
         return 1;
     }
-    let bytes = |tile: u64| scratch_offsets(scratch, &Sizes::new(batch, tile as i64)).1;
-    let visited = |tile: u64| visited_again(ops, &Sizes::new(batch, tile as i64));
+    // Of few tiles each is asked about several times.
+    let known = RefCell::new(BTreeMap::<u64, (u64, u64)>::new());
+    let of_tile = |tile: u64| {
+        *known.borrow_mut().entry(tile).or_insert_with(|| {
+            let sizes = Sizes::new(batch, tile as i64);
+            (scratch_offsets(scratch, &sizes).1, visited_again(ops, &sizes))
+        })
+    };
+    let bytes = |tile: u64| of_tile(tile).0;
+    let visited = |tile: u64| of_tile(tile).1;
     // While a tile is computed, what the next one visits is asked for.
     let near = |tile: u64| bytes(tile).saturating_add(visited(tile).saturating_mul(2));
     let cost = Cost::new(ops, rows, batch);

@@ -11,12 +11,12 @@ use super::super::strips::{Along, Masked, Turn};
 use super::mended::Mending;
 use super::{Blocks, Pass};
 use crate::base::Dim;
+use crate::base::hash::FastMap;
 use crate::graph::{NodeId, Op};
 use crate::nest::{
     Access, Axis, BufferRef, Inst, Loop, Nest, Store, StoreKind, TileOp, TurnOrder, size_symbol, turn_symbol,
 };
 use crate::scalar::Func;
-use std::collections::HashMap;
 
 impl Lowerer<'_> {
     pub fn lower_blocks(&mut self, blocks: &Blocks) {
@@ -57,7 +57,7 @@ impl Lowerer<'_> {
         let turn = |columns: (Dim, Dim)| Turn::of_blocks(places.to_vec(), columns, inner.clone());
         for pass in &blocks.passes {
             self.turn = Some(turn((Dim::from(0), Dim::from(0))));
-            let running: HashMap<NodeId, Placed> =
+            let running: FastMap<NodeId, Placed> =
                 pass.sums.iter().map(|sum| (*sum, self.begin_sum(blocks, *sum))).collect();
             if !pass.inside.is_empty() {
                 let mending =
@@ -92,7 +92,7 @@ impl Lowerer<'_> {
         blocks: &Blocks,
         pass: &Pass,
         places: &[(Dim, Dim)],
-        (running, mending): (&HashMap<NodeId, Placed>, Option<&Mending>),
+        (running, mending): (&FastMap<NodeId, Placed>, Option<&Mending>),
         turn: &dyn Fn((Dim, Dim)) -> Turn,
     ) {
         let (first_row, n_rows) = places.last().expect("there are rows");
@@ -285,7 +285,7 @@ impl Blocks {
     }
 
     /// Values of which there is one block: all but those that are made from sums where others read them.
-    fn inner(&self, cx: &Lowerer) -> HashMap<NodeId, (Vec<Dim>, Dim)> {
+    fn inner(&self, cx: &Lowerer) -> FastMap<NodeId, (Vec<Dim>, Dim)> {
         let is_sum = |id: &NodeId| self.passes.iter().any(|pass| pass.sums.contains(id));
         let is_inner = |id: &NodeId| is_sum(id) || !cx.homes.global.contains_key(id);
         self.axes.keys().filter(|id| is_inner(id)).map(|id| (*id, self.strides(cx, *id))).collect()

@@ -23,7 +23,7 @@ use crate::base::{DType, Dim, ReduceOp};
 use crate::graph::{Graph, NodeId, Op};
 use crate::nest::{Inst, Nest, Store, StoreKind, TileOp, Value};
 use crate::scalar::Func;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::f64::consts::LN_2;
 
 /// What exponentials of a pass are shifted by: a maximum, or what is made of it from row to row.
@@ -261,7 +261,7 @@ impl Lowerer<'_> {
         blocks: &Blocks,
         mended: &Mended,
         mending: &Mending,
-        running: &HashMap<NodeId, Placed>,
+        running: &FastMap<NodeId, Placed>,
     ) {
         let maximum = mended.reference.maximum;
         let mut rows = Rows::of(self, blocks, maximum);

@@ -8,7 +8,7 @@ use super::axes::Along;
 use super::section::{Section, Sections};
 use crate::base::hash::FastMap;
 use crate::graph::NodeId;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 /// What each section makes again.
 #[derive(Default)]
@@ -57,7 +57,7 @@ impl Sections<'_> {
     }
 
     /// Values of which there is one block at a time, with what their axes are: nobody else reads them, or makes them again.
-    pub fn inner(&self, number: usize) -> HashMap<NodeId, Vec<Along>> {
+    pub fn inner(&self, number: usize) -> FastMap<NodeId, Vec<Along>> {
         let section = &self.found[number];
         let own = section
             .values

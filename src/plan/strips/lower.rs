@@ -11,9 +11,9 @@ use super::super::lower::Lowerer;
 use super::Strips;
 use super::axes::Along;
 use crate::base::Dim;
+use crate::base::hash::FastMap;
 use crate::graph::{NodeId, Op};
 use crate::nest::{Loop, TileOp, TurnOrder, turn_symbol};
-use std::collections::HashMap;
 
 /// The turn that is being written.
 pub struct Turn {
@@ -24,7 +24,7 @@ pub struct Turn {
     /// What the axes of the loop that is being written are.
     pub along: Vec<Along>,
     /// Elements from a place to the next along each axis of an inner value, and how many elements it has.
-    inner: HashMap<NodeId, (Vec<Dim>, Dim)>,
+    inner: FastMap<NodeId, (Vec<Dim>, Dim)>,
     /// Products that add to what is there.
     pub adds: bool,
 }
@@ -35,7 +35,7 @@ impl Turn {
     pub fn of_blocks(
         blocks: Vec<(Dim, Dim)>,
         columns: (Dim, Dim),
-        inner: HashMap<NodeId, (Vec<Dim>, Dim)>,
+        inner: FastMap<NodeId, (Vec<Dim>, Dim)>,
     ) -> Turn {
         Turn { blocks, columns, along: Vec::new(), inner, adds: false }
     }
@@ -169,7 +169,7 @@ impl Lowerer<'_> {
             }
             (*id, (strides, n))
         };
-        let inner: HashMap<NodeId, (Vec<Dim>, Dim)> = strips.inner.iter().map(place).collect();
+        let inner: FastMap<NodeId, (Vec<Dim>, Dim)> = strips.inner.iter().map(place).collect();
         let blocks = blocks.to_vec();
         let around = self.turn.replace(Turn::of_blocks(blocks, (Dim::from(0), n_columns), inner));
         for (cluster, along) in strips.clusters.iter().zip(&strips.along) {

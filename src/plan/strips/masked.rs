@@ -8,11 +8,11 @@
 
 use super::super::space::{Read, Reads};
 use super::axes::{Along, places};
+use crate::base::hash::FastMap;
 use crate::base::{Dim, ReduceOp};
 use crate::graph::{Graph, NodeId, Op};
 use crate::plan::fuse::Cluster;
 use crate::scalar::Func;
-use std::collections::HashMap;
 
 const LOW: f64 = -1e8;
 
@@ -35,7 +35,7 @@ pub fn columns_masked(
     parts: &[(Cluster, Vec<Along>)],
 ) -> Option<Masked> {
     let rows = Along::Block(extents.len() - 1);
-    let mut cx = Follow { graph, reads, rows, beyond: HashMap::new(), mask: None };
+    let mut cx = Follow { graph, reads, rows, beyond: FastMap::default(), mask: None };
     for (cluster, along) in parts {
         let mut loops = cx.loop_of(cluster, along);
         loops.follow()?;
@@ -54,7 +54,7 @@ struct Follow<'a> {
     reads: &'a Reads,
     rows: Along,
     /// By wide value: the number that it is where it is masked, if that is known.
-    beyond: HashMap<NodeId, Option<f64>>,
+    beyond: FastMap<NodeId, Option<f64>>,
     mask: Option<Masked>,
 }
 

@@ -44,8 +44,9 @@ pub use masked::{Masked, columns_masked};
 
 use super::fuse::Cluster;
 use crate::base::Dim;
+use crate::base::hash::FastMap;
 use crate::graph::{Graph, NodeId};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use super::space::Reads;
 use order::{Place, order};
@@ -69,7 +70,7 @@ pub struct Strips {
     /// If columns beyond a row's place are masked: how many more than its number a row has that are not.
     masked_beyond: Option<i64>,
     /// Values of which there is one block at a time, with what each of their axes is.
-    inner: HashMap<NodeId, Vec<Along>>,
+    inner: FastMap<NodeId, Vec<Along>>,
     /// Products that sum over a dimension: each turn adds to them.
     added: BTreeSet<NodeId>,
 }

@@ -12,8 +12,9 @@ use super::axes::{Along, Labels, label, loop_axes, places};
 use super::inner::Again;
 use super::readers::{Bits, Readers};
 use crate::base::Dim;
+use crate::base::hash::FastMap;
 use crate::graph::{Contraction, Graph, NodeId, Op};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Clusters that come along because they stand between others, at most: a section is no place for a whole network.
 const MOST_BETWEEN: usize = 8;
@@ -41,7 +42,7 @@ pub struct Section {
     /// Clusters, in order, with what the axes of their loops are.
     pub members: BTreeMap<usize, Vec<Along>>,
     /// Axes of values that the members make.
-    pub values: HashMap<NodeId, Vec<Along>>,
+    pub values: FastMap<NodeId, Vec<Along>>,
     /// Products that are summed over a dimension.
     pub added: BTreeSet<NodeId>,
     /// Wide values of earlier sections that are made again here, with the section.
@@ -143,7 +144,7 @@ impl<'a> Sections<'a> {
                 extents: dimensions.iter().map(extent).collect(),
                 n_columns: shape[columns].clone(),
                 members: BTreeMap::new(),
-                values: HashMap::new(),
+                values: FastMap::default(),
                 added: BTreeSet::new(),
                 borrowed: BTreeMap::new(),
                 before: Bits::none(self.clusters.len()),

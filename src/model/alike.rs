@@ -3,7 +3,7 @@
 //! What enters: what an optimizer's stage made for one parameter, or a turn of a `repeat` of one value, and another parameter or value of the
 //! same type. What leaves: what would have been made for that one: nodes, variables, updates. Invariant: it is the same but for names, sites of
 //! random numbers, and what was given. So what asks about all parameters, has said something to the user, or uses what an
-//! earlier run left behind is not copied. Not here: how names differ (`optimizer.rs`, `expr.rs`).
+//! earlier run left behind is not copied. Not here: how names differ (`optimizer.rs`, `repeat.rs`).
 
 use super::elaborate::{Elaborator, Leaf, MAX_BLOCKS, MAX_NODES};
 use super::{Initial, Variable};
@@ -22,12 +22,12 @@ pub(super) struct Mark {
     library_calls: usize,
     n_sites: u32,
     n_blocks: usize,
-    /// What has to stay as it is.
+    /// What has to stay as it is: how many inputs, shadows, messages and contributions there are.
     others: [usize; 4],
 }
 
 /// What was given to a run, what it added, and what came of it.
-pub(super) struct Ran {
+pub(super) struct Made {
     given: Vec<NodeId>,
     nodes: Range<usize>,
     leaves: Range<usize>,
@@ -61,7 +61,7 @@ impl Elaborator<'_> {
 
     /// What a run has done since the mark, if it can be copied. Nodes `before` so many are the same for all runs, unless they are
     /// variables. `is_own`: whether a path or scope is that of this run. `begins_as`: the parameter that its states may begin as.
-    pub(super) fn ran(
+    pub(super) fn made(
         &self,
         since: Mark,
         given: &[NodeId],
@@ -69,14 +69,14 @@ impl Elaborator<'_> {
         before: usize,
         is_own: &dyn Fn(&str) -> bool,
         begins_as: Option<&SmolStr>,
-    ) -> Option<Ran> {
+    ) -> Option<Made> {
         let now = self.mark();
         // An update may have taken the place of an earlier one.
         let before_updates = self.graph.updates.get(..since.updates)?;
         if before_updates.last() != since.last_update.as_ref() {
             return None;
         }
-        let ran = Ran {
+        let made = Made {
             given: given.to_vec(),
             nodes: since.nodes..now.nodes,
             leaves: since.leaves..now.leaves,
@@ -89,7 +89,7 @@ impl Elaborator<'_> {
         };
         let is_variable = |id: NodeId| matches!(self.graph.node(id).op, Op::Param(_) | Op::State(_));
         let may_be_read = |id: &NodeId| {
-            ran.nodes.contains(&id.index()) || given.contains(id) || id.index() < before && !is_variable(*id)
+            made.nodes.contains(&id.index()) || given.contains(id) || id.index() < before && !is_variable(*id)
         };
         let may_be_copied = |id: usize| {
             let node = self.graph.node(NodeId(id as u32));
@@ -97,9 +97,8 @@ impl Elaborator<'_> {
                 && is_own(&node.origin.scope)
                 && match &node.op {
                     Op::Param(path) | Op::State(path) => is_own(path),
-                    // Its numbers may be drawn inside.
-                    Op::Scan(_) => ran.sites.is_empty(),
-                    Op::Input(_) => false,
+                    // A scan's body has scopes and sites of its own.
+                    Op::Input(_) | Op::Scan(_) => false,
                     _ => true,
                 }
         };
@@ -108,22 +107,22 @@ impl Elaborator<'_> {
             is_own(path) && leaf.variable.begins_as.as_ref().is_none_or(|other| Some(other) == begins_as)
         };
         let is_update =
-            |(leaf, next): &(NodeId, NodeId)| ran.nodes.contains(&leaf.index()) && may_be_read(next);
+            |(leaf, next): &(NodeId, NodeId)| made.nodes.contains(&leaf.index()) && may_be_read(next);
         (now.others == since.others
-            && is_own(&ran.origin.scope)
+            && is_own(&made.origin.scope)
             && given.iter().all(|id| id.index() < since.nodes)
             && are_different(given)
-            && ran.nodes.clone().all(may_be_copied)
-            && ran.leaves.clone().all(of_leaf)
-            && ran.updates.iter().all(is_update)
-            && ran.results.iter().all(may_be_read))
-        .then_some(ran)
+            && made.nodes.clone().all(may_be_copied)
+            && made.leaves.clone().all(of_leaf)
+            && made.updates.iter().all(is_update)
+            && made.results.iter().all(may_be_read))
+        .then_some(made)
     }
 
     /// The same for others of the same types: the results. `moved`: what a path or scope is called there.
-    pub(super) fn run_again(
+    pub(super) fn copy_made(
         &mut self,
-        ran: &Ran,
+        made: &Made,
         given: &[NodeId],
         moved: &dyn Fn(&str) -> SmolStr,
         begins_as: Option<&SmolStr>,
@@ -134,21 +133,22 @@ impl Elaborator<'_> {
             self.leaves.get_index(at).is_some_and(|(path, _)| self.leaves.contains_key(&moved(path)))
         };
         // What is too large is said where it is elaborated.
-        let is_large = self.graph.len() > MAX_NODES || self.n_blocks > MAX_BLOCKS;
-        let fits = types(&ran.given) == types(given) && are_different(given);
-        if !fits || is_large || ran.leaves.clone().any(is_there) {
+        let is_large =
+            self.graph.len() + made.nodes.len() > MAX_NODES || self.n_blocks + made.n_blocks > MAX_BLOCKS;
+        let fits = types(&made.given) == types(given) && are_different(given);
+        if !fits || is_large || made.leaves.clone().any(is_there) {
             return None;
         }
-        let shift = self.graph.len() - ran.nodes.start;
-        let image = |id: NodeId| match ran.given.iter().position(|other| *other == id) {
+        let shift = self.graph.len() - made.nodes.start;
+        let image = |id: NodeId| match made.given.iter().position(|other| *other == id) {
             Some(at) => given[at],
-            None if ran.nodes.contains(&id.index()) => NodeId((id.index() + shift) as u32),
+            None if made.nodes.contains(&id.index()) => NodeId((id.index() + shift) as u32),
             None => id,
         };
-        let site_shift = self.n_sites - ran.sites.start;
+        let site_shift = self.n_sites - made.sites.start;
         // Neighbours mostly come from one place.
         let mut scopes: Option<(SmolStr, SmolStr)> = None;
-        for id in ran.nodes.clone() {
+        for id in made.nodes.clone() {
             let node = self.graph.node(NodeId(id as u32));
             let known = scopes.take().filter(|(scope, _)| *scope == node.origin.scope);
             let (scope, scope_there) =
@@ -167,7 +167,7 @@ impl Elaborator<'_> {
             self.graph.push(copy);
             scopes = Some((scope, scope_there));
         }
-        for at in ran.leaves.clone() {
+        for at in made.leaves.clone() {
             let (path, Leaf { variable, call, node }) = self.leaves.get_index(at).expect("it was added");
             let (path, call, node) = (moved(path), *call, image(*node));
             let begins_as = begins_as.filter(|_| variable.begins_as.is_some()).cloned();
@@ -181,17 +181,17 @@ impl Elaborator<'_> {
             let variable = Variable { path: path.clone(), initial, begins_as, ..variable.clone() };
             self.leaves.insert(path, Leaf { variable, call, node });
         }
-        for (leaf, next) in &ran.updates {
+        for (leaf, next) in &made.updates {
             self.graph.updates.push((image(*leaf), image(*next)));
         }
-        for at in ran.library_calls.clone() {
+        for at in made.library_calls.clone() {
             let (nodes, span) = self.library_calls[at].clone();
             self.library_calls.push((nodes.start + shift..nodes.end + shift, span));
         }
-        self.n_sites += ran.sites.len() as u32;
-        self.n_blocks += ran.n_blocks;
-        self.graph.origin = Origin { span: ran.origin.span, scope: moved(&ran.origin.scope) };
-        Some(ran.results.iter().map(|id| image(*id)).collect())
+        self.n_sites += made.sites.len() as u32;
+        self.n_blocks += made.n_blocks;
+        self.graph.origin = Origin { span: made.origin.span, scope: moved(&made.origin.scope) };
+        Some(made.results.iter().map(|id| image(*id)).collect())
     }
 }
 

@@ -4,7 +4,7 @@
 //! graph. Stages run one after another over all parameters: before the update a stage hands on a gradient; after it, p is
 //! the next value, which a stage may change again. What a stage asks of all parameters at once is answered in `over`.
 
-use super::alike::{Mark, Ran};
+use super::alike::{Made, Mark};
 use super::elaborate::Elaborator;
 use super::over::Over;
 use super::value::{Given, Value};
@@ -28,8 +28,8 @@ pub(super) struct Trained {
 }
 
 /// What a stage did for a parameter.
-struct StageRan {
-    ran: Ran,
+struct StageMade {
+    made: Made,
     has_value: bool,
     has_next: bool,
 }
@@ -44,14 +44,14 @@ impl<'a> Elaborator<'a> {
             let Some((function, given)) = self.stage(stage) else { return };
             self.over = Some(Over::new(function.name.text.clone(), given.clone(), loss, parameters.clone()));
             // By their parameters' types.
-            let mut ran: FastMap<TensorType, StageRan> = FastMap::default();
+            let mut made: FastMap<TensorType, StageMade> = FastMap::default();
             for (current, parameter) in parameters.iter_mut().enumerate() {
                 let errors = self.n_errors();
                 if let Some(over) = &mut self.over {
                     over.current = current;
                 }
                 let ty = self.graph.ty(parameter.value).clone();
-                let again = ran.get(&ty).and_then(|ran| self.stage_again(ran, parameter));
+                let again = made.get(&ty).and_then(|made| self.stage_again(made, parameter));
                 let (value, next) = match again {
                     Some(found) => found,
                     None => {
@@ -61,8 +61,8 @@ impl<'a> Elaborator<'a> {
                             self.over = None;
                             return;
                         }
-                        if let Some(found) = self.stage_ran(begun, parameter, &value, next) {
-                            ran.insert(ty, found);
+                        if let Some(found) = self.stage_made(begun, parameter, &value, next) {
+                            made.insert(ty, found);
                         }
                         (value, next)
                     }
@@ -94,13 +94,13 @@ impl<'a> Elaborator<'a> {
     }
 
     /// A stage that can be copied for other parameters of its parameter's type: one that asks nothing of all of them.
-    fn stage_ran(
+    fn stage_made(
         &self,
         begun: Mark,
         parameter: &Trained,
         value: &Value,
         next: Option<NodeId>,
-    ) -> Option<StageRan> {
+    ) -> Option<StageMade> {
         let value = match value {
             Value::Tensor(id) => Some(*id),
             Value::Tuple(items) if items.is_empty() => None,
@@ -113,19 +113,19 @@ impl<'a> Elaborator<'a> {
         let given = [parameter.value, parameter.gradient];
         let is_own = |text: &str| text.split_once('/').is_some_and(|(_, path)| path == parameter.path);
         let before = self.graph.len();
-        let ran = self.ran(begun, &given, results, before, &is_own, Some(&parameter.path))?;
-        Some(StageRan { ran, has_value: value.is_some(), has_next: next.is_some() })
+        let made = self.made(begun, &given, results, before, &is_own, Some(&parameter.path))?;
+        Some(StageMade { made, has_value: value.is_some(), has_next: next.is_some() })
     }
 
     /// The stage for another parameter: its value, and the parameter's next one.
-    fn stage_again(&mut self, stage: &StageRan, parameter: &Trained) -> Option<(Value, Option<NodeId>)> {
+    fn stage_again(&mut self, stage: &StageMade, parameter: &Trained) -> Option<(Value, Option<NodeId>)> {
         let given = [parameter.value, parameter.gradient];
         // `adam.m/PATH`
         let moved = |text: &str| {
             let stage = text.split_once('/').map_or(text, |(stage, _)| stage);
             format_smolstr!("{stage}/{}", parameter.path)
         };
-        let results = self.run_again(&stage.ran, &given, &moved, Some(&parameter.path))?;
+        let results = self.copy_made(&stage.made, &given, &moved, Some(&parameter.path))?;
         let mut results = results.into_iter();
         let value = stage.has_value.then(|| results.next()).flatten();
         let next = stage.has_next.then(|| results.next()).flatten();

@@ -3,7 +3,7 @@
 //! What enters: a value, how many turns, and their block. What leaves: the last turn's value. Invariant: a turn that is nothing but calls makes
 //! what the turn before it made, of another value and under other names; so it is elaborated no more often than needed (`alike.rs`).
 
-use super::alike::{Mark, Ran};
+use super::alike::{Made, Mark};
 use super::elaborate::{Elaborator, Mode};
 use super::paths::Segments;
 use super::value::Value;
@@ -49,11 +49,11 @@ impl<'a> Elaborator<'a> {
         let mut value = piped;
         let times = if self.mode == Mode::Generic { times.min(1) } else { times };
         let first = self.graph.len();
-        let mut ran: Option<(Turn, Ran)> = None;
+        let mut made: Option<(Turn, Made)> = None;
         for turn in 0..times as usize {
             self.frame().turn = Some(turn);
-            if let (Some((of, ran)), Value::Tensor(x)) = (&ran, &value)
-                && let Some(result) = self.run_again(ran, &[*x], &|text| of.moved(text, turn), None)
+            if let (Some((of, made)), Value::Tensor(x)) = (&made, &value)
+                && let Some(result) = self.copy_made(made, &[*x], &|text| of.moved(text, turn), None)
             {
                 value = Value::Tensor(result[0]);
                 continue;
@@ -66,7 +66,7 @@ impl<'a> Elaborator<'a> {
             }
             // What all turns share is there after the first.
             if turn > 0 && is_call(body) {
-                ran = self.turn_ran(begun, first, turn, &given, &value);
+                made = self.turn_made(begun, first, turn, &given, &value);
             }
         }
         self.frame().turn = outer;
@@ -74,14 +74,14 @@ impl<'a> Elaborator<'a> {
     }
 
     /// A turn that others may be copies of. `first`: how many nodes there were before all turns.
-    fn turn_ran(
+    fn turn_made(
         &mut self,
         begun: Mark,
         first: usize,
         number: usize,
         given: &Value,
         result: &Value,
-    ) -> Option<(Turn, Ran)> {
+    ) -> Option<(Turn, Made)> {
         let (Value::Tensor(given), Value::Tensor(result)) = (given, result) else { return None };
         let frame = self.frame();
         // Names of axes go with a value; at the top, calls of one function share their variables.
@@ -90,8 +90,8 @@ impl<'a> Elaborator<'a> {
         }
         let turn = Turn { path: frame.path.clone(), segments: frame.segments.clone(), number };
         let is_own = |text: &str| text == turn.path || turn.place(text).is_some();
-        let ran = self.ran(begun, &[*given], vec![*result], first, &is_own, None)?;
-        Some((turn, ran))
+        let made = self.made(begun, &[*given], vec![*result], first, &is_own, None)?;
+        Some((turn, made))
     }
 }
 
@@ -188,5 +188,24 @@ mod tests {
         };
         assert_eq!(variables(&copied), variables(&elaborated));
         assert!(copied.variables.iter().any(|v| v.path == "net.layer.4.dense.w"), "{:?}", variables(&copied));
+    }
+
+    /// The last copy may be what makes it too large, and who elaborates says so.
+    #[test]
+    fn a_model_of_copies_may_be_too_large() {
+        let text = "fn id(x: f32[..]) -> f32[..] { x }
+            fn opt(p: f32[..], g: f32[..]) { let q = p |> repeat 2500 { id }
+                p <- q - 0.01 * g }
+            fn net(x: f32[batch, 4]) -> f32[batch, 4] { x |> repeat 5 { dense(4) } }
+            train net {
+                data = memory(x: f32[4], y: f32[4])
+                minimize mse(net(data.x), data.y) with opt()
+                batch = 2  epochs = 1  seed = 1
+            }";
+        let fields = vec![Field::f32("x", &[4], &[0.5; 8]), Field::f32("y", &[4], &[0.5; 8])];
+        let data = Data::default().with_memory("data", fields).unwrap();
+        let found = crate::check(&crate::load("m.model", text), &data, &[]);
+        let codes: Vec<_> = found.err().into_iter().flatten().map(|d| d.code).collect();
+        assert_eq!(codes, ["E0413"]);
     }
 }

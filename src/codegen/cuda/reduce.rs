@@ -4,8 +4,9 @@
 //! - `Thread`: a thread has an index of the parallel axes and goes through the reducing axes by itself: short sums, and
 //!   sums along whose parallel axis loads are neighbours (columns);
 //! - `Columns`: the same, but the warps of a block share the outermost reducing axis, for columns too few for that many threads;
-//! - `Warp`: the lanes of a warp share the reducing axes of one index, four neighbours each time where that is possible, and put
-//!   their parts together in pairs 16, 8, 4, 2, 1 apart;
+//! - `Lanes`: the lanes of a warp share the reducing axes of one index, four neighbours each time where that is possible, and put
+//!   their parts together in pairs 16, 8, 4, 2, 1 apart; where a half or a quarter of them has enough for all terms, a warp takes two
+//!   indices, or four;
 //! - `Block`: all warps do, for few long sums, and one warp's lanes put the warps' parts together as their own.
 //!
 //! Invariant: the choice depends on the nest and its greatest sizes alone, and with it the order of each sum.
@@ -33,9 +34,13 @@ const NOWHERE: &str = "2147483647";
 enum Sharing {
     Thread,
     Columns,
-    Warp,
+    /// So many of a warp.
+    Lanes(u32),
     Block,
 }
+
+/// Lanes that share a sum, at least.
+const LEAST_LANES: u32 = 8;
 
 fn split(nest: &Nest) -> (Vec<usize>, Vec<usize>) {
     (0..nest.axes.len()).partition(|axis| !nest.axes[*axis].reduce)
@@ -49,12 +54,23 @@ fn sharing(e: &Emitter, nest: &Nest) -> Sharing {
     if terms < SHORT {
         Sharing::Thread
     } else if along >= best {
-        if n < FEW && terms >= LONG { Sharing::Block } else { Sharing::Warp }
+        if n < FEW && terms >= LONG {
+            Sharing::Block
+        } else {
+            Sharing::Lanes(lanes(e, nest, &reducing, terms))
+        }
     } else if n < FEW_COLUMNS && !nest.stores.iter().any(|s| s.kind == StoreKind::ArgMax) {
         Sharing::Columns
     } else {
         Sharing::Thread
     }
+}
+
+/// Lanes that have something to do with so many terms.
+fn lanes(e: &Emitter, nest: &Nest, reducing: &[usize], terms: f64) -> u32 {
+    let at_once = if quad_axis(e, nest, reducing.last().copied()).is_some() { 4.0 } else { 1.0 };
+    let wanted = (terms / at_once).ceil() as u32;
+    wanted.next_power_of_two().clamp(LEAST_LANES, 32)
 }
 
 /// Indices that threads can share.
@@ -63,7 +79,7 @@ pub fn units(e: &Emitter, nest: &Nest) -> f64 {
     match sharing(e, nest) {
         Sharing::Thread => n,
         Sharing::Columns => (n / 32.0).ceil() * 256.0,
-        Sharing::Warp => n * 32.0,
+        Sharing::Lanes(lanes) => n * f64::from(lanes),
         Sharing::Block => n * 256.0,
     }
 }
@@ -141,10 +157,10 @@ impl Accumulator<'_> {
         }
     }
 
-    /// Puts the lanes of a warp together; each lane has the result.
-    pub fn across_lanes(&self, e: &mut Emitter) {
+    /// Puts so many neighbouring lanes of a warp together; each of them has the result.
+    pub fn across_lanes(&self, e: &mut Emitter, lanes: u32) {
         e.w.line("#pragma unroll");
-        e.w.open("for (int apart = 16; apart > 0; apart /= 2)");
+        e.w.open(format!("for (int apart = {}; apart > 0; apart /= 2)", lanes / 2));
         let ty = value_type(self.dtype);
         e.w.line(format!("const {ty} other = __shfl_xor_sync(0xffffffffu, {}, apart);", self.value));
         if let Some(place) = &self.place {
@@ -185,7 +201,7 @@ impl Accumulator<'_> {
         if let (Some(places), Some(place)) = (&places, &self.place) {
             e.w.line(format!("{place} = {};", of_lane(places, NOWHERE)));
         }
-        self.across_lanes(e);
+        self.across_lanes(e, 32);
         e.meet();
     }
 
@@ -215,8 +231,8 @@ pub fn emit_reduction(e: &mut Emitter, nest: &Nest) {
     match sharing(e, nest) {
         Sharing::Thread => by_thread(e, nest),
         Sharing::Columns => by_columns(e, nest),
-        Sharing::Warp => by_lanes(e, nest, false),
-        Sharing::Block => by_lanes(e, nest, true),
+        Sharing::Lanes(lanes) => by_lanes(e, nest, lanes),
+        Sharing::Block => by_lanes(e, nest, e.threads),
     }
 }
 
@@ -346,8 +362,8 @@ fn by_columns(e: &mut Emitter, nest: &Nest) {
     e.w.close();
 }
 
-/// The lanes of a warp, or all threads of a block, share the terms of one index.
-fn by_lanes(e: &mut Emitter, nest: &Nest, whole_block: bool) {
+/// `sharers` neighbouring threads share the terms of one index: some lanes of a warp, a warp, or a block.
+fn by_lanes(e: &mut Emitter, nest: &Nest, sharers: u32) {
     let (parallel, reducing) = split(nest);
     let n = e.names.dim(&count(nest, &parallel));
     let quad = quad_axis(e, nest, reducing.last().copied());
@@ -357,15 +373,28 @@ fn by_lanes(e: &mut Emitter, nest: &Nest, whole_block: bool) {
     }
     let n_terms = e.names.dim(&n_terms);
     let (integer, threads) = (e.names.integer, e.threads);
-    let sharers = if whole_block { threads } else { 32 };
     let groups = threads / sharers;
-    let group = match (groups, e.parts) {
-        (1, 1) => "0".to_string(),
-        (1, _) => "part".into(),
-        (_, 1) => "thread / 32".into(),
-        _ => format!("part * {groups} + thread / 32"),
+    // Lanes of a warp stay together, for they exchange their parts: its first index, if it has several.
+    let together = sharers.max(32);
+    let of_warp = threads / together;
+    let (group, step) = match (e.parts, of_warp) {
+        (1, 1) => ("0".to_string(), groups),
+        (1, _) => (format!("thread / {together}"), groups),
+        (parts, 1) => ("part".into(), groups * parts),
+        (parts, _) => (format!("part * {of_warp} + thread / {together}"), groups * parts),
     };
-    e.w.open(format!("for ({integer} i = {group}; i < {n}; i += {})", groups * e.parts));
+    let has_several = sharers < 32;
+    if has_several {
+        let first = match &group[..] {
+            "0" => group,
+            _ => format!("({group}) * {}", 32 / sharers),
+        };
+        e.w.open(format!("for ({integer} first = {first}; first < {n}; first += {step})"));
+        e.w.line(format!("const bool is_there = first + thread % 32 / {sharers} < {n};"));
+        e.w.line(format!("const {integer} i = is_there ? first + thread % 32 / {sharers} : {n} - 1;"));
+    } else {
+        e.w.open(format!("for ({integer} i = {group}; i < {n}; i += {step})"));
+    }
     let mut index = vec![String::new(); nest.axes.len()];
     indices(e, nest, &parallel, "i", None, &mut index);
     let mut body = Body::new(nest, quad);
@@ -375,8 +404,9 @@ fn by_lanes(e: &mut Emitter, nest: &Nest, whole_block: bool) {
     let outer = if quad.is_some() { scalar } else { outer };
     body.instructions(e, &index, |i| outer[i]);
     let all = begin(e, &body);
-    let lane = if whole_block { "thread" } else { "thread % 32" };
-    e.w.open(format!("for ({integer} j = {lane}; j < {n_terms}; j += {sharers})"));
+    let lane = if sharers == threads { "thread".to_string() } else { format!("thread % {sharers}") };
+    let is_there = if has_several { "is_there && " } else { "" };
+    e.w.open(format!("for ({integer} j = {lane}; {is_there}j < {n_terms}; j += {sharers})"));
     indices(e, nest, &reducing, "j", quad, &mut index);
     match quad {
         None => terms(e, &mut body, &all, &index, &outer),
@@ -390,14 +420,13 @@ fn by_lanes(e: &mut Emitter, nest: &Nest, whole_block: bool) {
     }
     e.w.close();
     for accumulator in &all {
-        accumulator.across_lanes(e);
-        if whole_block {
+        accumulator.across_lanes(e, sharers.min(32));
+        if sharers == threads {
             accumulator.across_warps(e);
         }
     }
     if !all.is_empty() {
-        let first = if whole_block { "thread == 0" } else { "thread % 32 == 0" };
-        e.w.open(format!("if ({first})"));
+        e.w.open(format!("if ({is_there}{lane} == 0)"));
         for accumulator in &all {
             accumulator.store(e, &body, &index);
         }

@@ -480,7 +480,7 @@ fn over_elements(
     }
     e.w.close();
     for accumulator in &all {
-        accumulator.across_lanes(e);
+        accumulator.across_lanes(e, 32);
         if rows.sharers > 32 {
             accumulator.across_warps(e);
         }

@@ -47,8 +47,13 @@ impl Dim {
 
     /// The product with a number that is not 0.
     fn scaled(&self, factor: i64) -> Dim {
-        let scale = |(symbols, c): Term| (symbols, c.saturating_mul(factor));
-        Dim::from_ordered(self.terms().into_iter().map(scale).collect())
+        match &self.0 {
+            Repr::Const(c) => Dim::from(c.saturating_mul(factor)),
+            Repr::Poly(terms) => {
+                let scale = |(symbols, c): &Term| (symbols.clone(), c.saturating_mul(factor));
+                Dim(Repr::Poly(terms.iter().map(scale).collect()))
+            }
+        }
     }
 
     /// The terms `(symbols, coefficient)`, in a fixed order; empty for 0.

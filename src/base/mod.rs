@@ -43,6 +43,11 @@ impl TensorType {
         self.shape.iter().fold(Dim::from(1), |n, d| n * d.clone())
     }
 
+    /// The same where `value` knows every symbol: a number takes less work than a polynomial.
+    pub fn n_elements_at(&self, value: &dyn Fn(&str) -> Option<i64>) -> Option<i64> {
+        self.shape.iter().try_fold(1i64, |n, size| Some(n.saturating_mul(size.eval(value)?)))
+    }
+
     /// Elements from one index of each axis to the next, rows contiguous.
     pub fn row_major_strides(&self) -> Vec<Dim> {
         let mut strides = vec![Dim::from(1); self.rank()];

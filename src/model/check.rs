@@ -227,7 +227,7 @@ const MAX_ELEMENTS: i64 = 1 << 40;
 fn too_large(cx: &Elaborator, batch: u64) -> Option<Diagnostic> {
     let graph = &cx.graph;
     let batch_only = |symbol: &str| (symbol == "batch").then_some(batch as i64);
-    let elements = |id| graph.ty(id).n_elements().eval(&batch_only);
+    let elements = |id| graph.ty(id).n_elements_at(&batch_only);
     let id = graph.ids().find(|id| elements(*id).is_none_or(|n| n > MAX_ELEMENTS))?;
     let message = format!("a tensor `{}` is larger than any machine's memory", show(graph.ty(id)));
     Some(

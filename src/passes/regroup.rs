@@ -82,7 +82,7 @@ impl Sum {
                     let labels = relabelled(graph, *user, (e, &contraction.out), (b, b_labels), label)?;
                     Some((*user, labels))
                 })?;
-                let n_elements = |id: NodeId| graph.ty(id).n_elements().eval(&|_| Some(1));
+                let n_elements = |id: NodeId| graph.ty(id).n_elements_at(&|_| Some(1));
                 (n_elements(grouped)? < n_elements(product)?).then(|| Sum {
                     factors: factors.clone(),
                     is_negative,

@@ -112,7 +112,7 @@ impl Lives {
         let size = |symbol: &str| (symbol == "batch").then_some(batch);
         let bytes_of = |id: NodeId| {
             let ty = graph.ty(id);
-            let n = ty.n_elements().eval(&size).and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
+            let n = ty.n_elements_at(&size).and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
             n.saturating_mul(ty.dtype.bytes() as u64)
         };
         let is_own = |id: NodeId| has_storage(graph, id) && !is_root[id.index()];

@@ -118,6 +118,15 @@ impl Node {
         Node { body: self.body.clone(), operands: operands.into(), kind: self.kind }
     }
 
+    /// Takes another's origin, unless it is that one on other operands. Whether it could: what others share stays as it is.
+    fn comes_from(&mut self, other: &Node) -> bool {
+        match Arc::get_mut(&mut self.body) {
+            Some(body) => body.origin.clone_from(&other.origin),
+            None => return Arc::ptr_eq(&self.body, &other.body),
+        }
+        true
+    }
+
     /// Itself on other operands.
     pub fn moved_on(self, operands: Operands) -> Node {
         Node { operands, ..self }

@@ -47,6 +47,11 @@ impl Nodes {
         self.n_shared = self.n_shared.min(n);
     }
 
+    /// All but the first so many, which are not shared.
+    pub fn behind(&mut self, n: usize) -> &mut [Node] {
+        &mut self.own[n - self.n_shared..]
+    }
+
     /// All but the first so many, which are left.
     pub fn split_off(&mut self, n: usize) -> Vec<Node> {
         let mut all = self.take();

@@ -118,8 +118,7 @@ pub fn rewrite(graph: &Graph, change: impl FnMut(&mut Graph, &Node, &[NodeId]) -
 }
 
 /// Puts what `change` makes of each node, given the images of its operands, in the node's place; where it makes nothing of one, that
-/// stays. The image must have the old node's type. A node that changes is given twice: where it comes from matters only then. Whether the
-/// graph is another now.
+/// stays. The image must have the old node's type. A node may be given more than once. Whether the graph is another now.
 pub fn rewrite_in(
     graph: &mut Graph,
     mut change: impl FnMut(&mut Graph, &Node, &[NodeId]) -> Option<NodeId>,
@@ -143,17 +142,23 @@ pub fn rewrite_in(
     for node in rest {
         let operands = node.operands.map(|id| map[id.index()]);
         let before = new.len();
-        let changes = change(&mut new, &node, &operands).is_some();
-        new.nodes.truncate(before);
-        is_same &= before == map.len() && operands == node.operands;
-        let image = if changes {
-            new.origin.clone_from(&node.origin);
-            let image = change(&mut new, &node, &operands).expect("it changed a moment ago");
+        is_same = is_same && before == map.len() && operands == node.operands;
+        let image = if let Some(mut image) = change(&mut new, &node, &operands) {
+            // What it is made of comes from where it came from; what others share, it has to be made with that.
+            if !new.nodes.behind(before).iter_mut().all(|made| made.comes_from(&node)) {
+                new.nodes.truncate(before);
+                new.origin.clone_from(&node.origin);
+                image = change(&mut new, &node, &operands).expect("it changed a moment ago");
+            }
             debug_assert_eq!(new.ty(image), &node.ty, "the rewriting of {} changed its type", map.len());
             let other = new.node(image);
-            is_same &= image.index() == before && other.operands == operands && other.is_alike(&node);
+            is_same =
+                is_same && image.index() == before && other.operands == operands && other.is_alike(&node);
             image
         } else {
+            if new.len() > before {
+                new.nodes.truncate(before);
+            }
             new.push(node.moved_on(operands))
         };
         map.push(image);

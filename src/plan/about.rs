@@ -5,11 +5,9 @@
 use super::Part;
 use super::fuse::Cluster;
 use super::lower::Lowered;
-use crate::base::hash::FastMap;
 use crate::graph::{Graph, NodeId, Op, Origin};
 use smol_str::SmolStr;
 use std::borrow::Cow;
-use std::hash::Hash;
 
 /// What people are told of a launch.
 pub struct About {
@@ -73,23 +71,21 @@ fn origin<'n>(graph: &Graph, nodes: impl IntoIterator<Item = &'n NodeId> + Clone
 }
 
 /// What comes most often; of several the last in their order.
-fn most<T: Copy + Ord + Hash>(all: impl Iterator<Item = T>) -> Option<T> {
-    let mut counts: FastMap<T, usize> = FastMap::default();
+fn most<T: Copy + Ord>(all: impl Iterator<Item = T>) -> Option<T> {
     // Neighbours mostly are the same.
-    let mut last: Option<(T, usize)> = None;
+    let mut counts: Vec<(T, usize)> = Vec::new();
     for value in all {
-        match &mut last {
+        match counts.last_mut() {
             Some((same, n)) if *same == value => *n += 1,
-            _ => {
-                last.into_iter().for_each(|(value, n)| *counts.entry(value).or_default() += n);
-                last = Some((value, 1));
-            }
+            _ => counts.push((value, 1)),
         }
     }
-    if counts.is_empty() {
-        return last.map(|(value, _)| value);
-    }
-    last.into_iter().for_each(|(value, n)| *counts.entry(value).or_default() += n);
+    counts.sort_unstable();
+    counts.dedup_by(|(value, n), (before, sum)| {
+        let is_same = value == before;
+        *sum += if is_same { *n } else { 0 };
+        is_same
+    });
     counts.into_iter().max_by_key(|(value, n)| (*n, *value)).map(|(value, _)| value)
 }
 

@@ -13,7 +13,7 @@
 //! can be it is taken.
 
 use super::Target;
-use super::fuse::{Cluster, fuse, is_same_index};
+use super::fuse::{Cluster, fuse};
 use super::gpu::is_tiled;
 use super::group::Grouping;
 use super::lower::{Homes, lower};
@@ -137,7 +137,7 @@ impl Follow<'_> {
     /// Whether a node of group `g` is a map of the product's elements, made of what there is before the product.
     fn can_follow(&self, id: NodeId, g: usize, can: &FastSet<NodeId>) -> bool {
         let is_there = |read: &Read| match self.grouping.group_of[read.base.index()] {
-            _ if read.base == self.product || can.contains(&read.base) => is_same_index(self.graph, read),
+            _ if read.base == self.product || can.contains(&read.base) => read.is_whole,
             None => true,
             Some(from) => from != g && self.grouping.comes_after(self.of_product, from),
         };

@@ -22,9 +22,12 @@ impl Lowerer<'_> {
         let Some(n_taps) = n_taps else { return self.fold_by_index(id, window) };
         for tap in 0..n_taps {
             let mut read = read.clone();
-            let step = read.strides.remove(taps);
-            read.extents.remove(taps);
+            let step = read.strides[taps].clone();
+            let others = |dims: &[Dim]| [&dims[..taps], &dims[taps + 1..]].concat().into();
+            read.strides = others(&read.strides);
+            read.extents = others(&read.extents);
             read.n_parallel -= 1;
+            read.is_whole = false;
             read.offset = read.offset + Dim::from(tap) * step;
             let mut strides = own.clone();
             strides[positions] = own[positions].clone() * Dim::from(window.stride);

@@ -76,28 +76,19 @@ pub fn is_reduction(op: &Op) -> bool {
     matches!(op, Op::Reduce { .. } | Op::ArgMax { .. })
 }
 
-/// Whether the reader's index is the base's index: the value can pass in a register.
-pub fn is_same_index(graph: &Graph, read: &Read) -> bool {
-    let base = graph.ty(read.base);
-    read.indexed.is_none()
-        && read.offset.is_const(0)
-        && read.extents == base.shape
-        && base.is_row_major(&read.strides)
-}
-
 /// `first`: what the nodes need of the group's scalars.
 pub fn fuse(graph: &Graph, all_reads: &Reads, first: Option<Cluster>, nodes: &[NodeId]) -> Vec<Cluster> {
     let mut clusters: Vec<Cluster> = Vec::new();
     let mut place: FastMap<NodeId, usize> = FastMap::default();
     place.reserve(nodes.len());
     // Loops by their extents, in order.
-    let mut loops: FastMap<Vec<Dim>, Vec<usize>> = FastMap::default();
+    let mut loops: FastMap<&[Dim], Vec<usize>> = FastMap::default();
     if let Some(scalars) = first {
         scalars.nodes().iter().for_each(|scalar| {
             place.insert(*scalar, 0);
         });
         clusters.push(scalars);
-        loops.insert(Vec::new(), vec![0]);
+        loops.insert(&[], vec![0]);
     }
     for &id in nodes {
         let op = &graph.node(id).op;
@@ -106,7 +97,7 @@ pub fn fuse(graph: &Graph, all_reads: &Reads, first: Option<Cluster>, nodes: &[N
         for read in reads {
             if let Some(at) = place.get(&read.base) {
                 let in_register = is_loop(op)
-                    && is_same_index(graph, read)
+                    && read.is_whole
                     && matches!(&clusters[*at], Cluster::Loop(_))
                     && !is_reduction(&graph.node(read.base).op);
                 least = least.max(if in_register { *at } else { at + 1 });
@@ -115,20 +106,18 @@ pub fn fuse(graph: &Graph, all_reads: &Reads, first: Option<Cluster>, nodes: &[N
         for base in all_reads.waits(id) {
             least = least.max(place.get(base).map_or(0, |at| at + 1));
         }
-        let extents_and_parallel = is_loop(op).then(|| match reads.first() {
-            Some(read) if is_reduction(op) => (read.extents.clone(), Some(read.n_parallel)),
-            _ => (graph.ty(id).shape.clone(), None),
+        let extents_and_parallel: Option<(&[Dim], _)> = is_loop(op).then(|| match reads.first() {
+            Some(read) if is_reduction(op) => (&read.extents[..], Some(read.n_parallel)),
+            _ => (&graph.ty(id).shape[..], None),
         });
         // Axes of equal length need not be the same: a sum over columns has them in another order than its terms. Here it is the axis along which
         // what a node reads are neighbours; what a loop of the group makes at the same index has that of the loop, be it in memory or made again.
         let is_whole = |read: &&Read| {
             let moves = |(n, stride): (&Dim, &Dim)| n.is_const(1) || !stride.is_const(0);
-            read.extents.iter().zip(&read.strides).all(moves)
+            read.extents.iter().zip(&read.strides[..]).all(moves)
         };
         let along = |read: &Read| match place.get(&read.base).map(|at| &clusters[*at]) {
-            Some(Cluster::Loop(l))
-                if is_same_index(graph, read) && !is_reduction(&graph.node(read.base).op) =>
-            {
+            Some(Cluster::Loop(l)) if read.is_whole && !is_reduction(&graph.node(read.base).op) => {
                 l.neighbours
             }
             _ => read.strides.iter().rposition(|step| step.is_const(1)),
@@ -171,10 +160,10 @@ pub fn fuse(graph: &Graph, all_reads: &Reads, first: Option<Cluster>, nodes: &[N
                 place.insert(id, at);
             }
             (_, Some((extents, n_parallel))) => {
-                loops.entry(extents.clone()).or_default().push(clusters.len());
+                loops.entry(extents).or_default().push(clusters.len());
                 clusters.push(Cluster::Loop(Loop {
                     nodes: vec![id],
-                    extents,
+                    extents: extents.to_vec(),
                     n_parallel,
                     neighbours,
                     ..Loop::default()

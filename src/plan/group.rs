@@ -44,6 +44,8 @@ pub struct Grouping {
     pub inline: Vec<bool>,
     /// Groups that each group comes after.
     pub after: Vec<Vec<usize>>,
+    /// Groups that may come after each group: all that do are among them.
+    pub later: Vec<Vec<usize>>,
     /// Updates whose value cannot be written into the variable at once, for the old value is still needed.
     pub deferred: Vec<usize>,
 }
@@ -64,6 +66,7 @@ pub fn group(
         group_of: vec![None; graph.len()],
         inline,
         after: Vec::new(),
+        later: Vec::new(),
         deferred: Vec::new(),
     };
     let mut group_of_section: BTreeMap<usize, usize> = BTreeMap::new();
@@ -88,9 +91,7 @@ pub fn group(
                 let g = *group_of_section.entry(section).or_insert_with(|| {
                     let reason = "what it sums is larger than all that it is made of".to_string();
                     let rows = graph.ty(id).shape.first().cloned();
-                    cx.groups.push(Group { rows, reason, closed: true, ..Group::default() });
-                    cx.after.push(Vec::new());
-                    cx.groups.len() - 1
+                    cx.begin(Group { rows, reason, closed: true, ..Group::default() })
                 });
                 cx.put(reads, id, g);
             }
@@ -129,6 +130,14 @@ pub fn inline_scalars(graph: &Graph, layouts: &[Layout]) -> Vec<bool> {
 }
 
 impl Grouping {
+    /// A new group, which comes after none.
+    fn begin(&mut self, group: Group) -> usize {
+        self.groups.push(group);
+        self.after.push(Vec::new());
+        self.later.push(Vec::new());
+        self.groups.len() - 1
+    }
+
     fn place(&mut self, graph: &Graph, reads: &Reads, id: NodeId, alone: bool) {
         let rows = reads.rows(id).cloned().filter(|_| !alone);
         let sources: Vec<(usize, &Read)> =
@@ -154,9 +163,7 @@ impl Grouping {
                 true => "a product that is worth a kernel of its own".into(),
                 false => self.reason(&rows, &candidates),
             };
-            self.groups.push(Group { rows: rows.clone(), reason, closed, ..Group::default() });
-            self.after.push(Vec::new());
-            self.groups.len() - 1
+            self.begin(Group { rows: rows.clone(), reason, closed, ..Group::default() })
         });
         // Before any merging: a group that waits for one merged into this one would otherwise stand on both sides of it.
         for from in candidates.iter().chain(&waits_for) {
@@ -251,17 +258,22 @@ impl Grouping {
         for id in &moved {
             self.group_of[id.index()] = Some(to);
         }
+        // Both are in order: of the longer, what comes before the other stays.
         let nodes = &mut self.groups[to].nodes;
-        nodes.extend(moved);
-        nodes.sort();
+        let less = if moved.len() > nodes.len() { std::mem::replace(nodes, moved) } else { moved };
+        let from_here = less.first().map_or(nodes.len(), |first| nodes.partition_point(|id| id < first));
+        nodes.extend(less);
+        nodes[from_here..].sort_unstable();
         for before in std::mem::take(&mut self.after[from]) {
             self.comes_next(before, to);
         }
-        for (g, after) in self.after.iter_mut().enumerate() {
+        for g in std::mem::take(&mut self.later[from]) {
+            let after = &mut self.after[g];
             if after.contains(&from) {
                 after.retain(|before| *before != from && *before != to);
                 if g != to {
                     after.push(to);
+                    self.later[to].push(g);
                 }
             }
         }
@@ -270,7 +282,9 @@ impl Grouping {
     /// Moves some nodes of `from` into `to`, which comes after all that they need; or all of them, and what they come after.
     pub fn give(&mut self, graph: &Graph, reads: &Reads, from: usize, nodes: &[NodeId], to: usize) {
         if nodes.len() == self.groups[from].nodes.len() {
-            return self.merge(from, to);
+            self.merge(from, to);
+            // What was given before came in any order.
+            return self.groups[to].nodes.sort_unstable();
         }
         self.groups[from].nodes.retain(|id| !nodes.contains(id));
         self.groups[to].nodes.extend(nodes);
@@ -317,6 +331,7 @@ impl Grouping {
     fn comes_next(&mut self, before: usize, after: usize) {
         if before != after && !self.after[after].contains(&before) {
             self.after[after].push(before);
+            self.later[before].push(after);
         }
     }
 
@@ -346,10 +361,14 @@ impl Grouping {
         let keep: Vec<bool> = self.groups.iter().map(|group| !group.nodes.is_empty()).collect();
         let mut kept = keep.iter();
         self.groups.retain(|_| *kept.next().expect("one a group"));
-        let mut kept = keep.iter();
-        self.after.retain(|_| *kept.next().expect("one a group"));
-        let groups = self.after.iter_mut().flatten().chain(self.group_of.iter_mut().flatten());
-        for g in groups {
+        for lists in [&mut self.after, &mut self.later] {
+            let mut kept = keep.iter();
+            lists.retain(|_| *kept.next().expect("one a group"));
+        }
+        // What is gone comes after none.
+        self.later.iter_mut().for_each(|later| later.retain(|g| keep[*g]));
+        let lists = self.after.iter_mut().chain(&mut self.later);
+        for g in lists.flatten().chain(self.group_of.iter_mut().flatten()) {
             *g = renumbered[*g];
         }
     }

@@ -8,6 +8,10 @@
 
 use crate::base::{DType, Dim, TensorType};
 use crate::graph::{Graph, Kind, NodeId, Op, View};
+use std::sync::Arc;
+
+/// Sizes or strides, one for each axis: most nodes have those of their operands, so they are shared.
+pub type Dims = Arc<[Dim]>;
 
 #[derive(Clone, PartialEq, Debug)]
 pub struct Layout {
@@ -16,19 +20,30 @@ pub struct Layout {
     /// Elements from the start of the base's storage.
     pub offset: Dim,
     /// Elements, one for each axis of the node.
-    pub strides: Vec<Dim>,
+    pub strides: Dims,
+    /// The node's own.
+    pub shape: Dims,
 }
 
 impl Layout {
-    /// The node itself, row-major.
-    fn own(graph: &Graph, id: NodeId) -> Layout {
-        let strides = match graph.node(id).op {
-            Op::Iota { axis } => {
-                (0..graph.ty(id).rank()).map(|a| Dim::from(i64::from(a == axis))).collect::<Vec<_>>()
-            }
-            _ => graph.ty(id).row_major_strides(),
+    /// The node itself, row-major, after the layouts of the nodes before it.
+    fn own(graph: &Graph, id: NodeId, before: &[Layout]) -> Layout {
+        let node = graph.node(id);
+        let (base, offset) = (id, Dim::from(0));
+        if let Op::Iota { axis } = node.op {
+            let strides = (0..node.ty.rank()).map(|a| Dim::from(i64::from(a == axis))).collect();
+            return Layout { base, offset, strides, shape: node.ty.shape[..].into() };
+        }
+        let is_like = |other: &NodeId| {
+            let is_row_major =
+                before[other.index()].base == *other && !matches!(graph.node(*other).op, Op::Iota { .. });
+            is_row_major && graph.ty(*other).shape == node.ty.shape
         };
-        Layout { base: id, offset: Dim::from(0), strides }
+        let (strides, shape) = match node.operands.iter().copied().find(is_like) {
+            Some(like) => (before[like.index()].strides.clone(), before[like.index()].shape.clone()),
+            None => (node.ty.row_major_strides().into(), node.ty.shape[..].into()),
+        };
+        Layout { base, offset, strides, shape }
     }
 }
 
@@ -43,7 +58,7 @@ pub fn layouts(graph: &Graph) -> Vec<Layout> {
             _ if is_widening(graph, id) => Some(all[node.operands[0].index()].clone()),
             _ => None,
         };
-        all.push(layout.unwrap_or_else(|| Layout::own(graph, id)));
+        all.push(layout.unwrap_or_else(|| Layout::own(graph, id, &all)));
     }
     all
 }
@@ -66,42 +81,42 @@ pub fn is_copy(graph: &Graph, layouts: &[Layout], id: NodeId) -> bool {
 fn through_view(graph: &Graph, id: NodeId, view: &View, source: &Layout) -> Option<Layout> {
     let node = graph.node(id);
     let from = &graph.ty(node.operands[0]).shape;
-    let Layout { base, mut offset, .. } = source.clone();
-    let strides = match view {
+    let mut offset = source.offset.clone();
+    let strides: Dims = match view {
         View::Permute(permutation) => permutation.iter().map(|axis| source.strides[*axis].clone()).collect(),
         View::Broadcast { axes } => {
             let mut strides = vec![Dim::from(0); node.ty.rank()];
             for (stride, axis) in source.strides.iter().zip(axes) {
                 strides[*axis] = stride.clone();
             }
-            strides
+            strides.into()
         }
         View::Slice { start, step } => {
-            for (start, stride) in start.iter().zip(&source.strides) {
+            for (start, stride) in start.iter().zip(&source.strides[..]) {
                 offset = offset + start.clone() * stride.clone();
             }
             source.strides.iter().zip(step).map(|(stride, step)| stride.clone() * Dim::from(*step)).collect()
         }
         View::Flip { axes } => {
-            let mut strides = source.strides.clone();
+            let mut strides = source.strides.to_vec();
             for axis in axes {
                 let last = from[*axis].clone() - Dim::from(1);
                 offset = offset + last * strides[*axis].clone();
                 strides[*axis] = Dim::from(-1) * strides[*axis].clone();
             }
-            strides
+            strides.into()
         }
         View::Window(window) => {
-            let mut strides = source.strides.clone();
+            let mut strides = source.strides.to_vec();
             let along = strides.remove(window.axis);
             let steps = [window.stride, window.dilation].map(|step| along.clone() * Dim::from(step));
             strides.splice(window.axis..window.axis, steps);
-            strides
+            strides.into()
         }
-        View::Reshape => reshape(from, &source.strides, &node.ty.shape)?,
+        View::Reshape => reshape(from, &source.strides, &node.ty.shape)?.into(),
         View::Pad { .. } => return None,
     };
-    Some(Layout { base, offset, strides })
+    Some(Layout { base: source.base, offset, strides, shape: node.ty.shape[..].into() })
 }
 
 fn row_major(shape: &[Dim]) -> Vec<Dim> {

@@ -6,7 +6,7 @@
 //! offsets (`tile.rs`).
 
 use super::channelwise::channelwise;
-use super::fuse::{Cluster, Loop, is_reduction, is_same_index};
+use super::fuse::{Cluster, Loop, is_reduction};
 use super::space::{Read, Reads};
 use super::strips::Turn;
 use super::winograd::Winograd;
@@ -117,13 +117,13 @@ pub fn lower(
 }
 
 /// Nodes that a later cluster reads, or that their own reads at another index.
-fn shared(graph: &Graph, reads: &Reads, clusters: &[Cluster]) -> FastSet<NodeId> {
+fn shared(reads: &Reads, clusters: &[Cluster]) -> FastSet<NodeId> {
     let mut shared = FastSet::default();
     for cluster in clusters.iter().flat_map(Cluster::leaves) {
         for id in cluster.nodes() {
             for read in reads.of(*id) {
-                let in_register = matches!(cluster, Cluster::Loop(l) if l.nodes.contains(&read.base))
-                    && is_same_index(graph, read);
+                let in_register =
+                    matches!(cluster, Cluster::Loop(l) if l.nodes.contains(&read.base)) && read.is_whole;
                 if !in_register {
                     shared.insert(read.base);
                 }
@@ -148,7 +148,7 @@ fn late_updates(graph: &Graph, reads: &Reads, homes: &Homes, clusters: &[Cluster
         let in_register = matches!(clusters[at], Cluster::Loop(_)) && !is_reduction(&graph.node(*value).op);
         let mut users =
             reads.by_users(*variable).filter_map(|(user, read)| Some((cluster_of.get(&user)?, read)));
-        users.any(|(user, read)| *user > at || *user == at && !(in_register && is_same_index(graph, read)))
+        users.any(|(user, read)| *user > at || *user == at && !(in_register && read.is_whole))
     };
     let mut late: Vec<NodeId> = clusters.iter().flat_map(|c| c.nodes()).copied().filter(is_late).collect();
     late.sort();
@@ -169,7 +169,7 @@ impl<'a> Lowerer<'a> {
 
     pub fn lower_clusters(&mut self, clusters: &[Cluster]) {
         let late = late_updates(self.graph, self.reads, &self.homes, clusters);
-        self.shared = shared(self.graph, self.reads, clusters);
+        self.shared = shared(self.reads, clusters);
         self.shared.extend(&late);
         self.late.extend(&late);
         for (i, cluster) in clusters.iter().enumerate() {
@@ -195,7 +195,7 @@ impl<'a> Lowerer<'a> {
     /// Of the values of `inner`, each once, from now on only those have storage that another of these clusters uses. For which of them
     /// that is new: `toggle_shared` takes it back.
     pub fn share_inside(&mut self, clusters: &[Cluster], inner: impl Iterator<Item = NodeId>) -> Vec<NodeId> {
-        let inside = shared(self.graph, self.reads, clusters);
+        let inside = shared(self.reads, clusters);
         let differs = |id: &NodeId| inside.contains(id) != self.shared.contains(id);
         let changed: Vec<NodeId> = inner.filter(differs).collect();
         self.toggle_shared(&changed);
@@ -373,7 +373,7 @@ impl<'a> Lowerer<'a> {
             Op::Size(size) => body.push(Inst::Size { size: size.clone() }),
             Op::Iota { .. } => self.index(body, read),
             _ => match body.of_node.get(&read.base) {
-                Some(value) if is_same_index(self.graph, read) => *value,
+                Some(value) if read.is_whole => *value,
                 _ => {
                     let access = self.access(read.base, &read.offset, &read.strides, false);
                     body.push(Inst::Load { access })

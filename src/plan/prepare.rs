@@ -116,8 +116,12 @@ fn copy_where_needed(graph: &Graph) -> Graph {
     let old_layouts = layouts(graph);
     let mut rewriter = Rewriter::new(graph);
     for id in graph.ids() {
-        rewriter.enter(id);
         let node = graph.node(id);
+        if !matches!(node.kind(), Kind::Contract | Kind::Scan | Kind::View | Kind::Other) {
+            rewriter.copy(id);
+            continue;
+        }
+        rewriter.enter(id);
         let mut operands = rewriter.operands(id);
         let has_no_memory = |old: NodeId| {
             let base = old_layouts[old.index()].base;
@@ -145,7 +149,7 @@ fn copy_where_needed(graph: &Graph) -> Graph {
             // A turn finds its slice of a tensor at the turn's number of slices from its start.
             for (operand, old) in operands.iter_mut().zip(&node.operands) {
                 let layout = &old_layouts[old.index()];
-                if has_no_memory(*old) || layout.strides != graph.ty(*old).row_major_strides() {
+                if has_no_memory(*old) || !graph.ty(*old).is_row_major(&layout.strides) {
                     *operand = copy(&mut rewriter.new, *operand);
                 }
             }

@@ -18,7 +18,7 @@
 use super::Options;
 use super::blocks::{Sections, sections};
 use super::epilogue;
-use super::fuse::{Cluster, fuse, is_same_index};
+use super::fuse::{Cluster, fuse};
 use super::gpu::{is_tiled, stands_alone};
 use super::layout::layouts;
 use super::space::{Read, Reads, has_storage};
@@ -78,10 +78,8 @@ impl Find<'_> {
             }
             for read in self.reads.of(id) {
                 let n_whole = || self.reads.of(read.base).iter().filter(|read| is_whole(read)).count();
-                let goes_on = self.is_map(read.base)
-                    && is_same_index(self.graph, read)
-                    && !is_root(read.base)
-                    && n_whole() <= 1;
+                let goes_on =
+                    self.is_map(read.base) && read.is_whole && !is_root(read.base) && n_whole() <= 1;
                 match () {
                     () if goes_on && maps.insert(read.base) => todo.push(read.base),
                     () if goes_on => {}
@@ -105,7 +103,7 @@ impl Find<'_> {
         let whole = || leaves.iter().filter(|read| is_whole(read));
         // Neighbours in the factor are neighbours there, too.
         let lies_along = |read: &Read| {
-            let mut steps = read.extents.iter().zip(&read.strides).rev();
+            let mut steps = read.extents.iter().zip(&read.strides[..]).rev();
             steps.find(|(extent, _)| !extent.is_const(1)).is_none_or(|(_, stride)| stride.is_const(1))
         };
         let pays = || self.is_forced() || self.pays(factor, &maps, whole().map(|read| read.base));
@@ -211,7 +209,7 @@ impl Find<'_> {
 
 /// Whether as much is read as the reader has elements.
 fn is_whole(read: &Read) -> bool {
-    let mut steps = read.extents.iter().zip(&read.strides);
+    let mut steps = read.extents.iter().zip(&read.strides[..]);
     steps.all(|(extent, stride)| extent.is_const(1) || !stride.is_const(0))
 }
 

@@ -19,7 +19,7 @@
 //! operands, must not be more than what is no longer kept. A map that nobody reads any more where it was made first is not made there.
 
 use super::Target;
-use super::fuse::{Cluster, is_same_index};
+use super::fuse::Cluster;
 use super::group::Grouping;
 use super::parts::{Segment, n_phases};
 use super::prologue::Prologues;
@@ -222,7 +222,7 @@ impl Recompute<'_> {
             // What has no place here is written into the bodies that need it.
             let reader = *self.home.get(&user)?;
             let Cluster::Loop(l) = &self.clusters[reader] else { return None };
-            if !is_same_index(self.graph, read) || l.extents != *shape {
+            if !read.is_whole || l.extents != *shape {
                 return None;
             }
             if reader != at && !(self.place.makes_more)(&self.clusters[reader]) {
@@ -291,9 +291,11 @@ impl Recompute<'_> {
             for read in self.reads.of(id) {
                 let is_here = self.home.get(&read.base) == self.home.get(&id);
                 let is_stored = stored.contains(&read.base) && !values.contains(&read.base);
-                if is_here && !is_stored && !self.is_stored(read.base) && is_same_index(self.graph, read) {
+                if is_here && !is_stored && !self.is_stored(read.base) && read.is_whole {
                     todo.push(read.base);
-                } else if is_here && !self.is_map(read.base) && read.extents == self.graph.ty(read.base).shape
+                } else if is_here
+                    && !self.is_map(read.base)
+                    && *read.extents == *self.graph.ty(read.base).shape
                 {
                     // A reduction of the same loop, which is stored only if someone else reads it.
                     return None;

@@ -50,7 +50,8 @@ fn whole(body: &Graph, layouts: &[Layout]) -> Grouping {
     let mut group_of = vec![None; body.len()];
     nodes.iter().for_each(|id| group_of[id.index()] = Some(0));
     let group = Group { nodes, ..Group::default() };
-    Grouping { groups: vec![group], group_of, inline, after: vec![Vec::new()], deferred: Vec::new() }
+    let [after, later] = [vec![Vec::new()], vec![Vec::new()]];
+    Grouping { groups: vec![group], group_of, inline, after, later, deferred: Vec::new() }
 }
 
 impl Lowerer<'_> {

@@ -4,9 +4,10 @@
 //! order of the node's own axes, then the reducing ones), and the operand's layout along them. Grouping asks whether a
 //! tile of rows suffices, lowering makes accesses of it. Invariant: the row axis, if any, is axis 0.
 
-use super::layout::{Layout, is_widening};
+use super::layout::{Dims, Layout, is_widening};
 use crate::base::{DType, Dim};
 use crate::graph::{Graph, Kind, Node, NodeId, Op, View};
+use std::ops::Range;
 
 /// One operand, as its reader's loop sees it.
 #[derive(Clone, Debug)]
@@ -16,20 +17,26 @@ pub struct Read {
     pub dtype: DType,
     pub offset: Dim,
     /// Extents of the loop: `n_parallel` parallel axes, then reducing ones.
-    pub extents: Vec<Dim>,
+    pub extents: Dims,
     pub n_parallel: usize,
     /// One for each extent.
-    pub strides: Vec<Dim>,
+    pub strides: Dims,
     /// The axis that an index reads into: (size, stride).
     pub indexed: Option<(Dim, Dim)>,
+    /// Whether the loop's index is the base's own: the value can pass in a register.
+    pub is_whole: bool,
 }
 
 /// How every node with storage reads its operands, and who reads it: worked out once for a plan.
 pub struct Reads {
     /// By node, by operand.
-    of: Vec<Vec<Read>>,
-    /// By base: readers, and which of their operands.
-    users: Vec<Vec<(NodeId, usize)>>,
+    all: Vec<Read>,
+    /// By node: where its own end, which begin where those of the node before end.
+    ends: Vec<u32>,
+    /// By base: readers, and which of all the reads theirs are.
+    users: Vec<(NodeId, u32)>,
+    /// By base: where its own end.
+    users_end: Vec<u32>,
     /// By node: bases that must be there before it reads, though it does not read them.
     waits: Vec<Vec<NodeId>>,
     /// By node: see `rows`.
@@ -40,20 +47,16 @@ pub struct Reads {
 
 impl Reads {
     pub fn new(graph: &Graph, layouts: &[Layout]) -> Reads {
-        let mut users = vec![Vec::new(); graph.len()];
-        let of = |id: NodeId| -> Vec<Read> {
-            if !has_storage(graph, id) {
-                return Vec::new();
-            }
-            (0..graph.node(id).operands.len()).map(|i| read(graph, layouts, id, i)).collect()
-        };
-        let of: Vec<Vec<Read>> = graph.ids().map(of).collect();
+        let mut all = Vec::with_capacity(2 * graph.len());
+        let mut ends = Vec::with_capacity(graph.len());
         for id in graph.ids() {
-            for (i, read) in of[id.index()].iter().enumerate() {
-                users[read.base.index()].push((id, i));
+            if has_storage(graph, id) {
+                all.extend((0..graph.node(id).operands.len()).map(|i| read(graph, layouts, id, i)));
             }
+            ends.push(all.len() as u32);
         }
-        let waits = |id: NodeId| match has_storage(graph, id) {
+        let is_awaited = graph.ids().any(|id| graph.node(id).op == Op::After);
+        let waits = |id: NodeId| match is_awaited && has_storage(graph, id) {
             true => graph.node(id).operands.iter().flat_map(|x| waits_for(graph, layouts, *x)).collect(),
             false => Vec::new(),
         };
@@ -61,7 +64,8 @@ impl Reads {
         let rows = graph.ids().map(|id| rows(graph.node(id), graph)).collect();
         let mut is_update = vec![false; graph.len()];
         graph.updates.iter().for_each(|(_, value)| is_update[value.index()] = true);
-        Reads { of, users, waits, rows, is_update }
+        let (users, users_end) = users(&all, &ends, &|_| true);
+        Reads { all, ends, users, users_end, waits, rows, is_update }
     }
 
     /// The same, where nodes that were made as a whole are made row by row, of all that they read.
@@ -79,27 +83,27 @@ impl Reads {
 
     /// Reads as they are where some nodes are made anew by whoever reads them: readers read what those are made of.
     pub fn through(&self, graph: &Graph, is_made_anew: &dyn Fn(NodeId) -> bool) -> Reads {
-        let mut of: Vec<Vec<Read>> = Vec::with_capacity(self.of.len());
-        let mut waits: Vec<Vec<NodeId>> = Vec::with_capacity(self.of.len());
-        let mut users = vec![Vec::new(); graph.len()];
+        let mut all: Vec<Read> = Vec::with_capacity(self.all.len());
+        let mut ends: Vec<u32> = Vec::with_capacity(graph.len());
+        let mut waits: Vec<Vec<NodeId>> = Vec::with_capacity(graph.len());
         // Ids are in an order in which nodes can run: what a node made anew is made of is known before its readers come.
         for id in graph.ids() {
             let (mut own, mut first) = (Vec::new(), self.waits[id.index()].clone());
-            for read in &self.of[id.index()] {
+            for read in self.of(id) {
                 if is_made_anew(read.base) {
-                    own.extend(of[read.base.index()].iter().cloned());
+                    own.extend_from_slice(&all[range(&ends, read.base)]);
                     first.extend(waits[read.base.index()].iter().copied());
                 } else {
                     own.push(read.clone());
                 }
             }
-            if !is_made_anew(id) {
-                own.iter().enumerate().for_each(|(i, read)| users[read.base.index()].push((id, i)));
-            }
-            of.push(own);
+            all.append(&mut own);
+            ends.push(all.len() as u32);
             waits.push(first);
         }
-        Reads { of, users, waits, rows: self.rows.clone(), is_update: self.is_update.clone() }
+        let (users, users_end) = users(&all, &ends, &|id| !is_made_anew(id));
+        let (rows, is_update) = (self.rows.clone(), self.is_update.clone());
+        Reads { all, ends, users, users_end, waits, rows, is_update }
     }
 
     /// Whether a node is a variable's next value.
@@ -114,13 +118,36 @@ impl Reads {
 
     /// How a node reads its operands; nothing for one without storage.
     pub fn of(&self, id: NodeId) -> &[Read] {
-        &self.of[id.index()]
+        &self.all[range(&self.ends, id)]
     }
 
     /// Readers of a base, and how each reads it.
     pub fn by_users(&self, base: NodeId) -> impl Iterator<Item = (NodeId, &Read)> {
-        self.users[base.index()].iter().map(|(id, i)| (*id, &self.of[id.index()][*i]))
+        self.users[range(&self.users_end, base)].iter().map(|(id, i)| (*id, &self.all[*i as usize]))
     }
+}
+
+/// Where a node's own lie, which end where it says and begin where those of the node before end.
+fn range(ends: &[u32], id: NodeId) -> Range<usize> {
+    let begin = id.index().checked_sub(1).map_or(0, |before| ends[before]);
+    begin as usize..ends[id.index()] as usize
+}
+
+/// By base, in order, who of those that count reads it, and which of the reads that is; and where each base's own end.
+fn users(all: &[Read], ends: &[u32], counts: &dyn Fn(NodeId) -> bool) -> (Vec<(NodeId, u32)>, Vec<u32>) {
+    let of = |id: NodeId| range(ends, id).map(move |i| (id, i as u32));
+    let reads = || (0..ends.len() as u32).map(NodeId).filter(|id| counts(*id)).flat_map(of);
+    // First where each base's users begin: as they are put down, that moves to where they end.
+    let mut places = vec![0; ends.len() + 1];
+    reads().for_each(|(_, i)| places[all[i as usize].base.index() + 1] += 1);
+    (1..places.len()).for_each(|i| places[i] += places[i - 1]);
+    let mut users = vec![(NodeId(0), 0); places[ends.len()] as usize];
+    for (id, i) in reads() {
+        let place = &mut places[all[i as usize].base.index()];
+        users[*place as usize] = (id, i);
+        *place += 1;
+    }
+    (users, places)
 }
 
 /// The bases that the `After`s between an operand and its base name.
@@ -183,7 +210,8 @@ fn read(graph: &Graph, layouts: &[Layout], id: NodeId, i: usize) -> Read {
                     .map_or(Dim::from(0), |axis| layout.strides[axis].clone())
             };
             let all = [&contraction.out[..], &contraction.summed()].concat();
-            (all.iter().map(size).collect(), contraction.out.len(), all.iter().map(stride).collect())
+            let extents = all.iter().map(size).collect();
+            (extents, contraction.out.len(), all.iter().map(stride).collect())
         }
         Op::Gather { axis, batch } => {
             let n_index = graph.ty(node.operands[1]).rank() - batch;
@@ -199,7 +227,7 @@ fn read(graph: &Graph, layouts: &[Layout], id: NodeId, i: usize) -> Read {
             if i == 0 {
                 indexed = Some((shape[*axis].clone(), layout.strides[*axis].clone()));
             }
-            (node.ty.shape.clone(), node.ty.rank(), strides.collect())
+            (node.ty.shape[..].into(), node.ty.rank(), strides.collect())
         }
         Op::ScatterAdd { axis, batch } => {
             // The loop runs over the updates.
@@ -210,21 +238,27 @@ fn read(graph: &Graph, layouts: &[Layout], id: NodeId, i: usize) -> Read {
                     let mut strides = vec![Dim::from(0); updates.len()];
                     strides[..*batch].clone_from_slice(&layout.strides[..*batch]);
                     strides[*axis..axis + shape.len() - batch].clone_from_slice(&layout.strides[*batch..]);
-                    strides
+                    strides.into()
                 }
             };
             // Along the first axis, a row of the result is made of any rows of the updates.
             let n_parallel = if *axis == 0 { 0 } else { updates.len() };
-            (updates.clone(), n_parallel, strides)
+            (updates[..].into(), n_parallel, strides)
         }
         // Elementwise, and what moves each operand's elements to a place of their own.
-        _ => (shape.clone(), shape.len(), layout.strides.clone()),
+        _ => (layout.shape.clone(), shape.len(), layout.strides.clone()),
     };
     let dtype = graph.dtype(operand);
-    Read { base: layout.base, dtype, offset: layout.offset.clone(), extents, n_parallel, strides, indexed }
+    let (base, offset) = (layout.base, layout.offset.clone());
+    let of_base = graph.ty(base);
+    let is_whole = indexed.is_none()
+        && offset.is_const(0)
+        && *extents == *of_base.shape
+        && of_base.is_row_major(&strides);
+    Read { base, dtype, offset, extents, n_parallel, strides, indexed, is_whole }
 }
 
-type Split = (Vec<Dim>, usize, Vec<Dim>);
+type Split = (Dims, usize, Dims);
 
 /// Kept axes first, then `axes`.
 fn split(shape: &[Dim], strides: &[Dim], axes: &[usize]) -> Split {
@@ -253,12 +287,7 @@ pub fn rows(node: &Node, graph: &Graph) -> Option<Dim> {
 pub fn is_row_aligned(graph: &Graph, read: &Read) -> bool {
     let base = graph.ty(read.base);
     let (Some(rows), Some(extent)) = (base.shape.first(), read.extents.first()) else { return false };
-    let is_whole = read.n_parallel > 0
-        && read.offset.is_const(0)
-        && read.indexed.is_none()
-        && read.extents == base.shape
-        && base.is_row_major(&read.strides);
-    if is_whole {
+    if read.n_parallel > 0 && read.is_whole {
         return true;
     }
     let row_stride = base.shape[1..].iter().rev().fold(Dim::from(1), |n, size| n * size.clone());

@@ -100,6 +100,9 @@ impl Sizes {
 impl Sizes {
     /// The greatest value at any batch up to this one.
     fn greatest(&self, dim: &Dim) -> u64 {
+        if let Some(size) = dim.as_const() {
+            return size.max(0) as u64;
+        }
         let least = if dim.shrinks_with("batch") { 0 } else { self.batch };
         let at = |batch| Sizes { batch, ..self.clone() }.of(dim);
         (least..=self.batch).map(at).max().unwrap_or(0)

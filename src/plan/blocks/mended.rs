@@ -12,7 +12,6 @@
 //! first columns: these are then 0 and not NaN. What a whole row of minus infinity makes (NaN) it makes when the sums are mended for
 //! the last time, by the factor to the reference itself, which is 1 for all others.
 
-use super::super::fuse::is_same_index;
 use super::super::lower::{Lowerer, Placed};
 use super::super::space::{Read, Reads};
 use super::super::strips::Along;
@@ -73,7 +72,7 @@ impl Reference {
                 Op::Map(func) if is_after(id) && !functions.contains_key(&id) => {
                     let argument = |read: &Read| match number(graph, read) {
                         Some(number) => Some(Argument::Number(number)),
-                        None => is_same_index(graph, read).then_some(Argument::Value(read.base)),
+                        None => read.is_whole.then_some(Argument::Value(read.base)),
                     };
                     let of: Vec<Argument> = reads.of(id).iter().map(argument).collect::<Option<_>>()?;
                     let value = |argument: &Argument| match argument {

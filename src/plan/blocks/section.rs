@@ -4,7 +4,7 @@
 //! made in between from row to row, in passes; and an order of all nodes in which sections run as a whole. Invariants: a sum is in one
 //! section; a wide value is made in every pass that needs it, and nowhere else; no section waits for itself.
 
-use super::super::fuse::{Cluster, Loop, is_reduction, is_same_index};
+use super::super::fuse::{Cluster, Loop, is_reduction};
 use super::super::space::Reads;
 use super::super::strips::{Along, label};
 use super::Sections;
@@ -288,7 +288,7 @@ pub fn clusters(
         for read in reads.of(*id) {
             if let Some(at) = place.get(&read.base) {
                 let in_register = matches!((&cluster, &found[*at].0), (Cluster::Loop(_), Cluster::Loop(_)))
-                    && is_same_index(graph, read)
+                    && read.is_whole
                     && !is_reduction(&graph.node(read.base).op);
                 least = least.max(if in_register { *at } else { at + 1 });
             }

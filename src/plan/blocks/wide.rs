@@ -38,7 +38,7 @@ pub fn cluster_of(graph: &Graph, reads: &Reads, id: NodeId) -> Option<Cluster> {
         Op::Map(_) | Op::Cast | Op::Reduce { .. } if has_storage(graph, id) => {
             let read = reads.of(id).first().filter(|_| is_reduction(&node.op));
             let (extents, n_parallel) = match read {
-                Some(read) => (read.extents.clone(), Some(read.n_parallel)),
+                Some(read) => (read.extents.to_vec(), Some(read.n_parallel)),
                 None => (node.ty.shape.clone(), None),
             };
             Some(Cluster::Loop(Loop { nodes: vec![id], extents, n_parallel, ..Loop::default() }))

@@ -5,7 +5,7 @@
 //! row, a part of an axis), it reduces a dimension in a way that turns cannot add up, or does not go through all dimensions. Invariant: an axis that is
 //! read along a dimension is that dimension.
 
-use super::super::fuse::{Cluster, is_reduction, is_same_index};
+use super::super::fuse::{Cluster, is_reduction};
 use super::super::space::{Read, Reads};
 use crate::base::Dim;
 use crate::graph::{Graph, NodeId, Op};
@@ -69,9 +69,8 @@ pub fn label<'v>(
             return None;
         }
         for read in reads.of(*id) {
-            let in_register = matches!(cluster, Cluster::Loop(_))
-                && nodes.contains(&read.base)
-                && is_same_index(graph, read);
+            let in_register =
+                matches!(cluster, Cluster::Loop(_)) && nodes.contains(&read.base) && read.is_whole;
             if in_register {
                 continue;
             }
@@ -135,7 +134,7 @@ pub fn places(graph: &Graph, read: &Read) -> Option<Vec<Option<usize>>> {
     let strides = base.row_major_strides();
     let mut free: Vec<bool> = base.shape.iter().map(|extent| !extent.is_const(1)).collect();
     let mut found = Vec::with_capacity(read.extents.len());
-    for (extent, stride) in read.extents.iter().zip(&read.strides) {
+    for (extent, stride) in read.extents.iter().zip(&read.strides[..]) {
         if stride.is_const(0) || extent.is_const(1) {
             found.push(None);
             continue;

@@ -4,10 +4,10 @@
 //! it needs, and all that come before or after it. Clusters are in an order in which they can run, but for those that an `After` lets wait: what
 //! these need is before them, what that needs in turn is not asked.
 
-use super::super::fuse::{Cluster, is_same_index};
+use super::super::fuse::Cluster;
 use super::super::space::{Read, Reads};
 use crate::base::hash::FastMap;
-use crate::graph::{Graph, NodeId};
+use crate::graph::NodeId;
 
 pub struct Readers<'a> {
     home: FastMap<NodeId, usize>,
@@ -21,7 +21,7 @@ pub struct Readers<'a> {
 }
 
 impl<'a> Readers<'a> {
-    pub fn new(graph: &Graph, reads: &'a Reads, clusters: &[Cluster]) -> Readers<'a> {
+    pub fn new(reads: &'a Reads, clusters: &[Cluster]) -> Readers<'a> {
         let n = clusters.len();
         let (mut home, mut by_node) = (FastMap::default(), FastMap::<NodeId, Vec<usize>>::default());
         let mut loops = Bits::none(n);
@@ -33,7 +33,7 @@ impl<'a> Readers<'a> {
                 loops.insert(i);
             }
         }
-        let read: Vec<Vec<&Read>> = clusters.iter().map(|cluster| read_by(graph, reads, cluster)).collect();
+        let read: Vec<Vec<&Read>> = clusters.iter().map(|cluster| read_by(reads, cluster)).collect();
         for (i, read) in read.iter().enumerate() {
             for read in read {
                 let readers = by_node.entry(read.base).or_default();
@@ -97,9 +97,9 @@ impl<'a> Readers<'a> {
     }
 }
 
-fn read_by<'a>(graph: &Graph, reads: &'a Reads, cluster: &Cluster) -> Vec<&'a Read> {
+fn read_by<'a>(reads: &'a Reads, cluster: &Cluster) -> Vec<&'a Read> {
     let all = cluster.nodes().iter().flat_map(|id| reads.of(*id));
-    all.filter(|read| !(cluster.nodes().contains(&read.base) && is_same_index(graph, read))).collect()
+    all.filter(|read| !(cluster.nodes().contains(&read.base) && read.is_whole)).collect()
 }
 
 fn needs(reads: &Reads, home: &FastMap<NodeId, usize>, i: usize, cluster: &Cluster) -> Vec<usize> {

@@ -69,7 +69,7 @@ impl<'a> Sections<'a> {
             tiled,
             cache_bytes,
             clusters,
-            readers: Readers::new(graph, reads, clusters),
+            readers: Readers::new(reads, clusters),
             found: Vec::new(),
             again: Again::default(),
             section_of: vec![None; clusters.len()],

@@ -144,7 +144,7 @@ pub fn rewrite_in(
         let before = new.len();
         is_same = is_same && before == map.len() && operands == node.operands;
         let image = if let Some(mut image) = change(&mut new, &node, &operands) {
-            // What it is made of comes from where it came from; what others share, it has to be made with that.
+            // Where it comes from is written into what is new; what others share would have to be made with it.
             if !new.nodes.behind(before).iter_mut().all(|made| made.comes_from(&node)) {
                 new.nodes.truncate(before);
                 new.origin.clone_from(&node.origin);

@@ -1,8 +1,8 @@
 //! Making a graph from a graph: the tool of passes and of differentiation.
 //!
-//! What enters: a graph, and what to do with each node. What leaves: a new graph in which every node stands for
-//! an old one; outputs and updates follow. Old graphs are never changed. New nodes made while an old node is
-//! rewritten carry that node's origin. Not here: what to rewrite.
+//! What enters: a graph, and what to do with each node. What leaves: a graph in which every node stands for an old one, a new one or, of
+//! `rewrite_in` and `keep`, the same; outputs and updates follow. New nodes made while an old node is rewritten carry that node's
+//! origin. Not here: what to rewrite.
 
 use super::{Graph, Node, NodeId, Op, Operands, Scan, View};
 use crate::base::hash::FastMap;
@@ -118,7 +118,8 @@ pub fn rewrite(graph: &Graph, change: impl FnMut(&mut Graph, &Node, &[NodeId]) -
 }
 
 /// Puts what `change` makes of each node, given the images of its operands, in the node's place; where it makes nothing of one, that
-/// stays. The image must have the old node's type. A node may be given more than once. Whether the graph is another now.
+/// stays. The image must have the old node's type. A node may be given more than once, and what was made of it before is forgotten: `change`
+/// keeps no ids of what it makes. Whether the graph is another now.
 pub fn rewrite_in(
     graph: &mut Graph,
     mut change: impl FnMut(&mut Graph, &Node, &[NodeId]) -> Option<NodeId>,
@@ -163,6 +164,8 @@ pub fn rewrite_in(
         };
         map.push(image);
     }
+    // A last node may have left others behind it.
+    is_same = is_same && new.len() == map.len();
     let image = |id: &mut NodeId| *id = map[id.index()];
     new.outputs.iter_mut().for_each(|(_, id)| image(id));
     new.updates.iter_mut().for_each(|(to, from)| [to, from].into_iter().for_each(image));

@@ -1,7 +1,7 @@
 //! Making a graph from a graph: the tool of passes and of differentiation.
 //!
 //! What enters: a graph, and what to do with each node. What leaves: a graph in which every node stands for an old one, a new one or, of
-//! `rewrite_in` and `keep`, the same; outputs and updates follow. New nodes made while an old node is rewritten carry that node's
+//! `rewrite_in` and `prune`, the same; outputs and updates follow. New nodes made while an old node is rewritten carry that node's
 //! origin. Not here: what to rewrite.
 
 use super::{Graph, Node, NodeId, Op, Operands, Scan, View};
@@ -175,8 +175,14 @@ pub fn rewrite_in(
     !is_same
 }
 
+/// Leaves out what no output and no update needs; whether there is anything.
+pub fn prune(graph: &mut Graph) -> bool {
+    let needed = reachable(graph, graph.roots());
+    keep(graph, &needed)
+}
+
 /// Leaves out the nodes that are not `needed`; whether there are any.
-pub fn keep(graph: &mut Graph, needed: &[bool]) -> bool {
+fn keep(graph: &mut Graph, needed: &[bool]) -> bool {
     if needed.iter().all(|needed| *needed) {
         return false;
     }

@@ -10,7 +10,7 @@ use super::optimizer::Trained;
 use super::settings::TrainSettings;
 use super::value::Value;
 use crate::base::{DType, Dim, TensorType};
-use crate::graph::rewrite::{keep, reachable};
+use crate::graph::rewrite;
 use crate::graph::{Graph, NodeId, Op, Origin};
 use gradc_dsl::ast::{ArgumentValue, Expr, ExprKind, Name, Pattern, Train, TrainStatement};
 use gradc_dsl::nearest::nearest;
@@ -335,8 +335,7 @@ fn differentiable_from(graph: &Graph, loss: NodeId) -> Vec<bool> {
 
 /// The nodes that outputs and updates need, and no others.
 pub(super) fn prune(mut graph: Graph) -> Graph {
-    let live = reachable(&graph, graph.roots());
-    keep(&mut graph, &live);
+    rewrite::prune(&mut graph);
     graph.origin = Origin::default();
     graph
 }

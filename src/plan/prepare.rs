@@ -23,7 +23,7 @@ use super::places::make_where_read;
 use super::split::split_sums;
 use crate::base::Dim;
 use crate::base::hash::FastSet;
-use crate::graph::rewrite::{Rewriter, copy_node, keep, reachable, replace, rewrite};
+use crate::graph::rewrite::{Rewriter, copy_node, prune, replace, rewrite};
 use crate::graph::{Graph, Kind, Node, NodeId, Op, View};
 
 pub fn prepare(graph: &Graph, options: &Options) -> Graph {
@@ -48,8 +48,7 @@ fn prepare_bodies(graph: Graph, options: &Options) -> Graph {
 
 /// (1)
 fn live(mut graph: Graph) -> Graph {
-    let needed = reachable(&graph, graph.roots());
-    keep(&mut graph, &needed);
+    prune(&mut graph);
     graph
 }
 
